@@ -1,0 +1,117 @@
+// btc.h: the map of the compiler, and what every file of it shares.
+//
+//   source   grammar/btg.l, btg.y -> ast.h          text to tree
+//   check    elab*.c                                tree to graph: names, types, shapes, instances
+//   graph    graph.h, graph*.c, ops.def, ops/*.c    typed SSA; one home per op family
+//            grad.c                                 reverse-mode differentiation
+//            interp.c                               float64 reference interpreter, the oracle
+//            pass.c, pass_*.c                       the pass table and its rows
+//   kernels  kernels.h, fuse.c, plan.c              fusion groups, layouts, the static memory plan
+//   loops    loops.h, loops*.c, sched_*.c, lower.c  loop nests with vectors and register blocks
+//   code     emit_c.c                               C text
+//   command  main.c, cmd_*.c                        the btc command
+//
+// This header is the bottom level: memory, strings, source places, diagnostics, and the context that
+// carries them. There are no mutable globals: everything hangs off a `struct btc`. Users' mistakes
+// are *diagnosed* (collected, shown with their place); the compiler's own mistakes *die*.
+#ifndef BTC_H
+#define BTC_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+// ---- memory -----------------------------------------------------------------------------------
+// One arena per compilation. Nothing is freed singly; arena_free drops the lot.
+struct arena;
+struct arena *arena_new(void);
+void arena_free(struct arena *a);
+void *arena_alloc(struct arena *a, size_t size); // zeroed, 16-byte aligned, never NULL (dies)
+#define NEW(arena, type) ((type *)arena_alloc((arena), sizeof(type)))
+#define NEW_ARRAY(arena, type, n) ((type *)arena_alloc((arena), sizeof(type) * (size_t)(n)))
+
+// Growable array in an arena: VEC(int) v = {0}; vec_push(arena, &v, 3); v.data[0]; v.len
+#define VEC(type) struct { type *data; int len, cap; }
+#define vec_push(arena, v, item)                                                                   \
+  ((v)->len == (v)->cap ? vec_grow((arena), (void **)&(v)->data, &(v)->cap, sizeof *(v)->data)     \
+                        : (void)0,                                                                 \
+   (v)->data[(v)->len++] = (item))
+void vec_grow(struct arena *a, void **data, int *cap, size_t item_size);
+
+// ---- strings ----------------------------------------------------------------------------------
+char *str_printf(struct arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
+char *str_vprintf(struct arena *a, const char *format, va_list ap);
+char *str_ndup(struct arena *a, const char *s, size_t n);
+bool str_eq(const char *a, const char *b); // NULL equals only NULL
+uint64_t str_hash(const char *s);          // FNV-1a, 64 bits
+// The candidate nearest to `word` by edit distance, if near enough to be a likely misspelling of
+// it; else NULL.
+const char *str_nearest(const char *word, const char *const *candidates, int n);
+
+// ---- source places ----------------------------------------------------------------------------
+// A half-open run of one file. Lines and columns count from 1; column counts bytes. `line` 0: no
+// place. `file` indexes btc.files.
+struct loc {
+  int file;
+  int line, column;
+  int end_line, end_column;
+};
+struct source_file {
+  const char *path;  // as shown in messages
+  const char *text;  // whole, NUL-terminated
+  size_t length;
+};
+
+// ---- context ----------------------------------------------------------------------------------
+enum severity { SEV_NOTE, SEV_WARNING, SEV_ERROR };
+struct diag {
+  enum severity severity;
+  struct loc loc;
+  const char *message;
+  const char *fixit; // replacement text shown under the caret, or NULL
+};
+
+struct define { const char *name, *value; }; // -D name=value
+struct btc_options {
+  const char *program;          // argv[0]
+  const char *home;             // where stdlib/, runtime headers and libbtrt.a are
+  const char *march;            // host compiler's -march; NULL: native
+  VEC(struct define) defines;   // -D
+  VEC(const char *) disabled;   // --disable-pass
+  VEC(const char *) dump_after; // --dump-after
+  const char *stop_after;       // --stop-after
+  bool time_passes, color, warnings_are_errors;
+  int max_errors;               // 0: no limit
+};
+
+struct btc {
+  struct arena *arena;
+  struct btc_options opt;
+  VEC(struct source_file) files;
+  VEC(struct diag) diags; // in the order found; notes follow what they explain
+  int n_errors, n_warnings;
+};
+
+struct btc *btc_new(void);
+void btc_free(struct btc *b); // and its arena
+
+// Reads a whole file and registers it. Returns its index, or -1 after a diagnostic at `from` (the
+// import that wanted it; line 0 for the command line).
+int source_open(struct btc *b, const char *path, struct loc from);
+int source_add(struct btc *b, const char *path, const char *text, size_t length);
+
+// Diagnostics: collected here, printed by diag_flush in clang's form with source line and caret run.
+void diag_error(struct btc *b, struct loc loc, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void diag_warning(struct btc *b, struct loc loc, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void diag_note(struct btc *b, struct loc loc, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void diag_fixit(struct btc *b, const char *replacement); // attaches to the latest diagnostic
+void diag_flush(struct btc *b, FILE *out);               // prints and forgets what is collected
+
+// The compiler's own mistakes: prints place and message, aborts.
+_Noreturn void die_at(const char *file, int line, const char *format, ...) __attribute__((format(printf, 3, 4)));
+#define die(...) die_at(__FILE__, __LINE__, __VA_ARGS__)
+#define expect(cond, ...) ((cond) ? (void)0 : die(__VA_ARGS__))
+
+#endif
