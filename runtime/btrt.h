@@ -1,0 +1,143 @@
+// btrt.h: the contract between emitted code and the runtime (libbtrt.a).
+//
+// The compiler emits one `struct bt_module` per executable: constant tables (parameters, programs,
+// inputs, outputs, views) and one step function per program. The runtime owns everything else:
+// memory, data, views, checkpoints, logging, the command line. `bt_main` is the whole trainer.
+//
+// Memory. Two blocks, sized by the compiler and allocated once:
+//   store   every parameter and state of the executable, shared by its programs
+//   arena   temporaries of the program that runs, plus `thread_bytes` of scratch per thread
+// A step allocates nothing.
+#ifndef BTRT_H
+#define BTRT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BT_ABI 1
+#define BT_MAX_RANK 6
+#define BT_ALIGN 64 // every buffer in store and arena starts on a cache line
+
+enum bt_dtype { BT_F32, BT_F64, BT_I32, BT_I64, BT_U8, BT_BOOL };
+
+// ---- parameters and state ---------------------------------------------------------------------
+enum bt_role {
+  BT_PARAM,     // trained
+  BT_STATE,     // a layer's (running statistics)
+  BT_OPTIMIZER, // an optimiser's (velocity), named optimizer.<program>.<parameter>.<state>
+};
+enum bt_init_kind { BT_INIT_CONSTANT /* a */, BT_INIT_UNIFORM /* [a, b) */, BT_INIT_NORMAL /* mean a, sd b */ };
+struct bt_init { enum bt_init_kind kind; double a, b; };
+
+struct bt_tensor {
+  const char *name; // dotted binding path, torchvision's where it has the network
+  enum bt_role role;
+  enum bt_dtype dtype;
+  int rank;
+  int64_t shape[BT_MAX_RANK]; // row-major, dense
+  size_t offset, bytes;       // in the store
+  struct bt_init init;        // random draws are keyed by (seed, name)
+};
+
+// ---- views ------------------------------------------------------------------------------------
+// The steps of a view and their arguments are the rows of views.def.
+enum bt_view_kind {
+#define VIEW_STEP(name, ...) BT_VIEW_##name,
+#include "views.def"
+#undef VIEW_STEP
+  BT_VIEW_COUNT
+};
+#define BT_VIEW_ARGS 12
+struct bt_view_step { enum bt_view_kind kind; double arg[BT_VIEW_ARGS]; }; // in views.def's order
+struct bt_view {
+  const char *name; // as in the source
+  int n_steps;
+  const struct bt_view_step *steps;
+};
+
+// ---- programs ---------------------------------------------------------------------------------
+enum bt_input_kind {
+  BT_INPUT_VIEW,   // images through `view` (-1: raw); f32[batch, c, h, w]; `site` keys its random draws
+  BT_INPUT_LABEL,  // i32[batch]
+  BT_INPUT_ARRAY,  // any tensor fed by name (btc eval; data of programs without views)
+  BT_INPUT_STEP, BT_INPUT_STEPS, BT_INPUT_EPOCH, BT_INPUT_EPOCHS, // f32 scalars; EPOCH is step / steps-per-epoch
+  BT_INPUT_KEY,    // i64[2]: seed, step; random sites derive theirs from it
+};
+struct bt_input {
+  const char *name; // the `data` name
+  enum bt_input_kind kind;
+  enum bt_dtype dtype;
+  int rank;
+  int64_t shape[BT_MAX_RANK];
+  int view, site;
+};
+enum bt_output_kind {
+  BT_OUTPUT_LOSS,   // f32 scalar
+  BT_OUTPUT_REPORT, // f32 scalar, logged under `name`
+  BT_OUTPUT_VALUE,  // any tensor: features of an evaluation, results and gradients of btc eval
+};
+struct bt_output {
+  const char *name;
+  enum bt_output_kind kind;
+  enum bt_dtype dtype;
+  int rank;
+  int64_t shape[BT_MAX_RANK];
+};
+
+struct bt_load { const char *prefix; const char *from; bool is_file; }; // load encoder from pretrain
+
+// evaluate knn(features, labels, k: 20, temperature: 0.1)
+// Fits on the train split's features, measures on the test split's. The rows are evaluate.def's.
+enum bt_evaluate_kind {
+#define EVALUATE(name, ...) BT_EVALUATE_##name,
+#include "evaluate.def"
+#undef EVALUATE
+  BT_EVALUATE_COUNT
+};
+#define BT_EVALUATE_ARGS 8
+struct bt_evaluate { enum bt_evaluate_kind kind; int features; /* output index */ int labels; /* input index */ double arg[BT_EVALUATE_ARGS]; };
+
+// What a step reads and writes. All pointers are BT_ALIGN-aligned.
+struct bt_frame {
+  char *store, *arena;
+  char *thread_scratch;      // threads × thread_bytes
+  void *const *inputs;       // one per bt_program.inputs
+  void *const *outputs;      // one per bt_program.outputs
+};
+
+struct bt_kernel_info { const char *name, *source; double flops, bytes; int calls; }; // one distinct kernel
+
+struct bt_program {
+  const char *name;
+  void (*step)(const struct bt_frame *frame);
+  int64_t batch;              // images a step
+  int epochs;                 // 0: nothing is minimised; sweeps once
+  size_t arena_bytes, thread_bytes;
+  int n_inputs, n_outputs, n_loads, n_evaluates, n_tensors, n_kernels;
+  const struct bt_input *inputs;
+  const struct bt_output *outputs;
+  const struct bt_load *loads;
+  const struct bt_evaluate *evaluates;
+  const int *tensors;         // which of the module's tensors this program uses
+  const struct bt_kernel_info *kernels;
+  int64_t parameters;         // trained scalars
+  double flops;               // a step's arithmetic
+};
+
+struct bt_module {
+  int abi;                    // BT_ABI of the compiler that emitted it
+  const char *source_path, *source_text; // the main .btg
+  const char *build;          // compiler version, host compiler, flags
+  int n_programs, n_tensors, n_views;
+  const struct bt_program *programs; // the first is the default
+  const struct bt_tensor *tensors;
+  const struct bt_view *views;
+  size_t store_bytes;
+};
+
+// The whole trainer: parses the command line and runs a program. Returns the exit code:
+// 0 done, 1 failed (data, checkpoint, NaN loss, …), 2 wrong usage, 130/143 interrupted (saved).
+int bt_main(int argc, char **argv, const struct bt_module *module);
+
+#endif
