@@ -1,0 +1,29 @@
+// codegen.h: from a differentiated model to code: passes, layout, fusion, memory plan, loops, C.
+//
+//   graph --passes--> graph --layout--> graph with relayout nodes --fuse--> kernels (kernels.h)
+//         --plan--> buffers at offsets --lower--> loop kernels, identical ones once --emit--> C
+#ifndef BTC_CODEGEN_H
+#define BTC_CODEGEN_H
+
+#include "graph.h"
+#include "target.h"
+
+struct codegen;
+// Everything up to loops for every program of the model (differentiated here where it is not yet).
+// NULL: stopped by --stop-after or a diagnostic. Lives in the compilation's arena.
+struct codegen *codegen_model(struct model *m, const struct target *t);
+
+void codegen_print_kernels(FILE *out, const struct codegen *cg); // --emit=kernels
+void codegen_print_loops(FILE *out, const struct codegen *cg);   // --emit=loops
+// One C translation unit: prelude, kernels, step functions, the tables of btrt.h, `bt_module`, and,
+// unless `shared`, main. `build` describes compiler and flags.
+void codegen_emit_c(FILE *out, const struct codegen *cg, const char *build, bool shared);
+
+struct codegen_size {  // of one program, in bytes
+  size_t store, parameters, states, arena, thread_scratch;
+  int kernels, distinct_kernels;
+  double flops; // a step's arithmetic
+};
+struct codegen_size codegen_size(const struct codegen *cg, const struct program *p);
+
+#endif
