@@ -1,0 +1,117 @@
+# btc: build, test, demo. `make help` lists the targets.
+#
+# Everything built lies under build/. Sources are found by wildcard; header dependencies by -MMD.
+
+CC      ?= cc
+BUILD   ?= build
+OPT     ?= -O2 -g
+SAN     ?=
+CFLAGS  ?= $(OPT)
+WARN    := -Wall -Wextra -Wshadow
+ALL_CFLAGS := -std=gnu17 $(CFLAGS) $(WARN) $(SAN) -Icompiler -Iruntime -I$(BUILD) -MMD -MP
+# Runtime kernels (views, kNN, probe) are compiled for any x86-64 and pick wider code at run time.
+RT_CFLAGS  := -fopenmp
+LDLIBS  := -lopenblas -ljansson -lz -lm -ldl
+PREFIX  ?= /usr/local
+
+COMMAND_SRC := compiler/main.c $(wildcard compiler/cmd_*.c)
+LIB_SRC     := $(filter-out $(COMMAND_SRC),$(wildcard compiler/*.c compiler/ops/*.c))
+RT_SRC      := $(wildcard runtime/*.c)
+TEST_SRC    := $(wildcard tests/unit/test_*.c)
+HELPER_SRC  := $(filter-out $(TEST_SRC),$(wildcard tests/unit/*.c))
+GENERATED   := $(BUILD)/btg.tab.c $(BUILD)/btg.lex.c
+
+objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+LIB_OBJ     := $(call objects,$(LIB_SRC)) $(BUILD)/obj/btg.tab.o $(BUILD)/obj/btg.lex.o
+RT_OBJ      := $(call objects,$(RT_SRC))
+COMMAND_OBJ := $(call objects,$(COMMAND_SRC))
+HELPER_OBJ  := $(call objects,$(HELPER_SRC))
+TESTS       := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(TEST_SRC))
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all help setup demo test check-sanitizers bench format install clean
+
+all: $(BUILD)/btc $(BUILD)/libbtrt.a ## build the compiler and the runtime
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: ## install what is missing on Debian 12 (as root or by sudo; else print the command)
+	@tests/setup.sh
+
+# The two commands of the README install what is missing first, then call make again, so that the
+# package lists are in one place (tests/setup.sh).
+demo: ## install, build, train on Fashion-MNIST, print the table
+	@tests/setup.sh dataset
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@examples/demo.sh $(BUILD)
+
+test: ## install, build, run every test
+	@tests/setup.sh dataset test
+	@$(MAKE) --no-print-directory -j$$(nproc) all tests
+	@tests/run.sh $(BUILD)
+
+.PHONY: tests
+tests: $(TESTS)
+
+check-sanitizers: ## unit, op and error tests under address and undefined sanitizers
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/sanitize OPT="-O1 -g" \
+	  SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all tests
+
+bench: all ## time the compiler's kernels and steps against PyTorch
+	@bench/run.sh $(BUILD)
+
+# ---- rules ----
+
+$(BUILD)/btc: $(COMMAND_OBJ) $(BUILD)/libbtc.a $(BUILD)/libbtrt.a
+	$(CC) $(CFLAGS) $(SAN) -fopenmp -rdynamic -o $@ $^ $(LDLIBS)
+
+$(BUILD)/libbtc.a: $(LIB_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(BUILD)/libbtrt.a: $(RT_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(BUILD)/btg.tab.c: grammar/btg.y
+	@mkdir -p $(@D)
+	bison -Werror=conflicts-sr,conflicts-rr -d -o $@ $<
+$(BUILD)/btg.lex.c: grammar/btg.l
+	@mkdir -p $(@D)
+	flex -o $@ --header-file=$(BUILD)/btg.lex.h $<
+$(BUILD)/btg.tab.h: $(BUILD)/btg.tab.c ;
+$(BUILD)/btg.lex.h: $(BUILD)/btg.lex.c ;
+$(BUILD)/obj/btg.%.o: $(BUILD)/btg.%.c $(BUILD)/btg.tab.h $(BUILD)/btg.lex.h
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -Igrammar -c -o $@ $<
+
+$(call objects,$(wildcard compiler/parse*.c)): $(BUILD)/btg.tab.h $(BUILD)/btg.lex.h
+$(BUILD)/obj/compiler/%.o: compiler/%.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -fopenmp -c -o $@ $<
+$(BUILD)/obj/runtime/%.o: runtime/%.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -O3 $(RT_CFLAGS) -c -o $@ $<
+$(BUILD)/obj/tests/%.o: tests/%.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -fopenmp -c -o $@ $<
+
+$(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(HELPER_OBJ) $(BUILD)/libbtc.a $(BUILD)/libbtrt.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SAN) -fopenmp -rdynamic -o $@ $^ -lcmocka $(LDLIBS)
+
+format: ## apply clang-format
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+install: all ## install under PREFIX (default /usr/local)
+	install -D $(BUILD)/btc $(DESTDIR)$(PREFIX)/bin/btc
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/btc/runtime runtime/*.h runtime/*.def
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/btc/stdlib stdlib/*.btg
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/btc/lib $(BUILD)/libbtrt.a
+
+clean: ## remove everything built
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
