@@ -53,16 +53,23 @@ static void print_string(FILE *out, const char *s) {
   fputc('"', out);
 }
 
-// The shortest digits that read back as the same number, and a dot or an exponent so that they read
-// back as a float.
+// The shortest digits that read back as the same number, in the notation that people write: 0.0051,
+// 1000.0, 1e-5, 2.5e20.
 static void print_float(FILE *out, double value) {
   char text[40];
-  for (int digits = 1; digits <= 17; digits++) {
-    snprintf(text, sizeof text, "%.*g", digits, value);
-    if (strtod(text, NULL) == value) break;
+  int digits = 1;
+  do snprintf(text, sizeof text, "%.*e", digits - 1, value);
+  while (strtod(text, NULL) != value && digits++ < 17);
+  char *e = strchr(text, 'e');
+  expect(e, "no literal: %f", value);
+  int exponent = atoi(e + 1);
+  if (exponent < -4 || exponent > 15) {
+    *e = '\0';
+    fprintf(out, "%se%d", text, exponent);
+  } else {
+    int decimals = digits - 1 - exponent;
+    fprintf(out, "%.*f", decimals > 1 ? decimals : 1, value);
   }
-  bool plain = strpbrk(text, ".e") == NULL;
-  fprintf(out, "%s%s", text, plain ? ".0" : "");
 }
 
 // ---- expressions ------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ static void report_phrase_expression(struct report *r, phrase_list *phrases) {
   report_say(r, phrases, "an expression");
   report_drop_classes(r, WORD_SOFT);
   DROP(r, T_NAME, T_INTEGER, T_NUMBER, T_STRING, T_TRUE, T_FALSE, T_LPAREN, T_LBRACKET, T_IF,
-       T_MINUS, T_NOT);
+       T_MINUS, T_NOT, T_ASSIGN);
   if (report_has(r, T_WILDCARD)) DROP(r, T_WILDCARD, T_RANGE, T_FOR);
 }
 
@@ -91,8 +91,10 @@ static phrase_list report_phrases(struct report *r) {
   if (report_has(r, T_NAME)) {
     report_say(r, &phrases, "a name");
     report_drop_classes(r, WORD_SOFT);
-    DROP(r, T_NAME);
+    DROP(r, T_NAME, T_ASSIGN); // `=` only because a soft word came before
   }
+  // That a path could go on is the least likely of several continuations.
+  if (report_count(r) > 2) DROP(r, T_INDEX, T_DOT);
   return phrases;
 }
 
@@ -175,10 +177,22 @@ static void report_expected(struct report *r) {
 // Each returns true where it recognised its mistake and reported it.
 static bool report_unclosed_block(struct report *r) {
   const struct word *w = parse_word_of_kind(r->found->kind);
-  if (!w || !(w->classes & WORD_DECL) || !r->at_line_start || !report_has(r, T_LET)) return false;
-  diag_error(r->p->b, report_behind(r->previous->loc),
-             "expected `}` before `%s`: declarations do not nest", w->text);
+  bool declares = w && (w->classes & WORD_DECL) && r->at_line_start;
+  if (!report_has(r, T_RBRACE) || !(declares || r->found->kind == 0)) return false;
+  if (declares && r->found->loc.column > 1) {
+    diag_error(r->p->b, r->found->loc, "`%s` declares at the top level of a file, not in a block",
+               w->text);
+    return true;
+  }
+  diag_error(r->p->b, report_behind(r->previous->loc), "expected `}` before %s",
+             report_token(r, r->found));
   report_note_opener(r, false, true);
+  return true;
+}
+
+static bool report_lone_else(struct report *r) {
+  if (r->found->kind != T_ELSE || !report_has(r, T_LET)) return false;
+  diag_error(r->p->b, r->found->loc, "this `else` follows no `if` block");
   return true;
 }
 
@@ -290,7 +304,7 @@ void parse_report(struct parser *p, const struct token_set *expected, const char
     .p = p, .expected = *expected, .name = name, .found = &p->current, .previous = &p->previous};
   r.at_line_start = r.found->starts_line || r.found->kind == 0;
   static bool (*const special[])(struct report *) = {
-    report_unclosed_block, report_stray_closer, report_misplaced_statement, report_misspelt_start,
+    report_unclosed_block, report_lone_else, report_stray_closer, report_misplaced_statement, report_misspelt_start,
     report_misspelt_inside, report_single_equals, report_chain, report_quote, report_point_number,
     report_reserved, report_second_list};
   for (size_t i = 0; i < sizeof special / sizeof *special; i++)
