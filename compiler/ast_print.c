@@ -134,6 +134,13 @@ static void print_if(FILE *out, const struct expr *e) {
   print_expr(out, e->c);
 }
 
+// `1.x` and `1.0` would be numbers.
+static void print_field(FILE *out, const struct expr *e) {
+  bool number = e->a->kind == E_INT || e->a->kind == E_FLOAT;
+  print_operand(out, e->a, number ? PREC_POST + 1 : PREC_POST);
+  fprintf(out, ".%s", e->string);
+}
+
 static void print_expr(FILE *out, const struct expr *e) {
   switch (e->kind) {
   case E_INT: fprintf(out, "%lld", (long long)e->int_value); break;
@@ -168,10 +175,7 @@ static void print_expr(FILE *out, const struct expr *e) {
     print_items(out, &e->items);
     fputc(']', out);
     break;
-  case E_FIELD:
-    print_operand(out, e->a, PREC_POST);
-    fprintf(out, ".%s", e->string);
-    break;
+  case E_FIELD: print_field(out, e); break;
   case E_TRANSPOSE:
     print_operand(out, e->a, PREC_POST);
     fputc('\'', out);

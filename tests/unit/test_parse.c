@@ -208,6 +208,49 @@ static void test_precedence(void **state) {
   check_expr("-a'", "(- (transpose a))", "-a'");
 }
 
+// Random trees, written with parentheses round every operand, so that what the printer leaves out is
+// put to the test in every combination of operators.
+static unsigned random_below(uint64_t *seed, unsigned n) {
+  *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+  return (unsigned)(*seed >> 33) % n;
+}
+
+static char *random_expr(struct arena *a, uint64_t *seed, int depth) {
+  static const char *const leaves[] = {"a", "1", "0.5", "\"s\"", "true", "[]"};
+  static const char *const binary[] = {"+", "-", "*", "/", "//", "%", "@", "^", "<", "<=", ">",
+                                       ">=", "==", "!=", "and", "or", ".."};
+  static const char *const forms[] = {
+    "-(%s)", "not (%s)", "(%s)'", "(%s).w", "(%s) .0", "(%s)(k: %s)", "(%s)[%s, _, ..%s]",
+    "[%s, %s]", "if %s then %s else %s", "[for i in %s: %s]", "f(%s)"};
+  if (depth == 0) return str_printf(a, "%s", leaves[random_below(seed, 6)]);
+  char *x = random_expr(a, seed, depth - 1);
+  char *y = random_expr(a, seed, (int)random_below(seed, (unsigned)depth));
+  if (random_below(seed, 2))
+    return str_printf(a, "(%s) %s (%s)", x, binary[random_below(seed, 17)], y);
+  const char *form = forms[random_below(seed, 11)];
+  char *text = str_printf(a, "%s", "");
+  const char *parts[] = {x, y, "n"};
+  for (int i = 0; *form; form++)
+    if (*form == '%') text = str_printf(a, "%s(%s)", text, parts[i++]), form++;
+    else text = str_printf(a, "%s%c", text, *form);
+  return text;
+}
+
+static void test_print_random_expressions(void **state) {
+  (void)state;
+  uint64_t seed = 1;
+  for (int i = 0; i < 3000; i++) {
+    struct btc *b = btc_new();
+    const char *source = random_expr(b->arena, &seed, 1 + i % 5);
+    struct file *first = parse_text(b, str_printf(b->arena, "const x = %s", source));
+    const char *text = printed(b, first);
+    struct file *second = parse_text(b, text);
+    assert_clean(b);
+    assert_string_equal(dumped(b, first), dumped(b, second));
+    btc_free(b);
+  }
+}
+
 static void test_postfix(void **state) {
   (void)state;
   check_expr("f(x)(y, k: 3).w.0[1, _]'",
@@ -431,6 +474,7 @@ int main(void) {
     cmocka_unit_test(test_syntax_files),
     cmocka_unit_test(test_print_round_trip),
     cmocka_unit_test(test_precedence),
+    cmocka_unit_test(test_print_random_expressions),
     cmocka_unit_test(test_postfix),
     cmocka_unit_test(test_literals),
     cmocka_unit_test(test_soft_words_are_names),
