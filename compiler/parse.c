@@ -2,9 +2,11 @@
 // syntax error.
 //
 // Recovery: the parser has popped to the nearest list of statements, entries or declarations and
-// waits for SYNC. From the token that did not fit on, the driver looks for a place where one begins:
-// a statement word at the start of a line, a name there, the `}` of the block; a declaration word at
-// the margin ends the search at any depth, and the blocks still open are closed for the file. Braces in between are skipped in pairs. So every mistake is reported once, where it is.
+// waits for SYNC. From the token that did not fit on, the driver looks for a place where one
+// begins: a statement word at the start of a line, a name there, the `}` of the block; a
+// declaration word at the margin ends the search at any depth, and the blocks still open are closed
+// for the file. Braces in between are skipped in pairs. So every mistake is reported once, where it
+// is.
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -227,11 +229,16 @@ static struct token parse_recover(struct parser *p, btg_pstate *state, const str
   return t;
 }
 
+// Messages past the limit would be dropped: there is no point in going on.
+static bool parse_is_hopeless(const struct btc *b) {
+  return b->opt.max_errors > 0 && b->n_errors > b->opt.max_errors;
+}
+
 static void parse_run(struct parser *p, btg_pstate *state) {
   struct token t = parse_next(p, &p->previous);
   for (;;) {
     int status = parse_push(p, state, &t);
-    if (status != YYPUSH_MORE) break;
+    if (status != YYPUSH_MORE || parse_is_hopeless(p->b)) break;
     t = p->failed ? parse_recover(p, state, &t) : parse_next(p, &t);
   }
 }

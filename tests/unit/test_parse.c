@@ -63,7 +63,11 @@ static int each_file(const char *folder, void (*check)(const char *path)) {
 }
 
 // ---- tests/syntax -----------------------------------------------------------------------------
-struct expectation { char kind[16]; int line, column; char text[256]; };
+struct expectation {
+  char kind[16];
+  int line, column;
+  char text[256];
+};
 typedef VEC(struct expectation) expectation_list;
 
 static const char *const severity_words[] = {"note", "warning", "error"};
@@ -208,8 +212,8 @@ static void test_precedence(void **state) {
   check_expr("-a'", "(- (transpose a))", "-a'");
 }
 
-// Random trees, written with parentheses round every operand, so that what the printer leaves out is
-// put to the test in every combination of operators.
+// Random trees, written with parentheses round every operand, so that what the printer leaves out
+// is put to the test in every combination of operators.
 static unsigned random_below(uint64_t *seed, unsigned n) {
   *seed = *seed * 6364136223846793005u + 1442695040888963407u;
   return (unsigned)(*seed >> 33) % n;
@@ -217,11 +221,19 @@ static unsigned random_below(uint64_t *seed, unsigned n) {
 
 static char *random_expr(struct arena *a, uint64_t *seed, int depth) {
   static const char *const leaves[] = {"a", "1", "0.5", "\"s\"", "true", "[]"};
-  static const char *const binary[] = {"+", "-", "*", "/", "//", "%", "@", "^", "<", "<=", ">",
-                                       ">=", "==", "!=", "and", "or", ".."};
-  static const char *const forms[] = {
-    "-(%s)", "not (%s)", "(%s)'", "(%s).w", "(%s) .0", "(%s)(k: %s)", "(%s)[%s, _, ..%s]",
-    "[%s, %s]", "if %s then %s else %s", "[for i in %s: %s]", "f(%s)"};
+  static const char *const binary[] = {"+",  "-", "*",  "/",  "//", "%",   "@",  "^", "<",
+                                       "<=", ">", ">=", "==", "!=", "and", "or", ".."};
+  static const char *const forms[] = {"-(%s)",
+                                      "not (%s)",
+                                      "(%s)'",
+                                      "(%s).w",
+                                      "(%s) .0",
+                                      "(%s)(k: %s)",
+                                      "(%s)[%s, _, ..%s]",
+                                      "[%s, %s]",
+                                      "if %s then %s else %s",
+                                      "[for i in %s: %s]",
+                                      "f(%s)"};
   if (depth == 0) return str_printf(a, "%s", leaves[random_below(seed, 6)]);
   char *x = random_expr(a, seed, depth - 1);
   char *y = random_expr(a, seed, (int)random_below(seed, (unsigned)depth));
@@ -231,8 +243,10 @@ static char *random_expr(struct arena *a, uint64_t *seed, int depth) {
   char *text = str_printf(a, "%s", "");
   const char *parts[] = {x, y, "n"};
   for (int i = 0; *form; form++)
-    if (*form == '%') text = str_printf(a, "%s(%s)", text, parts[i++]), form++;
-    else text = str_printf(a, "%s%c", text, *form);
+    if (*form == '%')
+      text = str_printf(a, "%s(%s)", text, parts[i++]), form++;
+    else
+      text = str_printf(a, "%s%c", text, *form);
   return text;
 }
 
@@ -283,15 +297,16 @@ static void test_literals(void **state) {
 
 static void test_soft_words_are_names(void **state) {
   (void)state;
-  static const char *const words[] = {"data", "view", "epochs", "report", "load", "from",
+  static const char *const words[] = {"data", "view", "epochs", "report",   "load", "from",
                                       "on",   "pass", "keep",   "evaluate", "in"};
   for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
     struct btc *b = btc_new();
     parse_text(b, str_printf(b->arena,
-        "fn %1$s(%1$s: f32[n]) -> f32[n] {\n"
-        "  let %1$s: f32[n] = %1$s\n"
-        "  for %1$s in %1$s { let y = f(%1$s: %1$s) }\n"
-        "  return %1$s.%1$s + %1$s(%1$s)\n}\n", words[i]));
+                             "fn %1$s(%1$s: f32[n]) -> f32[n] {\n"
+                             "  let %1$s: f32[n] = %1$s\n"
+                             "  for %1$s in %1$s { let y = f(%1$s: %1$s) }\n"
+                             "  return %1$s.%1$s + %1$s(%1$s)\n}\n",
+                             words[i]));
     assert_clean(b);
     btc_free(b);
   }
@@ -307,11 +322,11 @@ static void test_module_tree(void **state) {
                                  "}\n");
   assert_clean(b);
   assert_string_equal(dumped(b, f),
-      "(decl 3 m nil config  (path)nilnil ( out:(type int)=nil)"
-      " ( x:(type f32 dims ..b in)=nil)(type f32 dims ..b out)(type f32) {\n"
-      "(stmt 0 w (type f32 dims out inferred) 0)\n"
-      "(stmt 9 nil nil a {\n(stmt 5 k nil (call l :1))} {\n"
-      "(stmt 9 nil nil c {\n(stmt 7 nil nil nil x w)})})})\n");
+                      "(decl 3 m nil config  (path)nilnil ( out:(type int)=nil)"
+                      " ( x:(type f32 dims ..b in)=nil)(type f32 dims ..b out)(type f32) {\n"
+                      "(stmt 0 w (type f32 dims out inferred) 0)\n"
+                      "(stmt 9 nil nil a {\n(stmt 5 k nil (call l :1))} {\n"
+                      "(stmt 9 nil nil c {\n(stmt 7 nil nil nil x w)})})})\n");
   btc_free(b);
 }
 
@@ -326,14 +341,13 @@ static void test_program_tree(void **state) {
                                  "}\n"
                                  "schedule p { a.b: gram \"c*\": w(tile: 2) }");
   assert_clean(b);
-  assert_string_equal(dumped(b, f),
-      "(decl 5 p nil  (path)nilnil () () {\n"
-      "(stmt 10 nil nil nil x:(type u8 dims n) y:(type i32 dims n))\n"
-      "(stmt 15 f file nil nil (path a 0 b) (path c))\n"
-      "(stmt 13 nil nil (call sgd lr:1) (path a) (path b))\n"
-      "(stmt 17 knn nil nil :x k:2)})\n"
-      "(decl 7 p nil  (path)nilnil () ()\n"
-      "(entry nil gram (path a b))\n(entry c* w (path) tile:2))\n");
+  assert_string_equal(dumped(b, f), "(decl 5 p nil  (path)nilnil () () {\n"
+                                    "(stmt 10 nil nil nil x:(type u8 dims n) y:(type i32 dims n))\n"
+                                    "(stmt 15 f file nil nil (path a 0 b) (path c))\n"
+                                    "(stmt 13 nil nil (call sgd lr:1) (path a) (path b))\n"
+                                    "(stmt 17 knn nil nil :x k:2)})\n"
+                                    "(decl 7 p nil  (path)nilnil () ()\n"
+                                    "(entry nil gram (path a b))\n(entry c* w (path) tile:2))\n");
   btc_free(b);
 }
 
@@ -347,7 +361,8 @@ static void assert_loc(struct loc loc, int line, int column, int end_line, int e
 static void test_places(void **state) {
   (void)state;
   struct btc *b = btc_new();
-  struct file *f = parse_text(b, "# é\r\nfn f(x: f32[n]) -> f32 {\r\n  return \"é\" + g(\r\n x)\r\n}");
+  struct file *f =
+      parse_text(b, "# é\r\nfn f(x: f32[n]) -> f32 {\r\n  return \"é\" + g(\r\n x)\r\n}");
   assert_clean(b);
   const struct decl *d = f->decls.data[0];
   assert_loc(d->loc, 2, 1, 5, 2);
@@ -365,8 +380,15 @@ static void test_places(void **state) {
 
 static void test_accepted_texts(void **state) {
   (void)state;
-  static const char *const texts[] = {"", "\n", "# only a comment", "\r\n\r\n", "const a = 1",
-                                      "\xEF\xBB\xBF" "const a = 1", "program p {}", "\tconst a=1\f"};
+  static const char *const texts[] = {"",
+                                      "\n",
+                                      "# only a comment",
+                                      "\r\n\r\n",
+                                      "const a = 1",
+                                      "\xEF\xBB\xBF"
+                                      "const a = 1",
+                                      "program p {}",
+                                      "\tconst a=1\f"};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
     struct btc *b = btc_new();
     parse_text(b, texts[i]);
@@ -377,8 +399,8 @@ static void test_accepted_texts(void **state) {
 
 // ---- nesting ----------------------------------------------------------------------------------
 // before, then `unit` n times, then middle, then `closer` n times, then after
-static char *repeated(struct btc *b, const char *before, const char *unit, int n, const char *middle,
-                      const char *closer, const char *after) {
+static char *repeated(struct btc *b, const char *before, const char *unit, int n,
+                      const char *middle, const char *closer, const char *after) {
   size_t size = strlen(before) + (strlen(unit) + strlen(closer)) * (size_t)n + strlen(middle) +
                 strlen(after) + 1;
   char *text = NEW_ARRAY(b->arena, char, size), *end = stpcpy(text, before);
@@ -389,7 +411,10 @@ static char *repeated(struct btc *b, const char *before, const char *unit, int n
   return text;
 }
 
-struct nest { const char *before, *unit, *middle, *closer, *after; };
+struct nest {
+  const char *before, *unit, *middle, *closer, *after;
+};
+// clang-format off
 static const struct nest nests[] = {
   {"const a = ", "(", "1", ")", ""},
   {"const a = ", "[", "1", "]", ""},
@@ -408,11 +433,12 @@ static const struct nest nests[] = {
   {"program p {", "for i in x {", "", "}", "}"},
   {"program p { if a {}", " else if b {}", "", "", "}"},
 };
+// clang-format on
 
 static void check_nest(const struct nest *nest, int n, int errors) {
   struct btc *b = btc_new();
-  struct file *f = parse_text(b, repeated(b, nest->before, nest->unit, n, nest->middle,
-                                          nest->closer, nest->after));
+  struct file *f = parse_text(
+      b, repeated(b, nest->before, nest->unit, n, nest->middle, nest->closer, nest->after));
   if (b->n_errors != errors) diag_flush(b, stderr);
   assert_int_equal(b->n_errors, errors);
   if (errors) assert_non_null(strstr(b->diags.data[0].message, "deeper than"));
@@ -433,8 +459,9 @@ static void test_nesting(void **state) {
 static void test_recovery_keeps_the_rest(void **state) {
   (void)state;
   struct btc *b = btc_new();
-  struct file *f = parse_text(b, "fn f(x: f32) -> f32 {\n  let a = (x +\n  let c = 2\n  return c\n}\n"
-                                 "const b = 1\n");
+  struct file *f =
+      parse_text(b, "fn f(x: f32) -> f32 {\n  let a = (x +\n  let c = 2\n  return c\n}\n"
+                    "const b = 1\n");
   assert_int_equal(b->n_errors, 1);
   assert_int_equal(f->decls.len, 2);
   assert_int_equal(f->decls.data[0]->body->stmts.len, 2);
@@ -471,20 +498,20 @@ static void test_damaged_files(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_syntax_files),
-    cmocka_unit_test(test_print_round_trip),
-    cmocka_unit_test(test_precedence),
-    cmocka_unit_test(test_print_random_expressions),
-    cmocka_unit_test(test_postfix),
-    cmocka_unit_test(test_literals),
-    cmocka_unit_test(test_soft_words_are_names),
-    cmocka_unit_test(test_module_tree),
-    cmocka_unit_test(test_program_tree),
-    cmocka_unit_test(test_places),
-    cmocka_unit_test(test_accepted_texts),
-    cmocka_unit_test(test_nesting),
-    cmocka_unit_test(test_recovery_keeps_the_rest),
-    cmocka_unit_test(test_damaged_files),
+      cmocka_unit_test(test_syntax_files),
+      cmocka_unit_test(test_print_round_trip),
+      cmocka_unit_test(test_precedence),
+      cmocka_unit_test(test_print_random_expressions),
+      cmocka_unit_test(test_postfix),
+      cmocka_unit_test(test_literals),
+      cmocka_unit_test(test_soft_words_are_names),
+      cmocka_unit_test(test_module_tree),
+      cmocka_unit_test(test_program_tree),
+      cmocka_unit_test(test_places),
+      cmocka_unit_test(test_accepted_texts),
+      cmocka_unit_test(test_nesting),
+      cmocka_unit_test(test_recovery_keeps_the_rest),
+      cmocka_unit_test(test_damaged_files),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -239,19 +239,13 @@ static void test_source_errors(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_arena),
-    cmocka_unit_test(test_vec),
-    cmocka_unit_test(test_strings),
-    cmocka_unit_test(test_nearest),
-    cmocka_unit_test(test_sources),
-    cmocka_unit_test(test_diag_form),
-    cmocka_unit_test(test_diag_lines),
-    cmocka_unit_test(test_diag_widths),
-    cmocka_unit_test(test_diag_long_line),
-    cmocka_unit_test(test_diag_color),
-    cmocka_unit_test(test_diag_limit),
-    cmocka_unit_test(test_diag_warnings_as_errors),
-    cmocka_unit_test(test_source_errors),
+      cmocka_unit_test(test_arena),          cmocka_unit_test(test_vec),
+      cmocka_unit_test(test_strings),        cmocka_unit_test(test_nearest),
+      cmocka_unit_test(test_sources),        cmocka_unit_test(test_diag_form),
+      cmocka_unit_test(test_diag_lines),     cmocka_unit_test(test_diag_widths),
+      cmocka_unit_test(test_diag_long_line), cmocka_unit_test(test_diag_color),
+      cmocka_unit_test(test_diag_limit),     cmocka_unit_test(test_diag_warnings_as_errors),
+      cmocka_unit_test(test_source_errors),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

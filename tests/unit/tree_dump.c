@@ -2,10 +2,14 @@
 #include "tree_dump.h"
 
 static const char *const expr_names[] = {
-  [E_INT] = "int", [E_FLOAT] = "float", [E_STRING] = "string", [E_BOOL] = "bool", [E_NAME] = "name",
-  [E_LIST] = "list", [E_FOR_LIST] = "for-list", [E_UNARY] = "unary", [E_BINARY] = "binary",
-  [E_IF] = "if", [E_CALL] = "call", [E_INDEX] = "index", [E_FIELD] = "field",
-  [E_TRANSPOSE] = "transpose", [E_RANGE] = "range", [E_WILDCARD] = "wildcard",
+    [E_INT] = "int",           [E_FLOAT] = "float",
+    [E_STRING] = "string",     [E_BOOL] = "bool",
+    [E_NAME] = "name",         [E_LIST] = "list",
+    [E_FOR_LIST] = "for-list", [E_UNARY] = "unary",
+    [E_BINARY] = "binary",     [E_IF] = "if",
+    [E_CALL] = "call",         [E_INDEX] = "index",
+    [E_FIELD] = "field",       [E_TRANSPOSE] = "transpose",
+    [E_RANGE] = "range",       [E_WILDCARD] = "wildcard",
 };
 
 static void dump_args(FILE *out, const arg_list *args) {
@@ -27,7 +31,8 @@ void tree_dump_expr(FILE *out, const struct expr *e) {
   case E_BOOL: fputs(e->int_value ? "true" : "false", out); return;
   case E_NAME: fputs(e->string, out); return;
   case E_WILDCARD: fputs("_", out); return;
-  case E_UNARY: case E_BINARY: fprintf(out, "(%s", token_op_text(e->op)); break;
+  case E_UNARY:
+  case E_BINARY: fprintf(out, "(%s", token_op_text(e->op)); break;
   default: fprintf(out, "(%s", expr_names[e->kind]);
   }
   if (e->kind == E_FIELD || e->kind == E_FOR_LIST) fprintf(out, " %s", e->string);
