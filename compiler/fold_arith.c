@@ -96,11 +96,11 @@ static struct node *commute(struct fold *f, const struct node *n) {
 }
 
 // Whether no element can be infinite or NaN, whatever the inputs: integers and what is made of them.
-static bool finite(const struct node *n) {
+static bool always_finite(const struct node *n) {
   double c;
   if (!is_float(n)) return true;
   if (fold_constant(n, &c)) return isfinite(c);
-  if (n->op == OP_cast || n->op == OP_broadcast || n->op == OP_reshape || n->op == OP_transpose) return finite(n->in[0]);
+  if (n->op == OP_cast || n->op == OP_broadcast || n->op == OP_reshape || n->op == OP_transpose) return always_finite(n->in[0]);
   return n->op == OP_iota;
 }
 
@@ -112,7 +112,7 @@ static struct node *mul_constant(struct fold *f, const struct node *n) {
   struct node *x = n->in[0], *y = n->in[1];
   if (fold_is(y, 1)) return x;
   if (fold_is(y, -1)) return neg(f, x);
-  return fold_is(y, 0) && finite(x) ? fold_full(f, &n->type, 0) : NULL;
+  return fold_is(y, 0) && always_finite(x) ? fold_full(f, &n->type, 0) : NULL;
 }
 
 // (−a)·y = −(a·y), which meets y's sign, a narrow factor (neg_mul) or a sum (add_neg) further out.
