@@ -9,8 +9,13 @@
 
 // ---- any elementwise op -----------------------------------------------------------------------
 
-// f(c₁, c₂, …) = c: computed by the op's own reference rule, in double. A result that is not finite
-// is left to run time, where it can be seen to happen.
+// Whether a computed constant is finite in its own type. One that is not is left to run time, where it
+// can be seen to happen.
+static bool representable(double value, dtype t) {
+  return t == BT_F32 ? isfinite((float)value) : isfinite(value);
+}
+
+// f(c₁, c₂, …) = c: computed by the op's own reference rule, in double.
 static struct node *all_constant(struct fold *f, const struct node *n) {
   struct node *scalar[3];
   double value[3], result = 0;
@@ -25,7 +30,7 @@ static struct node *all_constant(struct fold *f, const struct node *n) {
   on_scalars.in = scalar;
   on_scalars.type.shape = (struct shape){0};
   op_info(n->op)->rules->eval(&on_scalars, in_list, &out);
-  return isfinite(result) ? fold_full(f, &n->type, result) : NULL;
+  return representable(result, n->type.dtype) ? fold_full(f, &n->type, result) : NULL;
 }
 
 static bool ascending(const struct node *broadcast) {
@@ -146,7 +151,8 @@ static struct node *div_constant(struct fold *f, const struct node *n) {
 // x/B(v) = x·B(1/v): one division per element of v. Same rounding as above.
 static struct node *div_narrow(struct fold *f, const struct node *n) {
   struct node *y = n->in[1];
-  if (!is_float(n) || y->op != OP_broadcast || !fold_narrow(y)) return NULL;
+  double c;
+  if (!is_float(n) || y->op != OP_broadcast || !fold_narrow(y) || fold_constant(y, &c)) return NULL;
   struct node *one = fold_full(f, &y->type, 1);
   return fold_binary(f, OP_mul, n->in[0], fold_binary(f, OP_div, one, y));
 }

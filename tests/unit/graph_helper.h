@@ -18,7 +18,8 @@ char *text_of_diagnostics(struct btc *b);                     // free it; forget
 int count_nodes(const struct graph *g, enum op op, int64_t over);
 
 // Fails unless outputs and updates of both agree, evaluated in double on the same random leaves
-// (drawn by `seed` and name), to 1e-9 of each tensor's largest element.
+// (drawn by `seed` and name), to 1e-9 of each tensor's largest element
+// (and 1e-13 of the graph's, which is what remains of a zero that is computed).
 void assert_same_values(const struct graph *a, const struct graph *b, unsigned seed);
 
 // What a call that dies prints to standard error; fails the test if it returns. Free it.

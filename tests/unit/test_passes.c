@@ -184,7 +184,10 @@ static struct graph *random_graph(struct btc *b, unsigned seed) {
     struct tensor_type t = {BT_F64, shapes[i]};
     vec_push(b->arena, &r.pool, g_leaf(r.g, OP_param, str_printf(b->arena, "p%d", i), &t));
   }
-  for (int i = 0; i < 40; i++) vec_push(b->arena, &r.pool, random_node(&r));
+  for (int i = 0; i < 40; i++) {
+    struct node *n = random_node(&r); // before vec_push touches the pool
+    vec_push(b->arena, &r.pool, n);
+  }
   for (int i = 0; i < 6; i++)
     graph_output(r.g, str_printf(b->arena, "out%d", i), BT_OUTPUT_VALUE, r.pool.data[r.pool.len - 1 - 2 * i]);
   return r.g;
