@@ -250,13 +250,60 @@ static struct node *not_not(struct fold *f, const struct node *n) {
   return n->in[0]->op == OP_not ? n->in[0]->in[0] : NULL;
 }
 
+static struct node *choose(struct fold *f, struct node *c, struct node *x, struct node *y) {
+  return fold_node(f, OP_where, (struct node *[]){c, x, y}, 3, NULL, NULL);
+}
+
 // where(true, x, y) = x, where(false, x, y) = y, where(c, x, x) = x, where(not c, x, y) = where(c, y, x)
 static struct node *where_known(struct fold *f, const struct node *n) {
   double c;
   if (fold_constant(n->in[0], &c)) return n->in[c != 0 ? 1 : 2];
   if (n->in[1] == n->in[2]) return n->in[1];
-  if (n->in[0]->op != OP_not) return NULL;
-  return fold_node(f, OP_where, (struct node *[]){n->in[0]->in[0], n->in[2], n->in[1]}, 3, NULL, NULL);
+  return n->in[0]->op == OP_not ? choose(f, n->in[0]->in[0], n->in[2], n->in[1]) : NULL;
+}
+
+// where(c, where(c, x, _), y) = where(c, x, y), and likewise on the other side: c is known there.
+static struct node *where_nested(struct fold *f, const struct node *n) {
+  struct node *c = n->in[0], *x = n->in[1], *y = n->in[2];
+  if (x->op == OP_where && x->in[0] == c) return choose(f, c, x->in[1], y);
+  return y->op == OP_where && y->in[0] == c ? choose(f, c, x, y->in[2]) : NULL;
+}
+
+// where(c, 0, y·k) = where(c, 0, y)·k for a constant k (finite, as constants are), and likewise on the
+// other side: the gradient of a masked value comes masked again, and now both masks meet.
+static struct node *where_scaled(struct fold *f, const struct node *n) {
+  double k;
+  for (int zero = 1; zero <= 2; zero++) {
+    struct node *y = n->in[3 - zero];
+    if (!fold_is(n->in[zero], 0) || y->op != OP_mul || !fold_constant(y->in[1], &k) || !isfinite(k)) continue;
+    struct node *in[3] = {n->in[0], n->in[zero], n->in[zero]};
+    in[3 - zero] = y->in[0];
+    return fold_binary(f, OP_mul, choose(f, in[0], in[1], in[2]), y->in[1]);
+  }
+  return NULL;
+}
+
+// If x is zero wherever its mask is `zero_if`, by a choice or a choice times constants, returns the mask
+// and in *rest a value that x has elsewhere; else NULL.
+static struct node *masked(struct fold *f, struct node *x, bool zero_if, struct node **rest) {
+  double k;
+  if (x->op == OP_where && fold_is(x->in[zero_if ? 1 : 2], 0)) {
+    *rest = x->in[zero_if ? 2 : 1];
+    return x->in[0];
+  }
+  if (x->op != OP_mul || !fold_constant(x->in[1], &k) || !isfinite(k)) return NULL;
+  struct node *mask = masked(f, x->in[0], zero_if, rest);
+  if (mask) *rest = fold_binary(f, OP_mul, *rest, x->in[1]);
+  return mask;
+}
+
+// where(c, x, 0) + where(c, 0, y) = where(c, x, y): the gradients of two parts of one tensor.
+static struct node *add_parts(struct fold *f, const struct node *n) {
+  for (int i = 0; i < 2; i++) {
+    struct node *x, *y, *mask = masked(f, n->in[i], false, &x);
+    if (mask && mask == masked(f, n->in[1 - i], true, &y)) return choose(f, mask, x, y);
+  }
+  return NULL;
 }
 
 // Whether every value of `from` is a value of `through`.
@@ -292,6 +339,6 @@ const struct fold_row fold_arithmetic[] = {
     {OP_abs, abs_abs},         {OP_relu, idempotent},   {OP_floor, idempotent},  {OP_min, both_same},
     {OP_max, both_same},       {OP_and, commute},       {OP_and, logic_constant}, {OP_and, both_same},
     {OP_or, commute},          {OP_or, logic_constant}, {OP_or, both_same},      {OP_eq, commute},
-    {OP_ne, commute},          {OP_not, not_not},       {OP_where, where_known}, {OP_cast, cast_back},
+    {OP_ne, commute},          {OP_not, not_not},       {OP_where, where_known}, {OP_where, where_nested}, {OP_where, where_scaled}, {OP_add, add_parts}, {OP_cast, cast_back},
     {OP_stop_gradient, stop_nothing}, {OP_COUNT, NULL},
 };
