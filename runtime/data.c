@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define DEBIAN_FASHION_MNIST "/usr/share/datasets/fashion-mnist"
 #define SYNTHETIC_IMAGES 1024
@@ -134,7 +135,7 @@ static bool check_need(const struct bt_data *data, const struct bt_data_need *ne
 static bool open_folder(struct bt_data *data, const char *where, char *err, size_t errlen) {
   if (where && !is_folder(where))
     return bt_fail(err, errlen, "--data %s: %s", where,
-                   errno == ENOENT ? "no such folder" : "not a folder");
+                   access(where, F_OK) == 0 ? "not a folder" : "no such folder");
   if (!where && !is_folder(DEBIAN_FASHION_MNIST))
     return bt_fail(err, errlen,
                    "no data: give --data FOLDER, or install Fashion-MNIST with\n"
