@@ -21,7 +21,14 @@ static const struct bt_tensor rt_tensors[] = {
     {"model.weight", BT_PARAM, BT_F32, 1, {RT_PIXELS}, 0, 64, {BT_INIT_UNIFORM, -0.1, 0.1}},
     {"model.bias", BT_PARAM, BT_F32, 1, {1}, 64, 4, {BT_INIT_CONSTANT, 0, 0}},
     {"model.seen", BT_STATE, BT_I64, 0, {0}, 128, 8, {BT_INIT_CONSTANT, 0, 0}},
-    {"optimizer.fit.model.weight.velocity", BT_OPTIMIZER, BT_F32, 1, {RT_PIXELS}, 192, 64, {BT_INIT_CONSTANT, 0, 0}},
+    {"optimizer.fit.model.weight.velocity",
+     BT_OPTIMIZER,
+     BT_F32,
+     1,
+     {RT_PIXELS},
+     192,
+     64,
+     {BT_INIT_CONSTANT, 0, 0}},
 };
 
 // Inputs: x (view a), y, step, steps, key. Outputs: loss, report.
@@ -75,17 +82,45 @@ static const struct bt_evaluate rt_evaluates[] = {{BT_EVALUATE_knn, 0, 1, {5, 0.
                                                   {BT_EVALUATE_linear_probe, 0, 1, {1e-4, 50}}};
 static const int rt_fit_tensors[] = {0, 1, 2, 3}, rt_pixels_tensors[] = {0, 1};
 
-static const struct bt_program rt_programs[] = {
-    {.name = "fit", .step = rt_fit_step, .batch = RT_BATCH, .image = {1, RT_SIDE, RT_SIDE}, .epochs = 2,
-     .arena_bytes = 4096, .thread_bytes = 128, .n_inputs = 5, .inputs = rt_fit_inputs, .n_outputs = 2,
-     .outputs = rt_fit_outputs, .n_tensors = 4, .tensors = rt_fit_tensors, .parameters = 17, .flops = 1e3},
-    {.name = "pixels", .step = rt_pixels_step, .batch = RT_BATCH, .image = {1, RT_SIDE, RT_SIDE},
-     .n_inputs = 2, .inputs = rt_pixels_inputs, .n_outputs = 1, .outputs = rt_pixels_outputs, .n_loads = 1,
-     .loads = rt_loads, .n_evaluates = 2, .evaluates = rt_evaluates, .n_tensors = 2,
-     .tensors = rt_pixels_tensors}};
-static const struct bt_module rt_module = {
-    .abi = BT_ABI, .source_path = "toy.btg", .source_text = "a toy", .build = "by hand", .n_programs = 2,
-    .programs = rt_programs, .n_tensors = 4, .tensors = rt_tensors, .n_views = 2, .views = rt_views,
-    .store_bytes = 256};
+static const struct bt_program rt_programs[] = {{.name = "fit",
+                                                 .step = rt_fit_step,
+                                                 .batch = RT_BATCH,
+                                                 .image = {1, RT_SIDE, RT_SIDE},
+                                                 .epochs = 2,
+                                                 .arena_bytes = 4096,
+                                                 .thread_bytes = 128,
+                                                 .n_inputs = 5,
+                                                 .inputs = rt_fit_inputs,
+                                                 .n_outputs = 2,
+                                                 .outputs = rt_fit_outputs,
+                                                 .n_tensors = 4,
+                                                 .tensors = rt_fit_tensors,
+                                                 .parameters = 17,
+                                                 .flops = 1e3},
+                                                {.name = "pixels",
+                                                 .step = rt_pixels_step,
+                                                 .batch = RT_BATCH,
+                                                 .image = {1, RT_SIDE, RT_SIDE},
+                                                 .n_inputs = 2,
+                                                 .inputs = rt_pixels_inputs,
+                                                 .n_outputs = 1,
+                                                 .outputs = rt_pixels_outputs,
+                                                 .n_loads = 1,
+                                                 .loads = rt_loads,
+                                                 .n_evaluates = 2,
+                                                 .evaluates = rt_evaluates,
+                                                 .n_tensors = 2,
+                                                 .tensors = rt_pixels_tensors}};
+static const struct bt_module rt_module = {.abi = BT_ABI,
+                                           .source_path = "toy.btg",
+                                           .source_text = "a toy",
+                                           .build = "by hand",
+                                           .n_programs = 2,
+                                           .programs = rt_programs,
+                                           .n_tensors = 4,
+                                           .tensors = rt_tensors,
+                                           .n_views = 2,
+                                           .views = rt_views,
+                                           .store_bytes = 256};
 
 #endif

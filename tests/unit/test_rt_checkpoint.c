@@ -7,14 +7,16 @@
 
 static char err[5000];
 static char store[256] __attribute__((aligned(64))), other[256] __attribute__((aligned(64)));
-static const struct bt_progress_point point = {.seed = 1ull << 63, .step = 7, .steps = 20, .steps_per_epoch = 5};
+static const struct bt_progress_point point = {
+    .seed = 1ull << 63, .step = 7, .steps = 20, .steps_per_epoch = 5};
 
 static void fill(void) {
   for (int i = 0; i < 256; i++) store[i] = (char)(i % 60), other[i] = 99;
 }
 
 static bool load(const char *path, struct bt_progress_point *got, bool *changed) {
-  return bt_checkpoint_load(path, &rt_module, &rt_programs[0], other, got, changed, err, sizeof err);
+  return bt_checkpoint_load(path, &rt_module, &rt_programs[0], other, got, changed, err,
+                            sizeof err);
 }
 
 static void test_round_trip(void **state) {
@@ -22,15 +24,18 @@ static void test_round_trip(void **state) {
   struct bt_progress_point got;
   bool changed;
   fill();
-  assert_true(bt_checkpoint_save(path, &rt_module, &rt_programs[0], store, &point, err, sizeof err));
+  assert_true(
+      bt_checkpoint_save(path, &rt_module, &rt_programs[0], store, &point, err, sizeof err));
   assert_true(load(path, &got, &changed));
   assert_memory_equal(&got, &point, sizeof got);
   assert_false(changed);
   for (int i = 0; i < 4; i++)
-    assert_memory_equal(store + rt_tensors[i].offset, other + rt_tensors[i].offset, rt_tensors[i].bytes);
+    assert_memory_equal(store + rt_tensors[i].offset, other + rt_tensors[i].offset,
+                        rt_tensors[i].bytes);
   struct bt_module edited = rt_module;
   edited.source_text = "another toy";
-  assert_true(bt_checkpoint_load(path, &edited, &rt_programs[0], other, &got, &changed, err, sizeof err));
+  assert_true(
+      bt_checkpoint_load(path, &edited, &rt_programs[0], other, &got, &changed, err, sizeof err));
   assert_true(changed);
 }
 
@@ -69,9 +74,11 @@ static void test_truncated(void **state) {
   const char *path = rt_path(*state, "c.safetensors");
   size_t n;
   fill();
-  assert_true(bt_checkpoint_save(path, &rt_module, &rt_programs[0], store, &point, err, sizeof err));
+  assert_true(
+      bt_checkpoint_save(path, &rt_module, &rt_programs[0], store, &point, err, sizeof err));
   char *whole = rt_read(path, &n);
-  for (size_t i = 0; i < n; i += 13) rt_write(path, whole, i), expect_refused(path, "c.safetensors");
+  for (size_t i = 0; i < n; i += 13)
+    rt_write(path, whole, i), expect_refused(path, "c.safetensors");
   free(whole);
 }
 
@@ -79,7 +86,8 @@ static void test_instance(void **state) {
   const char *path = rt_path(*state, "c.safetensors"), *out = rt_path(*state, "e.safetensors");
   int n;
   fill();
-  assert_true(bt_checkpoint_save(path, &rt_module, &rt_programs[0], store, &point, err, sizeof err));
+  assert_true(
+      bt_checkpoint_save(path, &rt_module, &rt_programs[0], store, &point, err, sizeof err));
   assert_true(bt_checkpoint_load_instance(path, &rt_module, "model", other, err, sizeof err));
   assert_memory_equal(store, other, 64);
   assert_int_equal(other[192], 99); // not the optimiser's

@@ -1,4 +1,5 @@
-// test_rt_data.c: IDX files plain and gzip, cut at every byte, and sets that do not fit the program.
+// test_rt_data.c: IDX files plain and gzip, cut at every byte, and sets that do not fit the
+// program.
 #define _GNU_SOURCE
 #include "data.h"
 #include "rt_test.h"
@@ -15,7 +16,8 @@ static size_t idx(unsigned char *to, int rank, const unsigned *shape, size_t byt
   size_t at = 4;
   memcpy(to, (unsigned char[]){0, 0, 8, (unsigned char)rank}, 4);
   for (int i = 0; i < rank; i++, at += 4)
-    to[at] = 0, to[at + 1] = 0, to[at + 2] = (unsigned char)(shape[i] >> 8), to[at + 3] = (unsigned char)shape[i];
+    to[at] = 0, to[at + 1] = 0, to[at + 2] = (unsigned char)(shape[i] >> 8),
+    to[at + 3] = (unsigned char)shape[i];
   for (size_t i = 0; i < bytes; i++) to[at + i] = (unsigned char)(i % (size_t)modulo);
   return at + bytes;
 }
@@ -23,7 +25,10 @@ static size_t idx(unsigned char *to, int rank, const unsigned *shape, size_t byt
 static void put(const char *folder, const char *name, const void *data, size_t n, bool gz) {
   char path[600];
   snprintf(path, sizeof path, "%s/%s%s", folder, name, gz ? ".gz" : "");
-  if (!gz) { rt_write(path, data, n); return; }
+  if (!gz) {
+    rt_write(path, data, n);
+    return;
+  }
   gzFile f = gzopen(path, "wb");
   assert_int_equal(gzwrite(f, data, (unsigned)n), n);
   gzclose(f);
@@ -132,7 +137,8 @@ static void test_unfit(void **state) {
   make(*state, false);
   expect_refused(*state, &(struct bt_data_need){{3, 0, 0}, 0}, "1×3×3");
   expect_refused(*state, &(struct bt_data_need){{1, 4, 3}, 0}, "1×4×3");
-  expect_refused(*state, &(struct bt_data_need){{0}, 2}, "label 2 of training image 2 is out of range");
+  expect_refused(*state, &(struct bt_data_need){{0}, 2},
+                 "label 2 of training image 2 is out of range");
   size_t size = idx(file, 1, (unsigned[]){N / 2}, N / 2, 4);
   file[8] = 9;
   rt_write(rt_path(*state, "t10k-labels-idx1-ubyte"), file, size);
@@ -188,8 +194,12 @@ static int teardown(void **state) { return rt_rmdir(*state), 0; }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      WITH_FOLDER(test_read),  WITH_FOLDER(test_truncation_raw), WITH_FOLDER(test_truncation_gzip),
-      WITH_FOLDER(test_damage), WITH_FOLDER(test_unfit),         cmocka_unit_test(test_synthetic),
+      WITH_FOLDER(test_read),
+      WITH_FOLDER(test_truncation_raw),
+      WITH_FOLDER(test_truncation_gzip),
+      WITH_FOLDER(test_damage),
+      WITH_FOLDER(test_unfit),
+      cmocka_unit_test(test_synthetic),
       cmocka_unit_test(test_subset),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,26 +26,30 @@ static void drop(struct bt_features *f) { free((void *)f->features), free((void 
 
 static double cosine(const float *a, const float *b, int64_t d) {
   double ab = 0, aa = 0, bb = 0;
-  for (int64_t j = 0; j < d; j++) ab += (double)a[j] * b[j], aa += (double)a[j] * a[j], bb += (double)b[j] * b[j];
+  for (int64_t j = 0; j < d; j++)
+    ab += (double)a[j] * b[j], aa += (double)a[j] * a[j], bb += (double)b[j] * b[j];
   return ab / sqrt(aa * bb);
 }
 
-static double plain_knn(const struct bt_features *train, const struct bt_features *test, int classes,
-                        int k, double temperature) {
+static double plain_knn(const struct bt_features *train, const struct bt_features *test,
+                        int classes, int k, double temperature) {
   int64_t right = 0;
   double *similarity = malloc(sizeof *similarity * (size_t)train->n);
   for (int64_t q = 0; q < test->n; q++) {
     double votes[16] = {0};
     int best = 0;
     for (int64_t i = 0; i < train->n; i++)
-      similarity[i] = cosine(test->features + q * test->d, train->features + i * train->d, train->d);
+      similarity[i] =
+          cosine(test->features + q * test->d, train->features + i * train->d, train->d);
     for (int i = 0; i < k; i++) {
       int64_t nearest = 0;
-      for (int64_t j = 1; j < train->n; j++) if (similarity[j] > similarity[nearest]) nearest = j;
+      for (int64_t j = 1; j < train->n; j++)
+        if (similarity[j] > similarity[nearest]) nearest = j;
       votes[train->labels[nearest]] += exp(similarity[nearest] / temperature);
       similarity[nearest] = -INFINITY;
     }
-    for (int c = 1; c < classes; c++) if (votes[c] > votes[best]) best = c;
+    for (int c = 1; c < classes; c++)
+      if (votes[c] > votes[best]) best = c;
     right += best == test->labels[q];
   }
   free(similarity);
@@ -100,7 +104,8 @@ static void test_linear_probe(void **state) {
   float *x = (float *)train.features, *t = (float *)test.features;
   for (int64_t i = 0; i < train.n; i++) x[i * 12] = 3, x[i * 12 + 1] = 1e4f * x[i * 12 + 1] + 1e5f;
   for (int64_t i = 0; i < test.n; i++) t[i * 12] = 4, t[i * 12 + 1] = 1e4f * t[i * 12 + 1] + 1e5f;
-  double accuracy = bt_linear_probe(&train, &test, 4, &(struct bt_probe_options){1e-4, 200}, &iterations);
+  double accuracy =
+      bt_linear_probe(&train, &test, 4, &(struct bt_probe_options){1e-4, 200}, &iterations);
   assert_true(accuracy > 0.97); // scale, offset and a constant column do not matter
   assert_true(iterations > 3 && iterations < 200);
   drop(&train), drop(&test);
@@ -112,8 +117,9 @@ static void test_probe_boundary(void **state) {
   const float x[] = {0, 1, 2, 10, 11, 12}, t[] = {5.5f, 6.5f, -3, 99};
   const int32_t y[] = {0, 0, 0, 1, 1, 1}, truth[] = {0, 1, 0, 1};
   int iterations;
-  double accuracy = bt_linear_probe(&(struct bt_features){6, 1, x, y}, &(struct bt_features){4, 1, t, truth}, 2,
-                                    &(struct bt_probe_options){1e-4, 200}, &iterations);
+  double accuracy =
+      bt_linear_probe(&(struct bt_features){6, 1, x, y}, &(struct bt_features){4, 1, t, truth}, 2,
+                      &(struct bt_probe_options){1e-4, 200}, &iterations);
   assert_true(accuracy == 1);
 }
 
@@ -124,16 +130,19 @@ static void test_blas(void **state) {
   if (!getenv("OPENBLAS_CORETYPE") || strcmp(bt_blas_core(), "unknown BLAS") != 0)
     assert_null(bt_blas_better_core(bt_blas_core())); // repaired
 #ifdef __x86_64__
-  if (__builtin_cpu_supports("avx512bw")) assert_string_equal(bt_blas_better_core("Prescott"), "SkylakeX");
-  if (__builtin_cpu_supports("avx512bw")) assert_string_equal(bt_blas_better_core("Haswell"), "SkylakeX");
+  if (__builtin_cpu_supports("avx512bw"))
+    assert_string_equal(bt_blas_better_core("Prescott"), "SkylakeX");
+  if (__builtin_cpu_supports("avx512bw"))
+    assert_string_equal(bt_blas_better_core("Haswell"), "SkylakeX");
   assert_null(bt_blas_better_core("SkylakeX"));
 #endif
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_blas),  cmocka_unit_test(test_knn),           cmocka_unit_test(test_lbfgs),
-      cmocka_unit_test(test_linear_probe), cmocka_unit_test(test_probe_boundary),
+      cmocka_unit_test(test_blas),           cmocka_unit_test(test_knn),
+      cmocka_unit_test(test_lbfgs),          cmocka_unit_test(test_linear_probe),
+      cmocka_unit_test(test_probe_boundary),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

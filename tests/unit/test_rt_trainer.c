@@ -53,6 +53,7 @@ static void test_help(void **state) {
   expect(*state, "info" DATA, 0, "17 parameters");
   rt_expect_text(output, "total");
   expect(*state, "info --json" DATA, 0, "\"total\"");
+  expect(*state, "info --data @", 1, "has no train-images");
 }
 
 static void test_wrong_usage(void **state) {
@@ -87,15 +88,18 @@ static void test_training(void **state) {
   expect(*state, DATA "--out @/run --resume", 0, "nothing to do");
   expect(*state, DATA "--out @/quiet --quiet", 0, "");
   assert_string_equal(output, "");
-  assert_true(rt_same_file(rt_path(*state, "run/fit.safetensors"), rt_path(*state, "quiet/fit.safetensors")));
+  assert_true(rt_same_file(rt_path(*state, "run/fit.safetensors"),
+                           rt_path(*state, "quiet/fit.safetensors")));
   expect(*state, DATA "--out @/run --force --seed 5", 0, "done");
-  assert_false(rt_same_file(rt_path(*state, "run/fit.safetensors"), rt_path(*state, "quiet/fit.safetensors")));
+  assert_false(rt_same_file(rt_path(*state, "run/fit.safetensors"),
+                            rt_path(*state, "quiet/fit.safetensors")));
 }
 
 static void test_threads_change_nothing(void **state) {
   expect(*state, DATA "--out @/a --threads 1", 0, "done");
   expect(*state, DATA "--out @/b --threads 3", 0, "done");
-  assert_true(rt_same_file(rt_path(*state, "a/fit.safetensors"), rt_path(*state, "b/fit.safetensors")));
+  assert_true(
+      rt_same_file(rt_path(*state, "a/fit.safetensors"), rt_path(*state, "b/fit.safetensors")));
 }
 
 // Stopped anywhere, in the middle of an epoch or at its end, and resumed: the same bytes.
@@ -119,7 +123,8 @@ static void test_signals(void **state) {
     rt_signal_at = 7, rt_signal = signals[i].number;
     expect(*state, DATA "--out @/cut --force", signals[i].code, "interrupted at step 8");
     expect(*state, DATA "--out @/cut --resume", 0, "done");
-    assert_true(rt_same_file(rt_path(*state, "whole/fit.safetensors"), rt_path(*state, "cut/fit.safetensors")));
+    assert_true(rt_same_file(rt_path(*state, "whole/fit.safetensors"),
+                             rt_path(*state, "cut/fit.safetensors")));
   }
 }
 
@@ -127,7 +132,8 @@ static void test_resume_refusals(void **state) {
   expect(*state, DATA "--out @/run --resume", 1, "nothing to resume");
   expect(*state, DATA "--out @/run --seed 3", 0, "done");
   expect(*state, DATA "--out @/run --seed 4 --resume --epochs 3", 1, "trained with --seed 3");
-  expect(*state, "--data synthetic:80 --out @/run --resume --epochs 3", 1, "6 steps an epoch, now there are 10");
+  expect(*state, "--data synthetic:80 --out @/run --resume --epochs 3", 1,
+         "6 steps an epoch, now there are 10");
   size_t n;
   char *whole = rt_read(rt_path(*state, "run/fit.safetensors"), &n);
   rt_write(rt_path(*state, "run/fit.safetensors"), whole, n - 1);
@@ -142,9 +148,12 @@ static void test_not_finite(void **state) {
   expect(*state, DATA "--out @/bad", 1, "the loss is nan at step 9");
   rt_expect_text(output, "keeps step 6");
   rt_break_at = 9; // the loss is still finite when the epoch's checkpoint is due
-  expect(*state, DATA "--out @/worse --save-every 10", 1, "parameter model.weight is not finite at step 10");
-  assert_true(rt_same_file(rt_path(*state, "good/fit.safetensors"), rt_path(*state, "bad/fit.safetensors")));
-  assert_true(rt_same_file(rt_path(*state, "good/fit.safetensors"), rt_path(*state, "worse/fit.safetensors")));
+  expect(*state, DATA "--out @/worse --save-every 10", 1,
+         "parameter model.weight is not finite at step 10");
+  assert_true(rt_same_file(rt_path(*state, "good/fit.safetensors"),
+                           rt_path(*state, "bad/fit.safetensors")));
+  assert_true(rt_same_file(rt_path(*state, "good/fit.safetensors"),
+                           rt_path(*state, "worse/fit.safetensors")));
 }
 
 static void test_bad_surroundings(void **state) {
@@ -189,10 +198,17 @@ static int teardown(void **state) { return rt_rmdir(*state), 0; }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      WITH_FOLDER(test_help),         WITH_FOLDER(test_wrong_usage),     WITH_FOLDER(test_training),
-      WITH_FOLDER(test_threads_change_nothing), WITH_FOLDER(test_resume_is_exact),
-      WITH_FOLDER(test_signals),      WITH_FOLDER(test_resume_refusals), WITH_FOLDER(test_not_finite),
-      WITH_FOLDER(test_bad_surroundings), WITH_FOLDER(test_measures),    WITH_FOLDER(test_export),
+      WITH_FOLDER(test_help),
+      WITH_FOLDER(test_wrong_usage),
+      WITH_FOLDER(test_training),
+      WITH_FOLDER(test_threads_change_nothing),
+      WITH_FOLDER(test_resume_is_exact),
+      WITH_FOLDER(test_signals),
+      WITH_FOLDER(test_resume_refusals),
+      WITH_FOLDER(test_not_finite),
+      WITH_FOLDER(test_bad_surroundings),
+      WITH_FOLDER(test_measures),
+      WITH_FOLDER(test_export),
       WITH_FOLDER(test_bench),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,9 +17,13 @@ static void fill_image(void) {
   for (size_t i = 0; i < sizeof image; i++) image[i] = (uint8_t)((i * 2654435761u) >> 24);
 }
 
-#define STEP(step, ...) {BT_VIEW_##step, {__VA_ARGS__}}
-#define VIEW(...)                                                                                  \
-  (&(struct bt_view){"v", sizeof((struct bt_view_step[]){__VA_ARGS__}) / sizeof(struct bt_view_step),  \
+#define STEP(step, ...)             \
+  {                                 \
+    BT_VIEW_##step, { __VA_ARGS__ } \
+  }
+#define VIEW(...)                                                                                \
+  (&(struct bt_view){"v",                                                                        \
+                     sizeof((struct bt_view_step[]){__VA_ARGS__}) / sizeof(struct bt_view_step), \
                      (const struct bt_view_step[]){__VA_ARGS__}})
 
 // One image of c × h × w through a view; result to out; returns its element count.
@@ -41,7 +45,8 @@ static double resized(int h, int w, int oh, int ow, int y, int x) {
   double sum = 0, weight = 0;
   for (int i = 0; i < h; i++)
     for (int j = 0; j < w; j++) {
-      double a = 1 - fabs((i + 0.5 - (y + 0.5) * sy) / fy), b = 1 - fabs((j + 0.5 - (x + 0.5) * sx) / fx);
+      double a = 1 - fabs((i + 0.5 - (y + 0.5) * sy) / fy),
+             b = 1 - fabs((j + 0.5 - (x + 0.5) * sx) / fx);
       if (a <= 0 || b <= 0) continue;
       sum += a * b * image[i * w + j], weight += a * b;
     }
@@ -50,7 +55,8 @@ static double resized(int h, int w, int oh, int ow, int y, int x) {
 
 static void test_resize(void **state) {
   (void)state;
-  static const int sizes[][3] = {{28, 28, 28}, {28, 28, 14}, {28, 28, 9}, {17, 23, 32}, {64, 48, 20}, {5, 1, 7}};
+  static const int sizes[][3] = {{28, 28, 28}, {28, 28, 14}, {28, 28, 9},
+                                 {17, 23, 32}, {64, 48, 20}, {5, 1, 7}};
   static float out[64 * 64];
   for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
     int h = sizes[s][0], w = sizes[s][1], o = sizes[s][2];
@@ -77,7 +83,8 @@ static void test_crop_statistics(void **state) {
   static float out[H * W];
   double area = 0, least = 1, most = 0;
   enum { N = 2000 };
-  for (int y = 0; y < 64; y++) for (int x = 0; x < 64; x++) image[y * 64 + x] = (uint8_t)(x * 2);
+  for (int y = 0; y < 64; y++)
+    for (int x = 0; x < 64; x++) image[y * 64 + x] = (uint8_t)(x * 2);
   for (uint64_t seed = 0; seed < N; seed++) {
     apply(VIEW(STEP(random_resized_crop, 28, 0.25, 1, 1, 1)), 1, 64, 64, seed, out);
     double side = (out[14 * W + 20] - out[14 * W + 8]) * 255 / 2 / 12 * 28 / 64; // crop width / 64
@@ -127,7 +134,8 @@ static void test_center_crop(void **state) {
 static void test_flip_and_normalize(void **state) {
   (void)state;
   static float out[3 * H * W];
-  apply(VIEW(STEP(horizontal_flip, 1), STEP(normalize, 0.5, 0.25, 0.1, 0, 0.2, 0.5, 2, 0)), 3, H, W, 0, out);
+  apply(VIEW(STEP(horizontal_flip, 1), STEP(normalize, 0.5, 0.25, 0.1, 0, 0.2, 0.5, 2, 0)), 3, H, W,
+        0, out);
   const double mean[3] = {0.5, 0.25, 0.1}, std[3] = {0.2, 0.5, 2};
   for (int c = 0; c < 3; c++)
     for (int y = 0; y < H; y++)
@@ -175,8 +183,8 @@ static void test_raw(void **state) {
   for (int i = 0; i < H * W; i++) assert_true(out[i] == image[i]);
 }
 
-#define FULL_VIEW                                                                                  \
-  VIEW(STEP(random_resized_crop, 28, 0.3, 1, 0.75, 4.0 / 3), STEP(horizontal_flip, 0.5),           \
+#define FULL_VIEW                                                                        \
+  VIEW(STEP(random_resized_crop, 28, 0.3, 1, 0.75, 4.0 / 3), STEP(horizontal_flip, 0.5), \
        STEP(color_jitter, 0.8, 0.4, 0.4), STEP(normalize, 0.286, 0, 0, 0, 0.353, 0, 0, 0))
 
 static void test_threads_and_batches_change_nothing(void **state) {
@@ -208,7 +216,10 @@ static void test_threads_and_batches_change_nothing(void **state) {
 static void test_bad_views(void **state) {
   (void)state;
   const int64_t shape[3] = {1, 28, 28};
-  const struct { const struct bt_view *view; const char *why; } cases[] = {
+  const struct {
+    const struct bt_view *view;
+    const char *why;
+  } cases[] = {
       {VIEW(STEP(resize, 0)), "whole number"},
       {VIEW(STEP(resize, 2.5)), "whole number"},
       {VIEW(STEP(random_crop, 40, 2)), "padding of at least 6"},
@@ -234,10 +245,12 @@ static void test_reference_flip(void **state) {
   struct st_file *f = st_open(path, err, sizeof err);
   const uint8_t *in = st_find(f, "image")->data, *want = st_find(f, "hflip")->data;
   static float out[3 * 48 * 64];
-  for (int c = 0; c < 3; c++) for (int i = 0; i < 48 * 64; i++) image[c * 48 * 64 + i] = in[i * 3 + c];
+  for (int c = 0; c < 3; c++)
+    for (int i = 0; i < 48 * 64; i++) image[c * 48 * 64 + i] = in[i * 3 + c];
   apply(VIEW(STEP(horizontal_flip, 1)), 3, 48, 64, 0, out);
   for (int c = 0; c < 3; c++)
-    for (int i = 0; i < 48 * 64; i++) assert_int_equal(lrintf(out[c * 48 * 64 + i] * 255), want[i * 3 + c]);
+    for (int i = 0; i < 48 * 64; i++)
+      assert_int_equal(lrintf(out[c * 48 * 64 + i] * 255), want[i * 3 + c]);
   st_close(f);
   fill_image();
 }
@@ -249,7 +262,8 @@ static int time_views(void) {
   uint32_t *index = malloc(sizeof *index * N);
   const int64_t shape[3] = {1, H, W};
   for (uint32_t i = 0; i < N; i++) index[i] = i;
-  struct bt_view_plan *plan = bt_view_plan_new(FULL_VIEW, shape, omp_get_max_threads(), err, sizeof err);
+  struct bt_view_plan *plan =
+      bt_view_plan_new(FULL_VIEW, shape, omp_get_max_threads(), err, sizeof err);
   for (uint32_t epoch = 0; epoch < 3; epoch++) {
     double start = omp_get_wtime();
     bt_view_batch(plan, images, index, N, (struct bt_view_key){1, epoch, 0}, out);
