@@ -153,7 +153,7 @@ static bool read_number(const struct st_file *f, const char *path, const char *k
 
 static bool read_point(const struct st_file *f, const char *path, struct bt_progress_point *point,
                        char *err, size_t errlen) {
-  uint64_t step, steps, per_epoch;
+  uint64_t step = 0, steps = 0, per_epoch = 0;
   if (!check_format(f, path, err, errlen) ||
       !read_number(f, path, "btc.seed", &point->seed, err, errlen) ||
       !read_number(f, path, "btc.step", &step, err, errlen) ||

@@ -14,7 +14,7 @@ enum { RT_BATCH = 8, RT_SIDE = 4, RT_PIXELS = RT_SIDE * RT_SIDE };
 
 // What the test wants to happen: at a step, a signal or a loss or a parameter that is not finite.
 static int64_t rt_signal_at = -1, rt_nan_at = -1, rt_break_at = -1;
-static int rt_signal = SIGINT;
+static int rt_signal = SIGINT, rt_signal_times = 1;
 static int64_t rt_steps_taken;
 
 static const struct bt_tensor rt_tensors[] = {
@@ -49,7 +49,7 @@ static void rt_fit_step(const struct bt_frame *f) {
   for (int j = 0; j < RT_PIXELS; j++) v[j] = 0.9f * v[j] + gradient[j], w[j] -= rate * v[j];
   *b -= rate * gb;
   ++*(int64_t *)(f->store + 128);
-  if (key[1] == rt_signal_at) raise(rt_signal);
+  for (int i = 0; key[1] == rt_signal_at && i < rt_signal_times; i++) raise(rt_signal);
   if (key[1] == rt_break_at) w[3] = INFINITY;
   *(float *)f->outputs[0] = key[1] == rt_nan_at ? NAN : loss;
   *(float *)f->outputs[1] = rate;

@@ -31,7 +31,7 @@ static int train(const char *folder, const char *line) {
   free(text);
   unlink(log);
   rt_signal_at = rt_nan_at = rt_break_at = -1;
-  rt_signal = SIGINT;
+  rt_signal = SIGINT, rt_signal_times = 1;
   return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
@@ -128,6 +128,19 @@ static void test_signals(void **state) {
   }
 }
 
+static void test_second_interrupt_leaves_at_once(void **state) {
+  rt_signal_at = 7, rt_signal_times = 2;
+  expect(*state, DATA "--out @/cut --quiet", 130, "");
+  char *log = rt_read(rt_path(*state, "cut/fit.jsonl"), NULL);
+  assert_null(strstr(log, "interrupted"));
+  free(log);
+  expect(*state, DATA "--out @/cut --resume", 0, "done"); // from the end of the first epoch
+}
+
+static void test_few_labels(void **state) {
+  expect(*state, DATA "--out @/run --labels 40%", 0, "step 4/4"); // 20 images: 2 steps an epoch
+}
+
 static void test_resume_refusals(void **state) {
   expect(*state, DATA "--out @/run --resume", 1, "nothing to resume");
   expect(*state, DATA "--out @/run --seed 3", 0, "done");
@@ -210,6 +223,8 @@ int main(void) {
       WITH_FOLDER(test_measures),
       WITH_FOLDER(test_export),
       WITH_FOLDER(test_bench),
+      WITH_FOLDER(test_second_interrupt_leaves_at_once),
+      WITH_FOLDER(test_few_labels),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
