@@ -3,9 +3,11 @@
 #include "rt_module.h"
 #include "rt_test.h"
 
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 static char output[20000]; // of the last run: stdout and stderr
+static bool disk_full;     // wish: files of the child may not grow beyond 600 bytes
 
 // Runs the trainer with the words of `line` (%s: the folder) in a child; returns its exit code, or
 // -signal. The rt_* wishes hold in the child.
@@ -19,6 +21,7 @@ static int train(const char *folder, const char *line) {
   fflush(NULL);
   pid_t child = fork();
   if (child == 0) {
+    if (disk_full) signal(SIGXFSZ, SIG_IGN), setrlimit(RLIMIT_FSIZE, &(struct rlimit){600, 600});
     int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0666);
     dup2(fd, 1), dup2(fd, 2), close(fd);
     int code = bt_main(argc, argv, &rt_module);
@@ -31,7 +34,7 @@ static int train(const char *folder, const char *line) {
   free(text);
   unlink(log);
   rt_signal_at = rt_nan_at = rt_break_at = -1;
-  rt_signal = SIGINT, rt_signal_times = 1;
+  rt_signal = SIGINT, rt_signal_times = 1, disk_full = false;
   return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
@@ -137,6 +140,17 @@ static void test_second_interrupt_leaves_at_once(void **state) {
   expect(*state, DATA "--out @/cut --resume", 0, "done"); // from the end of the first epoch
 }
 
+static void test_full_disk(void **state) {
+  expect(*state, DATA "--out @/run --stop-at 6", 0, "stopped");
+  expect(*state, DATA "--out @/good --stop-at 6", 0, "stopped");
+  disk_full = true;
+  expect(*state, DATA "--out @/run --resume", 1, "cannot write");
+  rt_expect_text(output, "fit.safetensors: File too large"); // what this limit says
+  assert_true(rt_same_file(rt_path(*state, "run/fit.safetensors"),
+                           rt_path(*state, "good/fit.safetensors")));
+  assert_int_equal(rt_files_in(rt_path(*state, "run")), 2); // checkpoint and log
+}
+
 static void test_few_labels(void **state) {
   expect(*state, DATA "--out @/run --labels 40%", 0, "step 4/4"); // 20 images: 2 steps an epoch
 }
@@ -225,6 +239,7 @@ int main(void) {
       WITH_FOLDER(test_bench),
       WITH_FOLDER(test_second_interrupt_leaves_at_once),
       WITH_FOLDER(test_few_labels),
+      WITH_FOLDER(test_full_disk),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
