@@ -2,6 +2,7 @@
 //
 // A row is a node: op, operand types, attributes, the type it was given (NULL: none), its layout; and
 // what the message must contain. An op whose rule can object and that has no row fails the test.
+#include <math.h>
 #include <string.h>
 
 #include "op_helper.h"
@@ -34,6 +35,10 @@ static const struct bad_node bad_nodes[] = {
     BAD(state, "", "f32[3]", "state needs a name"),
     BAD(constant, "", NULL, "the type of constant must be given"),
     BAD(constant, "", "f32[3]", "a constant is a scalar; broadcast it"),
+    BAD(constant, "", "i32", "1.5 is no i32", .attr = {.f = 1.5}),
+    BAD(constant, "", "i64", "inf is no i64", .attr = {.f = INFINITY}),
+    BAD(constant, "", "bool", "2 is no bool", .attr = {.f = 2}),
+    BAD(iota, "", "bool[3]", "iota counts in numbers, not bool", ATTR(0)),
     BAD(iota, "", NULL, "the type of iota must be given", ATTR(0)),
     BAD(iota, "", "i32[3,5]", "iota counts along axis 2 of [3, 5]", ATTR(2)),
     BAD(iota, "", "i32[3,5]", "iota counts along axis -1 of [3, 5]", ATTR(-1)),
