@@ -199,6 +199,12 @@ static void print_passes(void) {
     printf("%-12s%s%s\n", pass_table[i].name, pass_table[i].help, pass_table[i].required ? " (cannot be disabled)" : "");
 }
 
+static bool in_pass_table(const char *name) {
+  for (int i = 0; i < pass_count; i++)
+    if (str_eq(pass_table[i].name, name)) return true;
+  return false;
+}
+
 static int run(struct btc *b, struct settings *s) {
   if (s->list_passes) return print_passes(), EXIT_OK;
   if (s->operands.len == 0) return command_misuse(&command_compile, "FILE is missing");
@@ -208,5 +214,7 @@ static int run(struct btc *b, struct settings *s) {
     return command_misuse(&command_compile, "--stop-after prints a graph; it does not go with --emit=%s", s->emit);
   if (!printing && !s->output) return command_misuse(&command_compile, "-o FILE is missing: where shall the executable go?");
   if (!pass_options_check(b)) return EXIT_USAGE;
+  if (s->opt.stop_after && !in_pass_table(s->opt.stop_after))
+    return command_misuse(&command_compile, "--stop-after=%s: it comes after the graph passes; --dump-after=%s shows it", s->opt.stop_after, s->opt.stop_after);
   return (printing ? emit(b, s) : compile(b, s)) ? EXIT_OK : EXIT_FAILED;
 }

@@ -10,8 +10,7 @@
 #include "command.h"
 #include "target.h"
 
-extern char *openblas_get_config(void) __attribute__((weak));
-extern int openblas_get_parallel(void) __attribute__((weak));
+extern int openblas_get_parallel(void);
 
 static const struct option_row options[] = {OPTION_MARCH, OPTION_CC, OPTION_COLOR, OPTION_HELP};
 
@@ -108,16 +107,12 @@ static void check_march(struct report *r, const struct host *host, const char *m
 
 static void check_blas(struct report *r) {
   enum { OPENMP = 2 };
-  if (!openblas_get_config) {
-    row(r, NOTE, "BLAS core", "apt-get install libopenblas-openmp-dev", "another BLAS than OpenBLAS");
-    return;
-  }
   const char *before = str_printf(r->b->arena, "%s", bt_blas_core());
   bt_blas_init(0);
   bool same = str_eq(before, bt_blas_core());
   if (same) row(r, GOOD, "BLAS core", NULL, "%s", before);
   else row(r, GOOD, "BLAS core", NULL, "%s, which OpenBLAS chose, is wrong for this processor: trainers repair it to %s", before, bt_blas_core());
-  bool openmp = openblas_get_parallel && openblas_get_parallel() == OPENMP;
+  bool openmp = openblas_get_parallel() == OPENMP;
   if (openmp) row(r, GOOD, "BLAS threads", NULL, "OpenMP build: one pool of threads with the kernels");
   else row(r, NOTE, "BLAS threads", "apt-get install libopenblas-openmp-dev && update-alternatives --auto libopenblas.so.0-x86_64-linux-gnu", "not the OpenMP build: two pools of threads will fight, trainers run slower");
 }

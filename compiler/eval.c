@@ -141,16 +141,16 @@ bool eval_tensors(const struct eval *e, value_list *tensors) {
 struct feed { // what an input leaf and a bt_input say alike
   const char *name;
   enum bt_input_kind kind;
-  int view;
+  int view, site;
   struct tensor_type type;
 };
 
 static struct feed feed_of_node(const struct node *n) {
-  return (struct feed){n->attr.s, (enum bt_input_kind)n->attr.i[INPUT_KIND], (int)n->attr.i[INPUT_VIEW], n->type};
+  return (struct feed){n->attr.s, (enum bt_input_kind)n->attr.i[INPUT_KIND], (int)n->attr.i[INPUT_VIEW], (int)n->attr.i[INPUT_SITE], n->type};
 }
 
 static struct feed feed_of_input(const struct bt_input *in) {
-  struct feed f = {in->name, in->kind, in->view, {.dtype = in->dtype, .shape.rank = in->rank}};
+  struct feed f = {in->name, in->kind, in->view, in->site, {.dtype = in->dtype, .shape.rank = in->rank}};
   memcpy(f.type.shape.dim, in->shape, sizeof f.type.shape.dim);
   return f;
 }
@@ -159,12 +159,15 @@ static bool is_data(enum bt_input_kind kind) {
   return kind == BT_INPUT_VIEW || kind == BT_INPUT_LABEL || kind == BT_INPUT_ARRAY;
 }
 
-// Where the file has the data: under name@view, else under name.
+// Where the file has the data: under name@view.site, name@view or name.
 static const struct tensor64 *find_data(const struct eval *e, const struct feed *f) {
   struct arena *a = e->m->b->arena;
   const struct tensor64 *t = NULL;
-  if (f->kind == BT_INPUT_VIEW && f->view >= 0 && f->view < e->m->views.len)
-    t = values_find(e->given, str_printf(a, "%s@%s", f->name, e->m->views.data[f->view].name));
+  if (f->kind == BT_INPUT_VIEW && f->view >= 0 && f->view < e->m->views.len) {
+    const char *at = str_printf(a, "%s@%s", f->name, e->m->views.data[f->view].name);
+    t = values_find(e->given, str_printf(a, "%s.%d", at, f->site));
+    if (!t) t = values_find(e->given, at);
+  }
   return t ? t : values_find(e->given, f->name);
 }
 

@@ -3,8 +3,8 @@
 //
 // Names in the given values:
 //   of a function   its parameters, and `dout`, the cotangent of its result
-//   of a program    `data` names (or name@view where several views read it), with a leading axis
-//                   of steps or without; tensors by their own names, or these after "init."
+//   of a program    `data` names (or name@view, or name@view.site, where several views or applications
+//                   of one read it), with a leading axis of steps or without; tensors by their own names, or these after "init."
 // Names in the results:
 //   of a function   out (out0, out1, … where it returns several), dNAME
 //   of a program    losses [steps]; report.NAME [steps]; its features and other values by their names,

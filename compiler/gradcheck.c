@@ -77,17 +77,20 @@ static struct difference central(struct gradcheck *c, struct tensor64 *x, const 
 // Compares along one direction of unit length; `scale`: what the error is relative to, at least.
 static void check_direction(struct gradcheck *c, struct tensor64 *x, const double *at, const double *direction, double analytic, double scale, struct gradcheck_row *row) {
   int64_t n = shape_count(&x->type.shape);
-  double size = norm(at, n) / sqrt((double)n), best = INFINITY, numeric = 0;
+  double size = norm(at, n) / sqrt((double)n);
+  double best = INFINITY, numeric = 0, difference = 0;
   double h = cbrt(DBL_EPSILON) * (size > 0 ? size : 1);
   for (size_t i = 0; i < sizeof step_factors / sizeof *step_factors && !(best <= good_enough); i++) {
     struct difference d = central(c, x, at, direction, h * step_factors[i]);
-    double excess = fabs(d.slope - analytic) - d.allowance;
-    double relative = excess <= 0 ? 0 : excess / fmax(fmax(fabs(analytic), fabs(d.slope)), scale);
-    if (isnan(relative)) relative = INFINITY;
-    if (!(relative >= best)) best = relative, numeric = d.slope;
+    double off = fabs(d.slope - analytic), excess = off - d.allowance;
+    double size_of = fmax(fmax(fabs(analytic), fabs(d.slope)), scale);
+    double relative = excess <= 0 ? 0 : excess / size_of;
+    if (isnan(off)) relative = INFINITY;
+    if (relative < best) best = relative, numeric = d.slope, difference = off > 0 ? off / size_of : 0;
   }
   row->checks++;
-  if (best >= row->error) row->error = best, row->analytic = analytic, row->numeric = numeric;
+  if (best < row->error || (best == row->error && difference < row->difference)) return;
+  row->error = best, row->difference = difference, row->analytic = analytic, row->numeric = numeric;
 }
 
 static double largest(const double *x, int64_t n) {

@@ -8,7 +8,8 @@
 struct gradcheck_row {
   const char *name;    // of the leaf
   struct shape shape;
-  double error;        // the worst, relative to the leaf's gradient
+  double error;        // the worst, relative to the leaf's gradient, less what rounding may do
+  double difference;   // the same with rounding
   double analytic, numeric; // where it was worst
   int checks;
 };

@@ -14,6 +14,10 @@
 
 static const struct loc nowhere;
 
+// The runtime names OpenBLAS weakly, so that trainers without products need no BLAS; this strong name
+// keeps the linker from leaving it out of a process that loads trainers.
+extern void openblas_set_num_threads(int threads);
+
 // ---- building ---------------------------------------------------------------------------------
 
 static bool emit_to(struct btc *b, const struct codegen *cg, const struct host *host, const char *path) {
@@ -103,6 +107,7 @@ static size_t tensor_bytes(dtype type, int rank, const int64_t *shape) {
 
 void native_frame_new(struct native_frame *f, const struct native *native, const struct bt_program *p) {
   int threads = bt_blas_init(0);
+  openblas_set_num_threads(threads);
   *f = (struct native_frame){.module = native->module, .program = p};
   f->blocks = bt_xcalloc((size_t)(p->n_inputs + p->n_outputs + 3), sizeof *f->blocks);
   f->inputs = bt_xcalloc((size_t)p->n_inputs, sizeof *f->inputs);
