@@ -13,13 +13,13 @@ verdict() { # verdict STATUS NAME
   n=$((n + 1))
   if [ "$1" = 0 ]; then echo "ok $n - $2"; else
     echo "not ok $n - $2"
-    sed 's/^/# /' "$work/out" "$work/err" 2>/dev/null | head -30
+    sed 's/^/# /' "$work/out" "$work/err" "$work/held" 2>/dev/null | head -30
   fi
 }
 skip() { n=$((n + 1)); echo "ok $n - $1 # SKIP $2"; }
 
-# expect NAME STATUS STREAM PATTERN COMMAND…: exit status, and a pattern in out or err. The other
-# stream of a failure is standard output, which must then be empty: results never mix with messages.
+# expect NAME STATUS STREAM PATTERN COMMAND…: exit status, and a pattern in out or err. Where a failure
+# is explained on standard error, standard output stays empty.
 expect() {
   name=$1 want=$2 stream=$3 pattern=$4; shift 4
   "$@" >"$work/out" 2>"$work/err" </dev/null
@@ -30,7 +30,7 @@ expect() {
 # holds NAME COMMAND…: the command succeeds.
 holds() {
   name=$1; shift
-  "$@" >"$work/out" 2>"$work/err" </dev/null
+  "$@" >"$work/held" 2>&1 </dev/null
   verdict $? "$name"
 }
 
@@ -103,7 +103,7 @@ expect 'times go to standard error' 0 err 'passes of pretrain' "$btc" compile $m
 expect 'check prints shapes' 0 out 'f32\[8, 6\]' "$btc" check $model
 expect 'check rebinds constants' 0 out 'f32\[4, 6\]' "$btc" check $model -D batch=4
 holds 'check --json' sh -c '"$0" check "$1" --json | python3 -c "import json, sys; p = json.load(sys.stdin)[\"programs\"][0]; assert p[\"memory\"][\"store\"] > 0 and p[\"flops\"] > 0"' "$btc" $model
-expect 'compile' 0 err '' "$btc" compile $model -o "$work/train"
+holds 'compile' "$btc" compile $model -o "$work/train"
 expect '-v prints the command' 0 err 'gnu17' "$btc" compile $model -o "$work/train" -v
 expect 'the result is a trainer' 0 out 'pretrain' "$work/train" --help
 expect 'gradcheck of a program' 0 out 'good' "$btc" gradcheck $model
@@ -140,7 +140,7 @@ PY
 }
 if [ -r "$reference" ]; then
   for backend in interp c; do
-    expect "eval --backend=$backend" 0 err '' "$btc" eval tests/models/reference.btg --function objective \
+    holds "eval --backend=$backend" "$btc" eval tests/models/reference.btg --function objective \
       --in "$reference" --out "$work/$backend.safetensors" --grad --backend=$backend
     tolerance=1e-9; [ $backend = c ] && tolerance=2e-4
     holds "its result ($backend)" compare "$work/$backend.safetensors" $tolerance
