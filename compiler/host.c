@@ -4,6 +4,7 @@
 // heading that says so. They are collected in a file first: a compiler that works says nothing.
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,8 +45,8 @@ static bool spawn(struct arena *a, word_list *words, const char *output, pid_t *
   return !failed;
 }
 
-// Waits for pid. Past two seconds a terminal is told why, so that nobody thinks btc hangs.
-static int wait_for(pid_t pid, const char *doing) {
+// Past two seconds a terminal is told why it waits, so that nobody thinks btc hangs.
+static int poll_for(pid_t pid, const char *doing) {
   enum { POLL_MS = 20, PATIENCE = 2000 / POLL_MS };
   int status;
   for (int polls = 0;; polls++) {
@@ -53,11 +54,21 @@ static int wait_for(pid_t pid, const char *doing) {
     if (done < 0 && errno != EINTR) return -1;
     if (done == pid) {
       if (polls > PATIENCE && isatty(STDERR_FILENO)) fputs("\r\033[K", stderr);
-      return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+      return status;
     }
     if (polls == PATIENCE && isatty(STDERR_FILENO)) fprintf(stderr, "btc: %s …", doing);
     nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000}, NULL);
   }
+}
+
+// Waits for pid and returns its wait status. Ctrl-C is the child's to die of, so that btc lives to
+// remove its temporary files.
+static int wait_for(pid_t pid, const char *doing) {
+  struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
+  sigaction(SIGINT, &ignore, &before);
+  int status = poll_for(pid, doing);
+  sigaction(SIGINT, &before, NULL);
+  return status;
 }
 
 static char *read_all(struct arena *a, const char *path) {
@@ -145,7 +156,11 @@ static void print_words(const word_list *words) {
   fputc('\n', stderr);
 }
 
-static void show_failure(struct btc *b, const struct host *host, const char *c_file, const char *log) {
+static void show_failure(struct btc *b, const struct host *host, const char *c_file, const char *log, int status) {
+  if (WIFSIGNALED(status)) {
+    diag_error(b, nowhere, "'%s' was stopped by signal %d", host->command, WTERMSIG(status));
+    return;
+  }
   diag_flush(b, stderr);
   fprintf(stderr, "---- %s on %s says ----\n%s----\n", host->command, c_file, read_all(b->arena, log));
   if (strstr(read_all(b->arena, log), "cannot find -l"))
@@ -165,7 +180,7 @@ bool host_compile(struct btc *b, const struct host *host, const char *c_file, co
     return false;
   }
   int status = wait_for(pid, "compiling the generated C");
-  if (status != 0) show_failure(b, host, c_file, log);
+  if (status != 0) show_failure(b, host, c_file, log, status);
   unlink(log);
   return status == 0;
 }
