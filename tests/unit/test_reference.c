@@ -42,8 +42,8 @@ static struct model *open_model(struct btc *b, const char *name) {
   return m;
 }
 
-static void open_native(struct model *m, struct native *native) {
-  struct host host = {0};
+static void open_native(struct model *m, const char *march, struct native *native) {
+  struct host host = {.march = march};
   if (!host_find(m->b, &host, NULL) || !native_open(m, &host, false, native)) fail_with_diagnostics(m->b, "compiling");
 }
 
@@ -98,11 +98,16 @@ static const struct function_case function_cases[] = {
 };
 enum { N_FUNCTIONS = sizeof function_cases / sizeof *function_cases };
 
+// Every width of vectors that this processor has.
+static const char *const marches[] = {"native", "x86-64-v3", "x86-64"};
+enum { N_MARCHES = sizeof marches / sizeof *marches };
+static bool can_run(const char *march) { return !str_eq(march, "x86-64-v3") || (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")); }
+
 struct functions { // what the function tests share: one module
   struct btc *b;
   struct model *m;
   value_list given[N_FUNCTIONS];
-  struct native native;
+  struct native native[N_MARCHES];
 };
 static struct functions functions;
 
@@ -116,6 +121,14 @@ static struct program named_program(struct functions *f, int i) {
   return *p;
 }
 
+// From a copy: the interpreter keeps the graphs as they were elaborated.
+static void compile_functions(struct functions *f, const char *march, struct native *native) {
+  struct model copy = *f->m;
+  copy.programs.data = NEW_ARRAY(f->b->arena, struct program, N_FUNCTIONS);
+  memcpy(copy.programs.data, f->m->programs.data, sizeof *copy.programs.data * N_FUNCTIONS);
+  open_native(&copy, march, native);
+}
+
 static int open_functions(void **state) {
   struct functions *f = &functions;
   (void)state;
@@ -126,16 +139,14 @@ static int open_functions(void **state) {
   for (int i = 0; i < N_FUNCTIONS; i++) programs[i] = named_program(f, i);
   f->m->programs.data = programs;
   f->m->programs.len = f->m->programs.cap = N_FUNCTIONS;
-  struct model compiled = *f->m; // the interpreter keeps the graphs as they were elaborated
-  compiled.programs.data = NEW_ARRAY(f->b->arena, struct program, N_FUNCTIONS);
-  memcpy(compiled.programs.data, programs, sizeof *programs * N_FUNCTIONS);
-  open_native(&compiled, &f->native);
+  for (int k = 0; k < N_MARCHES; k++)
+    if (can_run(marches[k])) compile_functions(f, marches[k], &f->native[k]);
   return 0;
 }
 
 static int close_functions(void **state) {
   (void)state;
-  native_unload(&functions.native);
+  for (int k = 0; k < N_MARCHES; k++) native_unload(&functions.native[k]);
   btc_free(functions.b);
   return 0;
 }
@@ -160,6 +171,17 @@ static void compare_function(const struct function_case *c, const value_list *go
   assert_true(compared >= 2);
 }
 
+static value_list rounded_to_single(struct arena *a, const value_list *values) {
+  value_list rounded = {0};
+  for (int k = 0; k < values->len; k++) {
+    struct tensor64 *t = tensor64_copy(a, values->data[k].tensor);
+    int64_t n = shape_count(&t->type.shape);
+    for (int64_t i = 0; i < n; i++) t->data[i] = (double)(float)t->data[i];
+    values_add(a, &rounded, values->data[k].name, t);
+  }
+  return rounded;
+}
+
 static void test_function(void **state) {
   const struct function_case *c = *state;
   struct functions *f = &functions;
@@ -169,17 +191,14 @@ static void test_function(void **state) {
   compare_function(c, &exact, &f->given[i], 1e-9);
   value_list given = f->given[i], want = f->given[i];
   if (c->rounded) {
-    given = (value_list){0};
-    for (int k = 0; k < f->given[i].len; k++) {
-      struct tensor64 *t = tensor64_copy(f->b->arena, f->given[i].data[k].tensor);
-      int64_t n = shape_count(&t->type.shape);
-      for (int64_t j = 0; j < n; j++) t->data[j] = (double)(float)t->data[j];
-      values_add(f->b->arena, &given, f->given[i].data[k].name, t);
-    }
+    given = rounded_to_single(f->b->arena, &f->given[i]);
     want = run_function(f, i, &given, NULL);
   }
-  value_list single = run_function(f, i, &given, &f->native);
-  compare_function(c, &single, &want, c->tolerance);
+  for (int k = 0; k < N_MARCHES; k++) {
+    if (!f->native[k].handle) continue;
+    value_list single = run_function(f, i, &given, &f->native[k]);
+    compare_function(c, &single, &want, c->tolerance);
+  }
 }
 
 // ---- optimisers and the schedule ----------------------------------------------------------------
@@ -216,7 +235,7 @@ static struct program *open_program(struct model *m, const char *name, bool grad
   struct model alone = *m;
   alone.programs.data = copy;
   alone.programs.len = alone.programs.cap = 1;
-  open_native(&alone, native);
+  open_native(&alone, NULL, native);
   return p;
 }
 
