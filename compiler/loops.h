@@ -131,20 +131,20 @@ struct loop_kernel {
   double flops, bytes;           // arithmetic and least memory traffic of one call
 };
 
-// Bytes of the workspace that a call needs: shared scratch, then the private one of each thread.
-// The compiled kernel has one more parameter for it, last, where this is not 0: `char *work`,
-// 64-byte aligned. Threads of the calling OpenMP pool must be at most `threads`.
-size_t loop_workspace(const struct loop_kernel *k, int threads);
-// Where `buf` lies in it (for LB_SCRATCH: within a thread's part), and a thread's part.
-size_t loop_scratch_offset(const struct loop_kernel *k, const struct loop_buf *buf);
-size_t loop_thread_bytes(const struct loop_kernel *k);
+// Scratch memory comes from the caller. A compiled kernel has after its parameters, where the size is
+// not 0, `char *shared_work` (loop_shared_bytes) and then `char *thread_work` (loop_thread_bytes for
+// every thread of the OpenMP pool; thread t uses the t-th part), both 64-byte aligned.
 size_t loop_shared_bytes(const struct loop_kernel *k);
+size_t loop_thread_bytes(const struct loop_kernel *k);
+// Where a scratch buffer lies in the shared part, or in its thread's.
+size_t loop_scratch_offset(const struct loop_kernel *k, const struct loop_buf *buf);
 
 // ---- the builder ------------------------------------------------------------------------------
 struct lb;
 struct lb *lb_new(struct arena *arena, const struct target *t, const char *name);
 struct loop_kernel *lb_finish(struct lb *b); // dies on an open block
 const struct target *lb_target(const struct lb *b);
+struct arena *lb_arena(const struct lb *b);
 void lb_source(struct lb *b, const char *place); // "model.btg:12"; adds to the list, once each
 void lb_equation(struct lb *b, const char *text);
 void lb_cost(struct lb *b, double flops, double bytes); // adds
