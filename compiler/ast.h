@@ -13,6 +13,7 @@ struct type;
 
 typedef VEC(struct expr *) expr_list;
 typedef VEC(struct stmt *) stmt_list;
+typedef VEC(struct type *) type_list;
 
 struct block { struct loc loc; stmt_list stmts; };
 
@@ -57,6 +58,7 @@ struct expr {
   int64_t int_value;
   double float_value;
   const char *string;
+  int depth;           // levels of nodes under and with this one: at most PARSE_MAX_DEPTH
   struct expr *a, *b, *c;
   expr_list items;
   arg_list args;
@@ -71,12 +73,13 @@ struct dim_syntax {
   struct expr *expr;  // DIM_EXPR; a plain E_NAME both names the axis and may bind a size
   const char *name;   // DIM_PACK
 };
+typedef VEC(struct dim_syntax) dim_list;
 struct type {
   struct loc loc;
   const char *name;     // "f32", "int", "module", …; NULL for a list type
   struct type *element; // list type
   bool has_dims;        // f32 and f32[] are both scalars
-  VEC(struct dim_syntax) dims;
+  dim_list dims;
 };
 
 // ---- statements -------------------------------------------------------------------------------
@@ -84,6 +87,8 @@ struct name_at { const char *name; struct loc loc; };
 // A dotted path, possibly with globs in strings: encoder.layer1.0
 struct path { struct loc loc; VEC(struct name_at) parts; };
 struct typed_name { const char *name; struct loc loc; struct type *type; /* may be NULL */ };
+typedef VEC(struct path) path_list;
+typedef VEC(struct typed_name) typed_name_list;
 
 enum stmt_kind {
   S_PARAM,     // param NAME: type = value
@@ -112,11 +117,11 @@ struct stmt {
   struct name_at name;           // the NAME of the forms above
   struct type *type;
   struct expr *value;
-  VEC(struct typed_name) names;  // S_LET, S_DATA
+  typed_name_list names;         // S_LET, S_DATA
   expr_list values;              // S_LET, S_RETURN
   arg_list args;                 // S_CALL, S_EVALUATE
   struct block *body, *else_body;
-  VEC(struct path) paths;        // S_OPTIMIZER, S_LOAD
+  path_list paths;               // S_OPTIMIZER, S_LOAD
   bool from_string;              // S_LOAD: name is a file's path
 };
 
@@ -132,6 +137,7 @@ typedef VEC(struct param_decl) param_list;
 enum decl_kind { D_IMPORT, D_CONST, D_FN, D_MODULE, D_VIEW, D_PROGRAM, D_INSTANCE, D_SCHEDULE };
 
 struct schedule_entry { struct path address; const char *pattern; /* string form */ struct name_at variant; arg_list args; };
+typedef VEC(struct schedule_entry) entry_list;
 
 struct decl {
   enum decl_kind kind;
@@ -143,15 +149,19 @@ struct decl {
   struct expr *value;           // D_CONST, D_INSTANCE, D_FN written `= expr`
   bool has_config;              // D_MODULE always; D_VIEW with parameters
   param_list config, inputs;    // D_MODULE (config)(inputs); D_FN inputs; D_VIEW config
-  VEC(struct type *) results;   // after "->"; empty: inferred
+  type_list results;            // after "->"; empty: inferred
   struct block *body;
-  VEC(struct schedule_entry) entries;
+  entry_list entries;
 };
 
 struct file {
   int source;               // index into btc.files
   VEC(struct decl *) decls;
 };
+
+// Neither expressions, brackets, blocks nor `else if` chains nest deeper than this: whoever walks the
+// tree may recurse.
+enum { PARSE_MAX_DEPTH = 256 };
 
 // Parses a registered source. Never NULL; syntax errors are diagnosed, and what could be recovered
 // is in the tree.

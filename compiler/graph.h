@@ -27,6 +27,7 @@ struct shape { int rank; int64_t dim[MAX_RANK]; };
 struct tensor_type { dtype dtype; struct shape shape; };
 int64_t shape_count(const struct shape *s);   // elements
 bool shape_eq(const struct shape *a, const struct shape *b);
+bool type_eq(const struct tensor_type *a, const struct tensor_type *b);
 struct shape shape_of(int rank, ...);         // shape_of(2, (int64_t)n, (int64_t)d)
 const char *shape_text(struct arena *a, const struct shape *s); // "[256, 32, 14, 14]"
 const char *type_text(struct arena *a, const struct tensor_type *t); // "f32[256, 32]"
@@ -116,12 +117,18 @@ struct graph {
 
 struct graph *graph_new(struct btc *b, const char *name);
 void graph_output(struct graph *g, const char *name, enum bt_output_kind kind, struct node *n);
-void graph_update(struct graph *g, const char *name, struct node *n);
+void graph_update(struct graph *g, const char *name, struct node *n); // replaces an earlier update of `name`
 
 // ---- building ---------------------------------------------------------------------------------
 // The general builder. `type` NULL: inferred. Reuses an equal node that exists (CSE by construction).
 struct node *graph_node(struct graph *g, enum op op, struct node *const *in, int n_in,
                         const struct attr *attr, const struct tensor_type *type);
+// The same with a layout (node.block) for the result.
+struct node *graph_node_in_layout(struct graph *g, enum op op, struct node *const *in, int n_in,
+                                  const struct attr *attr, const struct tensor_type *type, int block);
+// What is wrong with a node by itself (arity, its op's shape rule, its layout), or NULL. Fills in the
+// type where it is not given.
+const char *node_check(struct arena *a, struct node *n);
 
 struct node *g_leaf(struct graph *g, enum op op, const char *name, const struct tensor_type *type); // param, state
 struct node *g_input(struct graph *g, const char *name, enum bt_input_kind kind, int view, int site, const struct tensor_type *type);
@@ -140,6 +147,7 @@ struct node *g_transpose(struct graph *g, struct node *x, const int *perm);
 struct node *g_slice(struct graph *g, struct node *x, const int64_t *start, const struct shape *size);
 struct node *g_pad(struct graph *g, struct node *x, const int64_t *before, const struct shape *to);
 struct node *g_concat(struct graph *g, struct node *const *xs, int n, int axis);
+struct node *g_relayout(struct graph *g, struct node *x, int block);
 struct node *g_reduce(struct graph *g, enum op op, struct node *x, const int *axes, int n_axes); // axes ascending
 struct node *g_matmul(struct graph *g, struct node *x, struct node *y, bool transpose_x, bool transpose_y);
 struct node *g_conv(struct graph *g, enum op op, struct node *x, struct node *w, const struct attr *attr, const struct tensor_type *type);

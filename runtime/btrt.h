@@ -58,8 +58,9 @@ struct bt_view {
 
 // ---- programs ---------------------------------------------------------------------------------
 enum bt_input_kind {
-  BT_INPUT_VIEW,   // images through `view` (-1: raw); f32[batch, c, h, w]; `site` keys its random draws
-  BT_INPUT_LABEL,  // i32[batch]
+  BT_INPUT_VIEW,   // images through `view`; f32[batch, c, h, w]; `site` keys its random draws.
+                   // view -1: raw pixels 0 … 255, as u8 or f32
+  BT_INPUT_LABEL,  // i32[batch]; each in 0 … classes-1 where `classes` is not 0
   BT_INPUT_ARRAY,  // any tensor fed by name (btc eval; data of programs without views)
   BT_INPUT_STEP, BT_INPUT_STEPS, BT_INPUT_EPOCH, BT_INPUT_EPOCHS, // f32 scalars; EPOCH is step / steps-per-epoch
   BT_INPUT_KEY,    // i64[2]: seed, step; random sites derive theirs from it
@@ -71,6 +72,7 @@ struct bt_input {
   int rank;
   int64_t shape[BT_MAX_RANK];
   int view, site;
+  int classes;     // BT_INPUT_LABEL: labels are below it; 0: any
 };
 enum bt_output_kind {
   BT_OUTPUT_LOSS,   // f32 scalar
@@ -112,6 +114,7 @@ struct bt_program {
   const char *name;
   void (*step)(const struct bt_frame *frame);
   int64_t batch;              // images a step
+  int64_t image[3];           // channels, height, width of `data x`; 0: whatever the data set has
   int epochs;                 // 0: nothing is minimised; sweeps once
   size_t arena_bytes, thread_bytes;
   int n_inputs, n_outputs, n_loads, n_evaluates, n_tensors, n_kernels;

@@ -1,0 +1,148 @@
+// safetensors_write.c: the writer, which replaces a file whole or not at all.
+//
+// Bytes go to a temporary file in the same folder; it reaches the disk (fsync) before it takes the
+// old file's name (rename), and the folder is flushed after. A crash or a full disk at any moment
+// leaves either the old file or the new one. Larger elements come first, so that readers who map
+// the file find every tensor aligned to its element.
+#define _GNU_SOURCE
+#include "safetensors.h"
+#include "btrt_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+static const char *dtype_text(enum bt_dtype dtype) {
+  static const char *const names[] = {"F32", "F64", "I32", "I64", "U8", "BOOL"};
+  if ((unsigned)dtype > BT_BOOL) bt_die("dtype %d", (int)dtype);
+  return names[dtype];
+}
+
+static int compare_alignment(const void *a, const void *b, void *tensors) {
+  const struct st_tensor *t = tensors;
+  int x = *(const int *)a, y = *(const int *)b;
+  size_t sx = bt_dtype_size(t[x].dtype), sy = bt_dtype_size(t[y].dtype);
+  return sx != sy ? (sx < sy) - (sx > sy) : (x > y) - (x < y);
+}
+
+static json_t *metadata_json(const struct st_tensor *tensors, const int *order, int n,
+                             const struct st_entry *metadata, int n_metadata) {
+  char checksum[16];
+  uLong crc = crc32(0, NULL, 0);
+  for (int i = 0; i < n; i++)
+    if (st_bytes(&tensors[order[i]]))
+      crc = crc32_z(crc, tensors[order[i]].data, st_bytes(&tensors[order[i]]));
+  snprintf(checksum, sizeof checksum, "%08lx", (unsigned long)crc);
+  json_t *object = json_object();
+  for (int i = 0; i < n_metadata; i++)
+    if (json_object_set_new(object, metadata[i].key, json_string(metadata[i].value)) != 0)
+      return json_decref(object), NULL;
+  json_object_set_new(object, ST_CHECKSUM_KEY, json_string(checksum));
+  return object;
+}
+
+static json_t *tensor_json(const struct st_tensor *t, size_t *offset) {
+  json_t *shape = json_array();
+  for (int i = 0; i < t->rank; i++) json_array_append_new(shape, json_integer(t->shape[i]));
+  size_t begin = *offset;
+  *offset += st_bytes(t);
+  return json_pack("{s:s, s:o, s:[I, I]}", "dtype", dtype_text(t->dtype), "shape", shape,
+                   "data_offsets", (json_int_t)begin, (json_int_t)*offset);
+}
+
+// The header's text, padded with spaces to a multiple of 8 bytes; NULL: a name is not UTF-8.
+static char *header_text(const struct st_tensor *tensors, const int *order, int n,
+                         const struct st_entry *metadata, int n_metadata) {
+  json_t *header = json_object();
+  json_t *object = metadata_json(tensors, order, n, metadata, n_metadata);
+  bool ok = json_object_set_new(header, "__metadata__", object) == 0;
+  size_t offset = 0;
+  for (int i = 0; ok && i < n; i++) {
+    const struct st_tensor *t = &tensors[order[i]];
+    ok = json_object_set_new(header, t->name, tensor_json(t, &offset)) == 0;
+  }
+  char *text = ok ? json_dumps(header, JSON_COMPACT) : NULL;
+  json_decref(header);
+  if (!text) return NULL;
+  size_t length = strlen(text), padded = bt_round_up(length, 8);
+  char *result = bt_xcalloc(padded + 1, 1);
+  memset(result, ' ', padded);
+  memcpy(result, text, length);
+  free(text);
+  return result;
+}
+
+static bool write_all(int fd, const void *data, size_t n) {
+  const char *p = data;
+  while (n > 0) {
+    ssize_t put = write(fd, p, n);
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return false;
+    p += put, n -= (size_t)put;
+  }
+  return true;
+}
+
+static bool write_content(int fd, const char *header, const struct st_tensor *tensors,
+                          const int *order, int n) {
+  unsigned char word[8];
+  uint64_t length = strlen(header);
+  for (int i = 0; i < 8; i++) word[i] = (unsigned char)(length >> (8 * i));
+  if (!write_all(fd, word, 8) || !write_all(fd, header, length)) return false;
+  for (int i = 0; i < n; i++)
+    if (!write_all(fd, tensors[order[i]].data, st_bytes(&tensors[order[i]]))) return false;
+  return true;
+}
+
+static void flush_folder_of(const char *path) {
+  char *copy = strdup(path);
+  int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+  if (fd >= 0) fsync(fd), close(fd); // some file systems refuse; the rename stands all the same
+  free(copy);
+}
+
+// Writes through a temporary file beside `path`, or directly where `path` is a pipe or a device.
+static bool replace_file(const char *path, const char *header, const struct st_tensor *tensors,
+                         const int *order, int n, char *err, size_t errlen) {
+  struct stat st;
+  bool exists = stat(path, &st) == 0, direct = exists && !S_ISREG(st.st_mode);
+  if (exists && S_ISDIR(st.st_mode)) return bt_fail(err, errlen, "%s is a folder", path);
+  size_t room = strlen(path) + 32;
+  char *temporary = bt_xcalloc(room, 1);
+  snprintf(temporary, room, direct ? "%s" : "%s.tmp-%ld", path, (long)getpid());
+  if (!direct) unlink(temporary); // left by a dead process that had our number
+  int fd = open(temporary, O_WRONLY | O_CLOEXEC | (direct ? 0 : O_CREAT | O_EXCL), 0666);
+  bool ok = fd >= 0 && write_content(fd, header, tensors, order, n) && (direct || fsync(fd) == 0);
+  int error = errno;
+  if (fd >= 0 && close(fd) != 0 && ok) ok = false, error = errno;
+  if (ok && !direct && rename(temporary, path) != 0) ok = false, error = errno;
+  if (!ok) {
+    if (fd >= 0 && !direct) unlink(temporary);
+    bt_fail(err, errlen, "cannot write %s: %s", path, strerror(error));
+  } else if (!direct) {
+    flush_folder_of(path);
+  }
+  free(temporary);
+  return ok;
+}
+
+bool st_write(const char *path, const struct st_tensor *tensors, int n,
+              const struct st_entry *metadata, int n_metadata, char *err, size_t errlen) {
+  int *order = bt_xcalloc((size_t)n, sizeof *order);
+  for (int i = 0; i < n; i++) order[i] = i;
+  qsort_r(order, (size_t)n, sizeof *order, compare_alignment, (void *)tensors);
+  char *header = header_text(tensors, order, n, metadata, n_metadata);
+  bool ok = header ? replace_file(path, header, tensors, order, n, err, errlen)
+                   : bt_fail(err, errlen, "cannot write %s: a name or a metadata value is not UTF-8",
+                             path);
+  free(header);
+  free(order);
+  return ok;
+}
