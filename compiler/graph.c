@@ -12,9 +12,9 @@
 
 // ---- the memo ---------------------------------------------------------------------------------
 // An open-addressed table of the graph's nodes by content. With `--disable-pass=cse` only leaves are
-// entered: two nodes that name one parameter are one value in any case.
+// shared: two nodes that name one parameter are one value in any case.
 struct graph_memo {
-  bool leaves_only;
+  enum sharing sharing;
   int used, capacity; // capacity is a power of two
   struct node **slot;
 };
@@ -74,16 +74,19 @@ static void memo_grow(struct arena *a, struct graph_memo *m) {
 static struct graph_memo *memo_new(struct btc *b) {
   struct graph_memo *m = NEW(b->arena, struct graph_memo);
   for (int i = 0; i < b->opt.disabled.len; i++)
-    if (str_eq(b->opt.disabled.data[i], "cse")) m->leaves_only = true;
+    if (str_eq(b->opt.disabled.data[i], "cse")) m->sharing = SHARE_LEAVES;
   return m;
 }
 
-// The slot where `n` is or belongs; NULL where nodes like it are not shared.
+// The slot where `n` is or belongs.
 static struct node **memo_find(struct graph *g, const struct node *n) {
   struct graph_memo *m = g->memo;
-  if (m->leaves_only && n->n_in > 0) return NULL;
   if (4 * (m->used + 1) > 3 * m->capacity) memo_grow(g->b->arena, m);
   return memo_slot(m, n);
+}
+
+static bool shares(const struct graph_memo *m, const struct node *n) {
+  return m->sharing == SHARE_ALL || (m->sharing == SHARE_LEAVES && n->n_in == 0);
 }
 
 // ---- graphs -----------------------------------------------------------------------------------
@@ -95,6 +98,9 @@ struct graph *graph_new(struct btc *b, const char *name) {
   g->memo = memo_new(b);
   return g;
 }
+
+void graph_set_sharing(struct graph *g, enum sharing sharing) { g->memo->sharing = sharing; }
+enum sharing graph_sharing(const struct graph *g) { return g->memo->sharing; }
 
 void graph_output(struct graph *g, const char *name, enum bt_output_kind kind, struct node *n) {
   vec_push(g->b->arena, &g->outputs, ((struct graph_output){name, kind, n}));
@@ -149,7 +155,7 @@ struct node *graph_node_in_layout(struct graph *g, enum op op, struct node *cons
   const char *wrong = node_check(g->b->arena, &n);
   if (wrong) die_of_node(g, &n, wrong);
   struct node **slot = memo_find(g, &n);
-  if (slot && *slot) return *slot;
+  if (*slot && shares(g->memo, &n)) return *slot;
 
   struct node *kept = NEW(g->b->arena, struct node);
   *kept = n;
@@ -158,7 +164,7 @@ struct node *graph_node_in_layout(struct graph *g, enum op op, struct node *cons
   if (n_in) memcpy(kept->in, in, sizeof *in * (size_t)n_in);
   if (n.attr.s) kept->attr.s = str_printf(g->b->arena, "%s", n.attr.s);
   vec_push(g->b->arena, &g->nodes, kept);
-  if (slot) {
+  if (!*slot) {
     *slot = kept;
     g->memo->used++;
   }

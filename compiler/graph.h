@@ -116,6 +116,9 @@ struct graph {
 };
 
 struct graph *graph_new(struct btc *b, const char *name);
+enum sharing { SHARE_ALL /* the default */, SHARE_LEAVES /* the default under --disable-pass=cse */, SHARE_NONE };
+void graph_set_sharing(struct graph *g, enum sharing sharing); // of nodes built from now on
+enum sharing graph_sharing(const struct graph *g);
 void graph_output(struct graph *g, const char *name, enum bt_output_kind kind, struct node *n);
 void graph_update(struct graph *g, const char *name, struct node *n); // replaces an earlier update of `name`
 
@@ -153,10 +156,12 @@ struct node *g_matmul(struct graph *g, struct node *x, struct node *y, bool tran
 struct node *g_conv(struct graph *g, enum op op, struct node *x, struct node *w, const struct attr *attr, const struct tensor_type *type);
 
 // ---- text -------------------------------------------------------------------------------------
-// One node a line:   %5 = conv2d(%3, %0) {stride: 2 2, pad: 1 1, dilation: 1 1, groups: 1} : f32[256, 32, 14, 14]{nchw16} "encoder.conv1@a" model.btg:12:3
-// Reads back to an equal graph; tests start from it at any pass.
+// One node a line:   %5 = conv2d(%3, %0) {stride: 2 2, pad: 1 1, dilation: 1 1, groups: 1} : f32[256, 32, 14, 14]{block 16} "encoder.conv1@a" at "model.btg":12:3
+// Reads back to an equal graph; tests start from it at any pass. Grammar: graph_text.c.
 void graph_print(FILE *out, const struct graph *g);
-void graph_print_node(FILE *out, const struct node *n);
+void graph_print_node(FILE *out, const struct node *n); // without its place
+// Parses the whole text of a source: one graph. Equal nodes stay apart, as written;
+// whatever is built into the graph later shares with them.
 struct graph *graph_parse(struct btc *b, int source); // NULL after diagnostics
 
 // Dies with the pass's name, the offending node and its neighbours, where an invariant is broken.
@@ -169,18 +174,22 @@ struct rewrite {
   struct node **map; // from-id -> node of `to`; NULL: not built
 };
 struct rewrite rewrite_begin(const struct graph *from);
-struct node *rewrite_copy(struct rewrite *r, const struct node *n); // same op over mapped operands
+// The same op over mapped operands, with n's place and address. Does not enter r->map.
+struct node *rewrite_copy(struct rewrite *r, const struct node *n);
 struct graph *rewrite_end(struct rewrite *r);                       // maps outputs and updates
 // The common pass: calls rule(r, n) for each live node in order; NULL from it means copy.
 struct graph *graph_map(const struct graph *g, struct node *(*rule)(struct rewrite *r, const struct node *n));
-int *graph_use_counts(const struct graph *g); // per node id; outputs and updates count; arena
+// Per node id: uses by live nodes, outputs and updates; 0 exactly for dead nodes. In the arena.
+int *graph_use_counts(const struct graph *g);
 
 // ---- passes -----------------------------------------------------------------------------------
 struct pass { const char *name, *help; struct graph *(*run)(const struct graph *g); bool required; };
 extern const struct pass pass_table[];
 extern const int pass_count;
+bool pass_options_check(struct btc *b); // diagnoses options that name no pass, or a required one to disable
 // Runs the table in order on a differentiated graph: verifies after each, honours --dump-after,
 // --stop-after, --disable-pass, --time-passes. *stopped is set where --stop-after hit.
+// NULL: an option names no pass (diagnosed).
 struct graph *passes_run(struct btc *b, struct graph *g, bool *stopped);
 
 // ---- differentiation --------------------------------------------------------------------------

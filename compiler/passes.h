@@ -1,0 +1,12 @@
+// passes.h: the passes of pass.c's table, a file each.
+#ifndef BTC_PASSES_H
+#define BTC_PASSES_H
+
+#include "graph.h"
+
+struct graph *pass_expand(const struct graph *g); // mean and var -> sums
+struct graph *pass_fold(const struct graph *g);   // algebra: constants, identities, narrower arithmetic
+struct graph *pass_cse(const struct graph *g);    // one node for equal computations
+struct graph *pass_dce(const struct graph *g);    // what nothing needs
+
+#endif
