@@ -1,6 +1,7 @@
-// ast_print.c: prints a tree as canonical source: two spaces of indent, one statement a line, a blank
-// line round everything with a body, as few parentheses as precedence allows. Parsing the result
-// gives the same tree again; comments are not in the tree and so not in the result.
+// ast_print.c: prints a tree as canonical source: two spaces of indent, one statement a line, a
+// blank line round everything with a body, only the parentheses that precedence asks for (and those
+// round an `if` that is an operand). Parsing the result gives the same tree again; comments are not
+// in the tree and so not in the result.
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,14 +9,24 @@
 
 // ---- precedence, loose to tight (grammar/btg.y) -----------------------------------------------
 enum precedence {
-  PREC_IF, PREC_RANGE, PREC_OR, PREC_AND, PREC_NOT, PREC_COMPARE, PREC_SUM, PREC_PRODUCT, PREC_NEG,
-  PREC_POWER, PREC_POST,
+  PREC_IF,
+  PREC_RANGE,
+  PREC_OR,
+  PREC_AND,
+  PREC_NOT,
+  PREC_COMPARE,
+  PREC_SUM,
+  PREC_PRODUCT,
+  PREC_NEG,
+  PREC_POWER,
+  PREC_POST,
 };
 
+// clang-format off
 static const struct { const char *text; enum precedence precedence; } token_ops[] = {
   [OP_ADD] = {"+", PREC_SUM},          [OP_SUB] = {"-", PREC_SUM},
   [OP_MUL] = {"*", PREC_PRODUCT},      [OP_DIV] = {"/", PREC_PRODUCT},
-  [OP_FLOORDIV] = {"//", PREC_PRODUCT},[OP_MOD] = {"%", PREC_PRODUCT},
+  [OP_FLOORDIV] = {"//", PREC_PRODUCT}, [OP_MOD] = {"%", PREC_PRODUCT},
   [OP_MATMUL] = {"@", PREC_PRODUCT},   [OP_POW] = {"^", PREC_POWER},
   [OP_LT] = {"<", PREC_COMPARE},       [OP_LE] = {"<=", PREC_COMPARE},
   [OP_GT] = {">", PREC_COMPARE},       [OP_GE] = {">=", PREC_COMPARE},
@@ -23,6 +34,7 @@ static const struct { const char *text; enum precedence precedence; } token_ops[
   [OP_AND] = {"and", PREC_AND},        [OP_OR] = {"or", PREC_OR},
   [OP_NEG] = {"-", PREC_NEG},          [OP_NOT] = {"not", PREC_NOT},
 };
+// clang-format on
 
 const char *token_op_text(enum token_op op) {
   expect((size_t)op < sizeof token_ops / sizeof *token_ops, "no such operator: %d", (int)op);
@@ -33,7 +45,8 @@ static enum precedence print_precedence(const struct expr *e) {
   switch (e->kind) {
   case E_IF: return PREC_IF;
   case E_RANGE: return PREC_RANGE;
-  case E_UNARY: case E_BINARY: return token_ops[e->op].precedence;
+  case E_UNARY:
+  case E_BINARY: return token_ops[e->op].precedence;
   default: return PREC_POST;
   }
 }
@@ -46,23 +59,31 @@ static void print_string(FILE *out, const char *s) {
     case '\n': fputs("\\n", out); break;
     case '\t': fputs("\\t", out); break;
     case '\r': fputs("\\r", out); break;
-    case '\\': case '"': fprintf(out, "\\%c", *s); break;
+    case '\\':
+    case '"': fprintf(out, "\\%c", *s); break;
     default: fputc(*s, out);
     }
   }
   fputc('"', out);
 }
 
-// The shortest digits that read back as the same number, and a dot or an exponent so that they read
-// back as a float.
+// The shortest digits that read back as the same number, in the notation that people write: 0.0051,
+// 1000.0, 1e-5, 2.5e20.
 static void print_float(FILE *out, double value) {
   char text[40];
-  for (int digits = 1; digits <= 17; digits++) {
-    snprintf(text, sizeof text, "%.*g", digits, value);
-    if (strtod(text, NULL) == value) break;
+  int digits = 1;
+  do snprintf(text, sizeof text, "%.*e", digits - 1, value);
+  while (strtod(text, NULL) != value && digits++ < 17);
+  char *e = strchr(text, 'e');
+  expect(e, "no literal: %f", value);
+  int exponent = atoi(e + 1);
+  if (exponent < -4 || exponent > 15) {
+    *e = '\0';
+    fprintf(out, "%se%d", text, exponent);
+  } else {
+    int decimals = digits - 1 - exponent;
+    fprintf(out, "%.*f", decimals > 1 ? decimals : 1, value);
   }
-  bool plain = strpbrk(text, ".e") == NULL;
-  fprintf(out, "%s%s", text, plain ? ".0" : "");
 }
 
 // ---- expressions ------------------------------------------------------------------------------
@@ -127,6 +148,13 @@ static void print_if(FILE *out, const struct expr *e) {
   print_expr(out, e->c);
 }
 
+// `1.x` and `1.0` would be numbers.
+static void print_field(FILE *out, const struct expr *e) {
+  bool number = e->a->kind == E_INT || e->a->kind == E_FLOAT;
+  print_operand(out, e->a, number ? PREC_POST + 1 : PREC_POST);
+  fprintf(out, ".%s", e->string);
+}
+
 static void print_expr(FILE *out, const struct expr *e) {
   switch (e->kind) {
   case E_INT: fprintf(out, "%lld", (long long)e->int_value); break;
@@ -161,10 +189,7 @@ static void print_expr(FILE *out, const struct expr *e) {
     print_items(out, &e->items);
     fputc(']', out);
     break;
-  case E_FIELD:
-    print_operand(out, e->a, PREC_POST);
-    fprintf(out, ".%s", e->string);
-    break;
+  case E_FIELD: print_field(out, e); break;
   case E_TRANSPOSE:
     print_operand(out, e->a, PREC_POST);
     fputc('\'', out);

@@ -75,7 +75,9 @@ static int diag_decode(const unsigned char *s, size_t n, uint32_t *code) {
   return length;
 }
 
-struct code_range { uint32_t first, last; };
+struct code_range {
+  uint32_t first, last;
+};
 
 static bool diag_in(const struct code_range *ranges, size_t n, uint32_t code) {
   for (size_t i = 0; i < n; i++)
@@ -87,16 +89,19 @@ static bool diag_in(const struct code_range *ranges, size_t n, uint32_t code) {
 // (Unicode TR 11), which is as much as source lines need; independent of the locale.
 static int diag_width(uint32_t code) {
   static const struct code_range combining[] = {
-    {0x300, 0x36F}, {0x200B, 0x200F}, {0x20D0, 0x20FF}, {0xFE00, 0xFE0F}, {0xFEFF, 0xFEFF}};
+      {0x300, 0x36F}, {0x200B, 0x200F}, {0x20D0, 0x20FF}, {0xFE00, 0xFE0F}, {0xFEFF, 0xFEFF}};
   static const struct code_range wide[] = {
-    {0x1100, 0x115F}, {0x2E80, 0xA4CF}, {0xAC00, 0xD7A3}, {0xF900, 0xFAFF}, {0xFE30, 0xFE6F},
-    {0xFF00, 0xFF60}, {0xFFE0, 0xFFE6}, {0x1F300, 0x1FAFF}, {0x20000, 0x3FFFD}};
+      {0x1100, 0x115F}, {0x2E80, 0xA4CF}, {0xAC00, 0xD7A3},   {0xF900, 0xFAFF},  {0xFE30, 0xFE6F},
+      {0xFF00, 0xFF60}, {0xFFE0, 0xFFE6}, {0x1F300, 0x1FAFF}, {0x20000, 0x3FFFD}};
   if (diag_in(combining, sizeof combining / sizeof *combining, code)) return 0;
   return diag_in(wide, sizeof wide / sizeof *wide, code) ? 2 : 1;
 }
 
 // ---- the source line --------------------------------------------------------------------------
-struct glyph { char text[8]; int length, byte, column, width; };
+struct glyph {
+  char text[8];
+  int length, byte, column, width;
+};
 
 struct rendered {
   VEC(struct glyph) glyphs;
@@ -163,12 +168,14 @@ static bool diag_line(const struct source_file *f, int line, const char **text, 
 }
 
 // ---- printing ---------------------------------------------------------------------------------
-struct palette { const char *bold, *severity[3], *caret, *fixit, *reset; };
+struct palette {
+  const char *bold, *severity[3], *caret, *fixit, *reset;
+};
 
 static const struct palette *diag_palette(const struct btc *b) {
   static const struct palette plain = {"", {"", "", ""}, "", "", ""};
   static const struct palette color = {
-    "\033[1m", {"\033[1;36m", "\033[1;35m", "\033[1;31m"}, "\033[1;32m", "\033[32m", "\033[0m"};
+      "\033[1m", {"\033[1;36m", "\033[1;35m", "\033[1;31m"}, "\033[1;32m", "\033[32m", "\033[0m"};
   return b->opt.color ? &color : &plain;
 }
 
@@ -185,7 +192,9 @@ static void diag_print_head(const struct btc *b, const struct diag *d, FILE *out
 }
 
 // The columns [from, to) of the line that are shown.
-struct window { int from, to; };
+struct window {
+  int from, to;
+};
 
 static struct window diag_window(const struct rendered *r, int caret) {
   struct window w = {0, r->columns};
@@ -224,8 +233,7 @@ static void diag_print_source(struct btc *b, const struct diag *d, FILE *out) {
   const struct palette *p = diag_palette(b);
   int indent = from - w.from + (w.from > 0 ? 3 : 0);
   diag_print_run(indent, to - from, p->caret, p->reset, out);
-  if (d->fixit && *d->fixit)
-    fprintf(out, "%*s%s%s%s\n", indent, "", p->fixit, d->fixit, p->reset);
+  if (d->fixit && *d->fixit) fprintf(out, "%*s%s%s%s\n", indent, "", p->fixit, d->fixit, p->reset);
 }
 
 void diag_flush(struct btc *b, FILE *out) {

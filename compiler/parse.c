@@ -2,10 +2,11 @@
 // syntax error.
 //
 // Recovery: the parser has popped to the nearest list of statements, entries or declarations and
-// waits for SYNC. From the token that did not fit on, the driver looks for a place where one begins:
-// a statement word at the start of a line, `name =` there, the `}` of the block; a declaration word
-// at the start of a line ends the search at any depth, and the blocks still open are closed for the
-// file. Braces in between are skipped in pairs. So every mistake is reported once, where it is.
+// waits for SYNC. From the token that did not fit on, the driver looks for a place where one
+// begins: a statement word at the start of a line, a name there, the `}` of the block; a
+// declaration word at the margin ends the search at any depth, and the blocks still open are closed
+// for the file. Braces in between are skipped in pairs. So every mistake is reported once, where it
+// is.
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -147,30 +148,35 @@ static bool parse_is_decl_word(const struct token *t) {
   return w && (w->classes & WORD_DECL);
 }
 
-// A word that may be a name, at the start of a line: `name =` begins an instance, and `name (` a
-// view's step if it stands no deeper than the statement that failed.
+// The first word of a line that stands no deeper than the statement that failed begins a new one,
+// be it spelt right or not.
 static bool parse_begins_binding(struct parser *p, const struct token *t) {
+  const struct word *w = parse_word_of_kind(t->kind);
+  bool soft = w && (w->classes & WORD_SOFT) && t->kind != T_VIEW && t->kind != T_ON;
+  if (t->loc.column > p->statement_column) return false;
+  return t->kind == T_NAME || (soft && parse_peek(p, t)->kind == T_ASSIGN);
+}
+
+static bool parse_begins_entry(struct parser *p, const struct token *t) {
+  if (t->kind == T_STRING) return true;
   const struct word *w = parse_word_of_kind(t->kind);
   if (t->kind != T_NAME && !(w && (w->classes & WORD_SOFT))) return false;
   int next = parse_peek(p, t)->kind;
-  if (p->in_schedule) return next == T_COLON || next == T_DOT || next == T_INDEX;
-  if (next == T_LPAREN) return t->kind == T_NAME && t->loc.column <= p->statement_column;
-  return next == T_ASSIGN && t->loc.column <= p->statement_column;
+  return next == T_COLON || next == T_DOT || next == T_INDEX;
 }
 
 static bool parse_begins_item(struct parser *p, const struct token *t) {
   if (!t->starts_line) return false;
-  if (p->blocks.len == 0) // declaration words have been looked for already
-    return t->loc.column == 1 && parse_begins_binding(p, t) && p->ahead.kind == T_ASSIGN;
-  if (p->in_schedule && t->kind == T_STRING) return true;
+  if (p->in_schedule) return parse_begins_entry(p, t);
   const struct word *w = parse_word_of_kind(t->kind);
-  if (!p->in_schedule && w && (w->classes & WORD_STMT)) return true;
-  return parse_begins_binding(p, t);
+  if (p->blocks.len > 0 && w && (w->classes & WORD_STMT)) return true;
+  return (p->blocks.len > 0 || t->loc.column == 1) && parse_begins_binding(p, t);
 }
 
+// Inside a block only one at the margin counts: the block was never closed.
 static bool parse_begins_decl(struct parser *p, const struct token *t, int depth) {
   if (!t->starts_line || !parse_is_decl_word(t)) return false;
-  return t->loc.column == 1 || (depth == 0 && !p->in_schedule);
+  return t->loc.column == 1 || (depth == 0 && p->blocks.len == 0);
 }
 
 // ---- pushing and recovering -------------------------------------------------------------------
@@ -180,7 +186,8 @@ static int parse_push(struct parser *p, btg_pstate *state, struct token *t) {
   if (t->starts_line && p->brackets.len == 0) p->statement_column = t->loc.column;
   // The parser gives up at an error on the file's end; a block that is open there is closed first.
   bool cut_short = t->kind == 0 && p->blocks.len > 0;
-  p->quiet = parse_nests_too_deep(p, t);
+  // What the scanner could not make anything of, it has reported.
+  p->quiet = t->kind == T_INVALID || parse_nests_too_deep(p, t);
   int kind = p->quiet || cut_short ? T_INVALID : t->kind;
   int status = btg_push_parse(state, kind, &t->value, &t->loc, p);
   if (p->failed) return status;
@@ -190,10 +197,9 @@ static int parse_push(struct parser *p, btg_pstate *state, struct token *t) {
 }
 
 static void parse_push_plain(struct parser *p, btg_pstate *state, int kind, struct loc loc) {
-  struct token t = {.kind = kind, .loc = loc};
   loc.end_line = loc.line;
   loc.end_column = loc.column;
-  t.loc = loc;
+  struct token t = {.kind = kind, .loc = loc};
   btg_push_parse(state, kind, &t.value, &t.loc, p);
 }
 
@@ -218,16 +224,21 @@ static struct token parse_recover(struct parser *p, btg_pstate *state, const str
   struct token t = parse_skip(p, *bad);
   p->brackets.len = 0;
   parse_push_plain(p, state, T_SYNC, t.loc);
-  if (t.kind == 0 || parse_is_decl_word(&t))
+  if (t.kind == 0 || parse_begins_decl(p, &t, 0))
     while (p->blocks.len > 0) parse_push_plain(p, state, T_RBRACE, t.loc);
   return t;
+}
+
+// Messages past the limit would be dropped: there is no point in going on.
+static bool parse_is_hopeless(const struct btc *b) {
+  return b->opt.max_errors > 0 && b->n_errors > b->opt.max_errors;
 }
 
 static void parse_run(struct parser *p, btg_pstate *state) {
   struct token t = parse_next(p, &p->previous);
   for (;;) {
     int status = parse_push(p, state, &t);
-    if (status != YYPUSH_MORE) break;
+    if (status != YYPUSH_MORE || parse_is_hopeless(p->b)) break;
     t = p->failed ? parse_recover(p, state, &t) : parse_next(p, &t);
   }
 }

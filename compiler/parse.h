@@ -14,6 +14,7 @@ struct token {
   int kind;               // enum btg_tokentype; YYEOF at the end
   union BTG_STYPE value;  // string: words (and statement words, as spelt); integer; number
   struct loc loc;
+  size_t offset;          // of its first byte in the file
   bool starts_line;       // the first token of its line
 };
 
@@ -22,6 +23,7 @@ struct parser {
   struct file *file;
   void *scanner;
   int line, column;       // where the scanner stands
+  size_t offset;          // likewise, in bytes from the start of the file
   struct token ahead;     // read but not yet taken, if has_ahead
   bool has_ahead;
   struct token previous, current; // the last token that fitted, the one being pushed

@@ -1,10 +1,10 @@
 // parse_error.c: syntax errors in words.
 //
-// Bison says which tokens would have fitted; that list is put into the terms a reader thinks in ("an
-// expression", "an operator", "a statement") and what is left is quoted. Before that come the mistakes
-// that deserve their own sentence: misspelt statement words, `=` for `==`, comparisons in a chain,
-// blocks that were never closed. Where the token that does not fit is the first of its line, the
-// mistake is most likely at the end of the line before, and so is the caret.
+// Bison says which tokens would have fitted; that list is put into the terms a reader thinks in
+// ("an expression", "an operator", "a statement") and what is left is quoted. Before that come the
+// mistakes that deserve their own sentence: misspelt statement words, `=` for `==`, comparisons in
+// a chain, blocks that were never closed. Where the token that does not fit is the first of its
+// line, the mistake is most likely at the end of the line before, and so is the caret.
 #include "parse.h"
 
 struct report {
@@ -40,7 +40,7 @@ static void report_drop_classes(struct report *r, unsigned classes) {
 static void report_drop_all(struct report *r, const int *kinds, int n) {
   for (int i = 0; i < n; i++) report_drop(r, kinds[i]);
 }
-#define DROP(r, ...)                                                                               \
+#define DROP(r, ...) \
   report_drop_all((r), (const int[]){__VA_ARGS__}, sizeof((const int[]){__VA_ARGS__}) / sizeof(int))
 
 typedef VEC(const char *) phrase_list;
@@ -60,13 +60,14 @@ static void report_phrase_expression(struct report *r, phrase_list *phrases) {
   report_say(r, phrases, "an expression");
   report_drop_classes(r, WORD_SOFT);
   DROP(r, T_NAME, T_INTEGER, T_NUMBER, T_STRING, T_TRUE, T_FALSE, T_LPAREN, T_LBRACKET, T_IF,
-       T_MINUS, T_NOT);
+       T_MINUS, T_NOT, T_ASSIGN);
   if (report_has(r, T_WILDCARD)) DROP(r, T_WILDCARD, T_RANGE, T_FOR);
 }
 
-static const int report_operators[] = {
-  T_PLUS, T_MINUS, T_STAR, T_SLASH, T_FLOORDIV, T_PERCENT, T_AT, T_CARET, T_PRIME, T_RANGE, T_AND,
-  T_OR, T_EQ, T_NE, T_LT, T_LE, T_GT, T_GE, T_DOT, T_INDEX, T_LPAREN, T_LBRACKET};
+static const int report_operators[] = {T_PLUS, T_MINUS, T_STAR,   T_SLASH,   T_FLOORDIV, T_PERCENT,
+                                       T_AT,   T_CARET, T_PRIME,  T_RANGE,   T_AND,      T_OR,
+                                       T_EQ,   T_NE,    T_LT,     T_LE,      T_GT,       T_GE,
+                                       T_DOT,  T_INDEX, T_LPAREN, T_LBRACKET};
 
 // Turns the set into phrases, most telling first, and empties it but for what is quoted singly.
 static phrase_list report_phrases(struct report *r) {
@@ -91,8 +92,10 @@ static phrase_list report_phrases(struct report *r) {
   if (report_has(r, T_NAME)) {
     report_say(r, &phrases, "a name");
     report_drop_classes(r, WORD_SOFT);
-    DROP(r, T_NAME);
+    DROP(r, T_NAME, T_ASSIGN); // `=` only because a soft word came before
   }
+  // That a path could go on is the least likely of several continuations.
+  if (report_count(r) > 2) DROP(r, T_INDEX, T_DOT);
   return phrases;
 }
 
@@ -116,19 +119,24 @@ static const char *report_wanted(struct report *r) {
 }
 
 // ---- the token that did not fit ---------------------------------------------------------------
+// The token as the file has it; a long one is cut, between characters.
 static const char *report_source(const struct report *r, const struct token *t) {
-  const struct source_file *f = &r->p->b->files.data[t->loc.file];
-  const char *s = f->text;
-  for (int line = 1; line < t->loc.line; s++) line += *s == '\n';
-  s += t->loc.column - 1;
+  enum { LONGEST = 40 };
+  const char *s = r->p->b->files.data[t->loc.file].text + t->offset;
   int length = t->loc.end_column - t->loc.column;
-  return length > 40 ? str_printf(r->p->b->arena, "%.40s…", s) : str_ndup(r->p->b->arena, s, (size_t)length);
+  if (length <= LONGEST) return str_ndup(r->p->b->arena, s, (size_t)length);
+  length = LONGEST;
+  while (((unsigned char)s[length] & 0xC0) == 0x80) length--;
+  return str_printf(r->p->b->arena, "%.*s…", length, s);
 }
 
 static const char *report_token(const struct report *r, const struct token *t) {
-  static const struct { int kind; const char *what; } kinds[] = {
-    {T_NAME, "name "}, {T_INTEGER, "number "}, {T_NUMBER, "number "}, {T_STRING, "string "},
-    {T_INDEX, "index "},
+  static const struct {
+    int kind;
+    const char *what;
+  } kinds[] = {
+      {T_NAME, "name "},     {T_INTEGER, "number "}, {T_NUMBER, "number "},
+      {T_STRING, "string "}, {T_INDEX, "index "},
   };
   if (t->kind == 0) return "the end of the file";
   const char *what = "";
@@ -175,10 +183,22 @@ static void report_expected(struct report *r) {
 // Each returns true where it recognised its mistake and reported it.
 static bool report_unclosed_block(struct report *r) {
   const struct word *w = parse_word_of_kind(r->found->kind);
-  if (!w || !(w->classes & WORD_DECL) || !r->at_line_start || !report_has(r, T_LET)) return false;
-  diag_error(r->p->b, report_behind(r->previous->loc),
-             "expected `}` before `%s`: declarations do not nest", w->text);
+  bool declares = w && (w->classes & WORD_DECL) && r->at_line_start;
+  if (!report_has(r, T_RBRACE) || !(declares || r->found->kind == 0)) return false;
+  if (declares && r->found->loc.column > 1) {
+    diag_error(r->p->b, r->found->loc, "`%s` declares at the top level of a file, not in a block",
+               w->text);
+    return true;
+  }
+  diag_error(r->p->b, report_behind(r->previous->loc), "expected `}` before %s",
+             report_token(r, r->found));
   report_note_opener(r, false, true);
+  return true;
+}
+
+static bool report_lone_else(struct report *r) {
+  if (r->found->kind != T_ELSE || !report_has(r, T_LET)) return false;
+  diag_error(r->p->b, r->found->loc, "this `else` follows no `if` block");
   return true;
 }
 
@@ -229,12 +249,15 @@ static bool report_single_equals(struct report *r) {
 static bool report_chain(struct report *r) {
   if (!report_has(r, T_PLUS)) return false;
   switch (r->found->kind) {
-  case T_LT: case T_LE: case T_GT: case T_GE: case T_EQ: case T_NE:
+  case T_LT:
+  case T_LE:
+  case T_GT:
+  case T_GE:
+  case T_EQ:
+  case T_NE:
     diag_error(r->p->b, r->found->loc, "comparisons do not chain: join them with `and`");
     return true;
-  case T_RANGE:
-    diag_error(r->p->b, r->found->loc, "ranges do not chain");
-    return true;
+  case T_RANGE: diag_error(r->p->b, r->found->loc, "ranges do not chain"); return true;
   default: return false;
   }
 }
@@ -257,7 +280,8 @@ static bool report_reserved(struct report *r) {
   const struct word *w = parse_word_of_kind(r->found->kind);
   if (!w || r->at_line_start || !report_has(r, T_NAME) || report_has(r, T_INTEGER)) return false;
   if (report_has(r, T_LET) || report_has(r, T_FN) || report_has(r, T_MODULE)) return false;
-  diag_error(r->p->b, r->found->loc, "expected a name, found `%s`, a word of the language", w->text);
+  diag_error(r->p->b, r->found->loc, "expected a name, found `%s`, a word of the language",
+             w->text);
   return true;
 }
 
@@ -287,12 +311,13 @@ void parse_report(struct parser *p, const struct token_set *expected, const char
   p->failed = true;
   if (p->quiet) return;
   struct report r = {
-    .p = p, .expected = *expected, .name = name, .found = &p->current, .previous = &p->previous};
+      .p = p, .expected = *expected, .name = name, .found = &p->current, .previous = &p->previous};
   r.at_line_start = r.found->starts_line || r.found->kind == 0;
   static bool (*const special[])(struct report *) = {
-    report_unclosed_block, report_stray_closer, report_misplaced_statement, report_misspelt_start,
-    report_misspelt_inside, report_single_equals, report_chain, report_quote, report_point_number,
-    report_reserved, report_second_list};
+      report_unclosed_block,      report_lone_else,      report_stray_closer,
+      report_misplaced_statement, report_misspelt_start, report_misspelt_inside,
+      report_single_equals,       report_chain,          report_quote,
+      report_point_number,        report_reserved,       report_second_list};
   for (size_t i = 0; i < sizeof special / sizeof *special; i++)
     if (special[i](&r)) return;
   report_expected(&r);

@@ -1,6 +1,6 @@
 // parse_tree.c: the builders that the grammar's actions call. A node is built from finished parts,
-// so its depth is known when it is made; past PARSE_MAX_DEPTH the file gets one message and the tree
-// a leaf, and everything that walks the tree later may recurse without fear.
+// so its depth is known when it is made; past PARSE_MAX_DEPTH the file gets one message and the
+// tree a leaf, and everything that walks the tree later may recurse without fear.
 #include "parse.h"
 
 struct loc parse_span(struct loc first, struct loc last) {
@@ -213,7 +213,8 @@ struct block *parse_else_if(struct parser *p, struct stmt *s) {
   return parse_block(p, s->loc, only);
 }
 
-struct decl *parse_decl(struct parser *p, enum decl_kind kind, struct loc loc, struct name_at name) {
+struct decl *parse_decl(struct parser *p, enum decl_kind kind, struct loc loc,
+                        struct name_at name) {
   struct decl *d = NEW(p->b->arena, struct decl);
   d->kind = kind;
   d->loc = loc;

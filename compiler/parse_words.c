@@ -2,6 +2,7 @@
 // the "did you mean" of syntax errors all read.
 #include "parse.h"
 
+// clang-format off
 const struct word parse_words[] = {
   {"import", T_IMPORT, WORD_DECL},
   {"const", T_CONST, WORD_DECL},
@@ -38,6 +39,7 @@ const struct word parse_words[] = {
   {"true", T_TRUE, WORD_CLAUSE},
   {"false", T_FALSE, WORD_CLAUSE},
 };
+// clang-format on
 const int parse_n_words = sizeof parse_words / sizeof *parse_words;
 
 const struct word *parse_word(const char *text) {
@@ -53,12 +55,14 @@ const struct word *parse_word_of_kind(int kind) {
 }
 
 // What other languages call these things: no distance finds them.
-static const struct { const char *foreign, *ours; } parse_foreign[] = {
-  {"def", "fn"},        {"func", "fn"},         {"function", "fn"}, {"class", "module"},
-  {"var", "let"},       {"val", "let"},         {"auto", "let"},    {"elif", "else if"},
-  {"elsif", "else if"}, {"elseif", "else if"},  {"use", "import"},  {"include", "import"},
-  {"using", "import"},  {"constant", "const"},  {"train", "program"}, {"buffer", "state"},
-  {"loss", "minimize"}, {"parameter", "param"},
+static const struct {
+  const char *foreign, *ours;
+} parse_foreign[] = {
+    {"def", "fn"},        {"func", "fn"},         {"function", "fn"},   {"class", "module"},
+    {"var", "let"},       {"val", "let"},         {"auto", "let"},      {"elif", "else if"},
+    {"elsif", "else if"}, {"elseif", "else if"},  {"use", "import"},    {"include", "import"},
+    {"using", "import"},  {"constant", "const"},  {"train", "program"}, {"buffer", "state"},
+    {"loss", "minimize"}, {"parameter", "param"},
 };
 
 const char *parse_word_meant(const char *text, unsigned classes) {

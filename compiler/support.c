@@ -118,9 +118,7 @@ char *str_ndup(struct arena *a, const char *s, size_t n) {
   return copy;
 }
 
-bool str_eq(const char *a, const char *b) {
-  return a == b || (a && b && strcmp(a, b) == 0);
-}
+bool str_eq(const char *a, const char *b) { return a == b || (a && b && strcmp(a, b) == 0); }
 
 uint64_t str_hash(const char *s) {
   uint64_t hash = 0xcbf29ce484222325u;
@@ -128,22 +126,18 @@ uint64_t str_hash(const char *s) {
   return hash;
 }
 
-// Misspellings are measured by the restricted Damerau-Levenshtein distance (insert, delete, replace,
-// swap neighbours), in half steps: a change of case alone costs one, every other edit two.
+// Misspellings are measured by the restricted Damerau-Levenshtein distance (insert, delete,
+// replace, swap neighbours), in half steps: a change of case alone costs one, every other edit two.
 enum { STR_EDIT = 2, STR_CASE = 1, STR_NEAREST_MAX = 64 };
 
-static int str_fold(int c) {
-  return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
-}
+static int str_fold(int c) { return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c; }
 
 static int str_replace_cost(char a, char b) {
   if (a == b) return 0;
   return str_fold(a) == str_fold(b) ? STR_CASE : STR_EDIT;
 }
 
-static int str_min(int a, int b) {
-  return a < b ? a : b;
-}
+static int str_min(int a, int b) { return a < b ? a : b; }
 
 // Both lengths are at most STR_NEAREST_MAX. Three rows of the table suffice.
 static int str_distance(const char *a, int n, const char *b, int m) {
@@ -204,9 +198,9 @@ enum { SOURCE_MAX = 64 << 20 };
 
 int source_add(struct btc *b, const char *path, const char *text, size_t length) {
   struct source_file f = {
-    .path = str_ndup(b->arena, path, strlen(path)),
-    .text = str_ndup(b->arena, text, length),
-    .length = length,
+      .path = str_ndup(b->arena, path, strlen(path)),
+      .text = str_ndup(b->arena, text, length),
+      .length = length,
   };
   vec_push(b->arena, &b->files, f);
   return b->files.len - 1;

@@ -97,7 +97,7 @@ static void btg_error(struct loc *loc, struct parser *p, const char *message);
 %type <arg> arg
 %type <args> args some_args opt_args
 %type <param> param
-%type <params> params some_params opt_params
+%type <params> params some_params
 %type <path> path
 %type <paths> paths opt_on
 %type <typed_name> typed_name data_name
@@ -137,11 +137,11 @@ decl
     { $$ = parse_decl(p, D_MODULE, @$, NAME_AT($word, @word));
       $$->has_config = true; $$->config = $config; $$->inputs = $inputs;
       $$->results = $results; $$->body = $block; }
-  | "view" word opt_params block
+  | "view" word block
+    { $$ = parse_decl(p, D_VIEW, @$, NAME_AT($word, @word)); $$->body = $block; }
+  | "view" word params block
     { $$ = parse_decl(p, D_VIEW, @$, NAME_AT($word, @word));
-      $$->has_config = @opt_params.line != @opt_params.end_line ||
-                       @opt_params.column != @opt_params.end_column;
-      $$->config = $opt_params; $$->body = $block; }
+      $$->has_config = true; $$->config = $params; $$->body = $block; }
   | "program" word block
     { $$ = parse_decl(p, D_PROGRAM, @$, NAME_AT($word, @word)); $$->body = $block; }
   | bind_word "=" expr
@@ -169,11 +169,6 @@ results
 types
   : type                { $$ = (type_list){0}; PUSH($$, $type); }
   | types "," type      { $$ = $1; PUSH($$, $type); }
-  ;
-
-opt_params
-  : %empty      { $$ = (param_list){0}; }
-  | params
   ;
 
 params
