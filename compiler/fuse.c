@@ -237,23 +237,33 @@ struct buffer *fusion_value(const struct fusion *f, const struct node *n) {
   return f->buffer[n->id];
 }
 
-static int tensor_slot(const struct model *m, const char *name) {
-  for (int i = 0; m != NULL && i < m->tensors.len; i++)
-    if (str_eq(m->tensors.data[i].name, name)) return i;
+int fusion_tensor_slot(const struct fusion *f, const char *name) {
+  for (int i = 0; i < f->model->tensors.len; i++)
+    if (str_eq(f->model->tensors.data[i].name, name)) return i;
   die("no tensor is called %s", name);
 }
 
+static bool same_input(const struct node *a, const struct node *b) {
+  return str_eq(a->attr.s, b->attr.s) && a->attr.n == b->attr.n &&
+         memcmp(a->attr.i, b->attr.i, sizeof a->attr.i) == 0;
+}
+
+static int input_slot(const struct fusion *f, const struct node *n) {
+  for (int i = 0; i < f->inputs.len; i++)
+    if (same_input(f->inputs.data[i], n)) return i;
+  die("%s is no input of the program", n->attr.s);
+}
+
 static void give_buffers(struct fuser *u) {
-  int n_inputs = 0;
   u->f->buffers.len = 0;
   u->f->buffer = NEW_ARRAY(u->arena, struct buffer *, u->n);
   for (int i = 0; i < u->n; i++) {
     const struct node *n = u->g->nodes.data[i];
-    int slot = n->op == OP_input ? n_inputs++ : 0; // dead inputs are inputs of the program, too
     if (!u->live[i]) continue;
-    if (n->op == OP_input) u->f->buffer[i] = fusion_buffer_new(u->f, n, SPACE_INPUT, slot);
+    if (n->op == OP_input)
+      u->f->buffer[i] = fusion_buffer_new(u->f, n, SPACE_INPUT, input_slot(u->f, n));
     else if (is_memory_leaf(n))
-      u->f->buffer[i] = fusion_buffer_new(u->f, n, SPACE_STORE, tensor_slot(u->f->model, n->attr.s));
+      u->f->buffer[i] = fusion_buffer_new(u->f, n, SPACE_STORE, fusion_tensor_slot(u->f, n->attr.s));
     else if (u->stored[i]) u->f->buffer[i] = fusion_buffer_new(u->f, n, SPACE_ARENA, 0);
   }
 }
@@ -283,6 +293,14 @@ static void route_results(struct fuser *u) {
       b->space = SPACE_OUTPUT;
       b->slot = i;
     } else kernel_new(u, n, fusion_buffer_new(u->f, n, SPACE_OUTPUT, i));
+  }
+  u->f->update = NEW_ARRAY(u->arena, struct buffer *, g->updates.len);
+  for (int i = 0; i < g->updates.len; i++) {
+    const struct node *n = g->updates.data[i].node;
+    u->f->update[i] = u->f->buffer[n->id];
+    if (!is_memory_leaf(n) || str_eq(n->attr.s, g->updates.data[i].name)) continue;
+    u->f->update[i] = fusion_buffer_new(u->f, n, SPACE_ARENA, 0);
+    kernel_new(u, n, u->f->update[i]);
   }
 }
 
@@ -483,10 +501,13 @@ static bool build_bodies(struct fuser *u) {
   return true;
 }
 
-struct fusion *fuse_graph(const struct graph *g, const struct model *m) {
+struct fusion *fuse_graph(const struct graph *g, const struct model *m,
+                          const struct graph *inputs_of) {
   struct arena *a = g->b->arena;
   struct fusion *f = NEW(a, struct fusion);
   *f = (struct fusion){.graph = g, .arena = a, .model = m};
+  for (int i = 0; i < inputs_of->nodes.len; i++)
+    if (inputs_of->nodes.data[i]->op == OP_input) vec_push(a, &f->inputs, inputs_of->nodes.data[i]);
   struct fuser u = {.f = f, .g = g, .arena = a, .n = g->nodes.len};
   u.live = NEW_ARRAY(a, bool, u.n);
   u.stored = NEW_ARRAY(a, bool, u.n);

@@ -51,10 +51,8 @@ struct kernel {
   struct loop_kernel *loops;
   VEC(struct buffer *) arguments; // one per parameter of `loops`
   const struct kernel *same;      // the first kernel with equal loops, maybe itself
-  int calls;                      // of that first kernel
+  struct buffer *work;            // shared scratch of a call; NULL: none
 };
-
-struct codegen_program; // codegen.c's record
 
 // ---- fusion -----------------------------------------------------------------------------------
 struct fusion {
@@ -64,8 +62,11 @@ struct fusion {
   VEC(struct kernel *) kernels;   // in an order that respects data flow
   VEC(struct buffer *) buffers;
   struct buffer **buffer;         // by node id: where its value is; NULL: inlined
+  struct buffer **update;         // by update: where its new value is, before it is committed
+  VEC(const struct node *) inputs; // the program's, in the order of bt_program.inputs
 };
-struct fusion *fuse_graph(const struct graph *g, const struct model *m);
+struct fusion *fuse_graph(const struct graph *g, const struct model *m, const struct graph *inputs_of);
+int fusion_tensor_slot(const struct fusion *f, const char *name); // index of the model's tensor
 // The buffer in which node's value can be read as it is, looking through reshapes; NULL: none.
 struct buffer *fusion_value(const struct fusion *f, const struct node *n);
 struct buffer *fusion_buffer_new(struct fusion *f, const struct node *n, enum buffer_space space, int slot);
