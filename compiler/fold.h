@@ -12,6 +12,7 @@
 struct fold {
   struct graph *g; // being built
   int depth;       // of rules within rules
+  bool sole_user;  // the node that the walk is at is the one user of its operand
 };
 typedef struct node *(*fold_rule)(struct fold *f, const struct node *n);
 struct fold_row { enum op op; fold_rule apply; };
@@ -36,6 +37,7 @@ bool fold_constant(const struct node *n, double *value);  // a constant, or one 
 bool fold_is(const struct node *n, double value);         // is that constant
 bool fold_narrow(const struct node *n);                   // a constant, or broadcast from fewer elements
 unsigned fold_axes(const struct node *n);                 // its attribute `axes` as a set
+bool fold_may_replace_operand(const struct fold *f);      // n's operand dies with n: it costs nothing to redo it
 struct node *fold_full(struct fold *f, const struct tensor_type *type, double value);
 
 #endif

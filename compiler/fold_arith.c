@@ -9,8 +9,13 @@
 
 // ---- any elementwise op -----------------------------------------------------------------------
 
-// f(c₁, c₂, …) = c: computed by the op's own reference rule, in double. A result that is not finite
-// is left to run time, where it can be seen to happen.
+// Whether a computed constant is finite in its own type. One that is not is left to run time, where it
+// can be seen to happen.
+static bool representable(double value, dtype t) {
+  return t == BT_F32 ? isfinite((float)value) : isfinite(value);
+}
+
+// f(c₁, c₂, …) = c: computed by the op's own reference rule, in double.
 static struct node *all_constant(struct fold *f, const struct node *n) {
   struct node *scalar[3];
   double value[3], result = 0;
@@ -25,7 +30,7 @@ static struct node *all_constant(struct fold *f, const struct node *n) {
   on_scalars.in = scalar;
   on_scalars.type.shape = (struct shape){0};
   op_info(n->op)->rules->eval(&on_scalars, in_list, &out);
-  return isfinite(result) ? fold_full(f, &n->type, result) : NULL;
+  return representable(result, n->type.dtype) ? fold_full(f, &n->type, result) : NULL;
 }
 
 static bool ascending(const struct node *broadcast) {
@@ -96,11 +101,11 @@ static struct node *commute(struct fold *f, const struct node *n) {
 }
 
 // Whether no element can be infinite or NaN, whatever the inputs: integers and what is made of them.
-static bool finite(const struct node *n) {
+static bool always_finite(const struct node *n) {
   double c;
   if (!is_float(n)) return true;
   if (fold_constant(n, &c)) return isfinite(c);
-  if (n->op == OP_cast || n->op == OP_broadcast || n->op == OP_reshape || n->op == OP_transpose) return finite(n->in[0]);
+  if (n->op == OP_cast || n->op == OP_broadcast || n->op == OP_reshape || n->op == OP_transpose) return always_finite(n->in[0]);
   return n->op == OP_iota;
 }
 
@@ -112,7 +117,7 @@ static struct node *mul_constant(struct fold *f, const struct node *n) {
   struct node *x = n->in[0], *y = n->in[1];
   if (fold_is(y, 1)) return x;
   if (fold_is(y, -1)) return neg(f, x);
-  return fold_is(y, 0) && finite(x) ? fold_full(f, &n->type, 0) : NULL;
+  return fold_is(y, 0) && always_finite(x) ? fold_full(f, &n->type, 0) : NULL;
 }
 
 // (−a)·y = −(a·y), which meets y's sign, a narrow factor (neg_mul) or a sum (add_neg) further out.
@@ -146,7 +151,8 @@ static struct node *div_constant(struct fold *f, const struct node *n) {
 // x/B(v) = x·B(1/v): one division per element of v. Same rounding as above.
 static struct node *div_narrow(struct fold *f, const struct node *n) {
   struct node *y = n->in[1];
-  if (!is_float(n) || y->op != OP_broadcast || !fold_narrow(y)) return NULL;
+  double c;
+  if (!is_float(n) || y->op != OP_broadcast || !fold_narrow(y) || fold_constant(y, &c)) return NULL;
   struct node *one = fold_full(f, &y->type, 1);
   return fold_binary(f, OP_mul, n->in[0], fold_binary(f, OP_div, one, y));
 }

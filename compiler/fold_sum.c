@@ -114,7 +114,7 @@ static struct node *take_apart(struct fold *f, struct factors *out, struct node 
     take_out(f, out, fold_full(f, &(struct tensor_type){x->type.dtype, *out->to}, -1));
     return take_apart(f, out, x->in[0]);
   }
-  if (x->op != OP_mul && x->op != OP_div) return x;
+  if (x->op != OP_mul && (x->op != OP_div || fold_is(x->in[0], 1))) return x;
   struct node *a = take_apart(f, out, x->in[0]);
   struct node *b = x->op == OP_mul ? take_apart(f, out, x->in[1]) : x->in[1];
   if (a == x->in[0] && b == x->in[1]) return x;

@@ -57,6 +57,10 @@ static void print_string(FILE *out, const char *s) {
 // The shortest decimal that reads back as the same double.
 static void print_number(FILE *out, double x) {
   char text[40];
+  if (x == floor(x) && fabs(x) < 1e15) {
+    fprintf(out, "%.0f", x); // 100, not 1e+02
+    return;
+  }
   for (int digits = 1; digits <= 17; digits++) {
     snprintf(text, sizeof text, "%.*g", digits, x);
     if (strtod(text, NULL) == x) break;

@@ -106,6 +106,8 @@ bool fold_narrow(const struct node *n) {
          (n->op == OP_broadcast && shape_count(&n->in[0]->type.shape) < shape_count(&n->type.shape));
 }
 
+bool fold_may_replace_operand(const struct fold *f) { return f->sole_user && f->depth == 1; }
+
 unsigned fold_axes(const struct node *n) {
   unsigned set = 0;
   for (int i = 0; i < n->attr.n; i++) set |= 1u << n->attr.i[i];
@@ -135,7 +137,11 @@ static struct graph *walk(const struct graph *g) {
   struct fold f = {.g = r.to};
   const int *uses = graph_use_counts(g);
   for (int i = 0; i < g->nodes.len; i++)
-    if (uses[i]) r.map[i] = walk_node(&f, &r, g->nodes.data[i]);
+    if (uses[i]) {
+      const struct node *n = g->nodes.data[i];
+      f.sole_user = n->n_in == 1 && uses[n->in[0]->id] == 1;
+      r.map[i] = walk_node(&f, &r, n);
+    }
   return pass_dce(rewrite_end(&r));
 }
 
