@@ -103,6 +103,8 @@ lx lower_scalar(struct lb *b, enum op op, dtype type, const lx *in);
 // What every lowering does at its start and end: a builder named after the op, sources, arguments.
 struct lb *lower_begin(struct fusion *f, struct kernel *k, const struct target *t, const char *name);
 void lower_end(struct kernel *k, struct lb *b);
+void lower_source(struct fusion *f, struct kernel *k);       // for kernels that a scheduler has built
+const char *lower_place(const struct btc *b, struct loc at); // "model.btg:12"; NULL: nowhere
 struct loop_buf *lower_input(struct kernel *k, struct lb *b, struct buffer *from, const char *name);
 struct loop_buf *lower_output(struct kernel *k, struct lb *b, struct buffer *to, const char *name);
 

@@ -17,11 +17,20 @@ enum loop_type lower_type(dtype t) {
 
 // ---- places and names -------------------------------------------------------------------------
 
+const char *lower_place(const struct btc *c, struct loc at) {
+  if (at.line == 0 || at.file < 0 || at.file >= c->files.len) return NULL;
+  const char *path = c->files.data[at.file].path, *slash = strrchr(path, '/');
+  return str_printf(c->arena, "%s:%d", slash ? slash + 1 : path, at.line);
+}
+
 static void add_place(struct fusion *f, struct lb *b, const struct node *n) {
-  const struct btc *c = f->graph->b;
-  if (n->loc.line == 0 || n->loc.file >= c->files.len) return;
-  const char *path = c->files.data[n->loc.file].path, *slash = strrchr(path, '/');
-  lb_source(b, str_printf(f->arena, "%s:%d", slash ? slash + 1 : path, n->loc.line));
+  const char *place = lower_place(f->graph->b, n->loc);
+  if (place != NULL) lb_source(b, place);
+}
+
+void lower_source(struct fusion *f, struct kernel *k) {
+  const char *place = lower_place(f->graph->b, k->roots.data[0].node->loc);
+  if (place != NULL) vec_push(f->arena, &k->loops->sources, place);
 }
 
 static double node_flops(const struct node *n) {
