@@ -314,7 +314,7 @@ static bool parse_attributes(struct text_parser *p, enum op op, struct attr *a) 
   unsigned seen = 0;
   if (accept(p, "{") && !is(p, "}")) {
     do {
-      const char *label;
+      const char *label = NULL;
       struct loc loc = p->loc;
       if (!parse_token(p, T_WORD, "an attribute", &label)) return false;
       int slot = 0, index = 0;
@@ -341,7 +341,7 @@ static int source_named(struct btc *b, const char *path) {
 }
 
 static bool parse_place(struct text_parser *p, struct loc *loc) {
-  const char *path;
+  const char *path = NULL;
   int64_t line, column;
   if (!parse_token(p, T_STRING, "a file's name in quotes", &path)) return false;
   if (!require(p, ":") || !parse_int(p, &line) || !require(p, ":") || !parse_int(p, &column)) return false;
@@ -410,7 +410,7 @@ static bool parse_node(struct text_parser *p) {
 }
 
 static bool parse_output(struct text_parser *p) {
-  const char *name;
+  const char *name = NULL;
   struct node *n;
   int kind = 0;
   while (kind < OUTPUT_KINDS && !is(p, output_kinds[kind])) kind++;
@@ -423,7 +423,7 @@ static bool parse_output(struct text_parser *p) {
 }
 
 static bool parse_update(struct text_parser *p) {
-  const char *name;
+  const char *name = NULL;
   struct node *n;
   struct loc loc = p->loc;
   if (!parse_token(p, T_STRING, "the name of a parameter or state in quotes", &name)) return false;
@@ -442,7 +442,7 @@ static bool parse_line(struct text_parser *p) {
 }
 
 struct graph *graph_parse(struct btc *b, int source) {
-  const char *text = b->files.data[source].text, *name;
+  const char *text = b->files.data[source].text, *name = NULL;
   struct text_parser p = {.b = b, .at = text, .line_start = text, .source = source, .line = 1};
   advance(&p);
   if (!require(&p, "graph") || !parse_token(&p, T_WORD, "the graph's name", &name) || !require(&p, "{")) return NULL;

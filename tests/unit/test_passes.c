@@ -205,6 +205,99 @@ static void run_random(void **state) {
   }
 }
 
+// ---- normalisations, differentiated by the compiler -------------------------------------------
+
+static struct node *leaf(struct graph *g, enum op op, const char *name, struct shape s) {
+  return g_leaf(g, op, name, &(struct tensor_type){BT_F32, s});
+}
+
+// The standard library's batch_norm with whatever follows it: y = (x − μ)·rsqrt(v + ε)·w + b.
+static struct node *batch_norm(struct graph *g, struct node *x, struct node *w, struct node *bias) {
+  int batch[] = {0, 2, 3}, channel[] = {1};
+  const struct shape *s = &x->type.shape;
+  struct node *mean = g_reduce(g, OP_mean, x, batch, 3), *v = g_reduce(g, OP_var, x, batch, 3);
+  struct node *r = g_unary(g, OP_rsqrt, g_binary(g, OP_add, v, g_constant(g, BT_F32, 1e-5)));
+  struct node *centred = g_binary(g, OP_sub, x, g_broadcast(g, mean, s, channel));
+  struct node *y = g_binary(g, OP_mul, centred, g_broadcast(g, r, s, channel));
+  y = g_binary(g, OP_mul, y, g_broadcast(g, w, s, channel));
+  return g_binary(g, OP_add, y, g_broadcast(g, bias, s, channel));
+}
+
+static struct graph *simplified(struct btc *b, struct graph *from) {
+  graph_verify(from, "gradients");
+  struct graph *g = passes_run(b, from, NULL);
+  assert_same_values(from, g, 7);
+  return g;
+}
+
+static void normalises_in_four_sums(void **state) {
+  (void)state;
+  struct btc *b = btc_new();
+  struct graph *g = graph_new(b, "bn");
+  enum { BIG = 4 * 3 * 5 * 5 };
+  struct shape big = shape_of(4, (int64_t)4, (int64_t)3, (int64_t)5, (int64_t)5), channels = shape_of(1, (int64_t)3);
+  struct node *in[3] = {leaf(g, OP_param, "x", big), leaf(g, OP_param, "weight", channels), leaf(g, OP_param, "bias", channels)};
+  struct node *y = batch_norm(g, in[0], in[1], in[2]), *d[3];
+  graph_gradients(g, y, leaf(g, OP_param, "dy", big), in, 3, d);
+  graph_output(g, "y", BT_OUTPUT_VALUE, y);
+  for (int i = 0; i < 3; i++) graph_output(g, str_printf(b->arena, "d%d", i), BT_OUTPUT_VALUE, d[i]);
+  g = simplified(b, g);
+  assert_int_equal(count_nodes(g, OP_sum, BIG), 4); // x, (x − μ)², dy, dy·(x − μ)
+  assert_int_equal(count_nodes(g, OP_sum, 0), 4);
+  assert_int_equal(count_nodes(g, OP_mul, BIG), 5); // (x − μ)², scale of y, dy·(x − μ), dy·a, (x − μ)·b
+  assert_int_equal(count_nodes(g, OP_add, BIG), 3); // shift of y, two in dx
+  assert_int_equal(count_nodes(g, OP_sub, BIG), 1);
+  assert_int_equal(count_nodes(g, OP_div, 0) + count_nodes(g, OP_sqrt, 0), 0);
+  btc_free(b);
+}
+
+// The objective's standardize: the variance is the mean of the square of what was centred already.
+static struct node *standardize(struct graph *g, struct node *z) {
+  const struct shape *s = &z->type.shape;
+  struct node *mean = g_reduce(g, OP_mean, z, (int[]){0}, 1);
+  struct node *centred = g_binary(g, OP_sub, z, g_broadcast(g, mean, s, (int[]){1}));
+  struct node *v = g_reduce(g, OP_mean, g_binary(g, OP_pow, centred, g_constant(g, BT_F32, 2)), (int[]){0}, 1);
+  struct node *r = g_unary(g, OP_rsqrt, g_binary(g, OP_add, v, g_constant(g, BT_F32, 1e-5)));
+  return g_binary(g, OP_mul, centred, g_broadcast(g, r, s, (int[]){1}));
+}
+
+static struct node *sum_of_squares(struct graph *g, struct node *x) {
+  int axes[] = {0, 1};
+  return g_reduce(g, OP_sum, g_binary(g, OP_pow, x, g_constant(g, BT_F32, 2)), axes, x->type.shape.rank);
+}
+
+// Σᵢ (cᵢᵢ − 1)² + λ Σ_{i≠j} cᵢⱼ² with c = sa'·sb / n, sa and sb standardised.
+static struct node *barlow_twins(struct graph *g, struct node *za, struct node *zb) {
+  double n = (double)za->type.shape.dim[0];
+  struct node *sa = g_transpose(g, standardize(g, za), (int[]){1, 0}), *sb = standardize(g, zb);
+  struct node *c = g_binary(g, OP_div, g_matmul(g, sa, sb, false, false), g_constant(g, BT_F32, n));
+  const struct shape *s = &c->type.shape;
+  struct node *eye = g_binary(g, OP_eq, g_iota(g, BT_I32, s, 0), g_iota(g, BT_I32, s, 1));
+  struct node *off = g_where(g, eye, g_constant(g, BT_F32, 0), c);
+  struct node *on = g_binary(g, OP_sub, g_unary(g, OP_diag, c), g_constant(g, BT_F32, 1));
+  return g_binary(g, OP_add, sum_of_squares(g, on), g_scale(g, sum_of_squares(g, off), 0.0051));
+}
+
+static void correlates_in_three_products(void **state) {
+  (void)state;
+  struct btc *b = btc_new();
+  struct graph *g = graph_new(b, "barlow_twins");
+  enum { N = 8, D = 5 };
+  struct shape s = shape_of(2, (int64_t)N, (int64_t)D);
+  struct node *z[2] = {leaf(g, OP_param, "za", s), leaf(g, OP_param, "zb", s)}, *d[2];
+  struct node *loss = barlow_twins(g, z[0], z[1]);
+  graph_gradients(g, loss, NULL, z, 2, d);
+  graph_output(g, "loss", BT_OUTPUT_LOSS, loss);
+  graph_output(g, "dza", BT_OUTPUT_VALUE, d[0]);
+  graph_output(g, "dzb", BT_OUTPUT_VALUE, d[1]);
+  g = simplified(b, g);
+  assert_int_equal(count_nodes(g, OP_matmul, 0), 3);
+  assert_int_equal(count_nodes(g, OP_sum, N * D), 6); // of each view: z, its centred square, dz·centred
+  assert_int_equal(count_nodes(g, OP_sum, 0), 8);
+  assert_int_equal(count_nodes(g, OP_transpose, 0) + count_nodes(g, OP_div, 0) + count_nodes(g, OP_pow, 0), 0);
+  btc_free(b);
+}
+
 // ---- options ----------------------------------------------------------------------------------
 
 static const char small[] = "graph small {\n %0 = param {name: \"p\"} : f32[2]\n %1 = mean(%0) {axes: 0} : f32\n output value \"m\" = %1\n}\n";
@@ -250,7 +343,7 @@ int main(void) {
     fprintf(stderr, "no tests/passes/*.graph: run from the repository's root\n");
     return 1;
   }
-  const struct CMUnitTest fixed[] = {cmocka_unit_test(run_random), cmocka_unit_test(stops_after), cmocka_unit_test(diagnoses_options)};
+  const struct CMUnitTest fixed[] = {cmocka_unit_test(run_random), cmocka_unit_test(normalises_in_four_sums), cmocka_unit_test(correlates_in_three_products), cmocka_unit_test(stops_after), cmocka_unit_test(diagnoses_options)};
   enum { FIXED = sizeof fixed / sizeof fixed[0], MOST = 200 };
   struct CMUnitTest tests[MOST];
   size_t n = 0;
