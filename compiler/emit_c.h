@@ -10,7 +10,8 @@ void emit_c_prelude(FILE *out, const struct target *t);
 
 // One kernel as a static function `NAME(params…[, char *shared_work][, char *thread_work])`, headed
 // by a comment with its equation and source places. Compile with the target's -march, -std=gnu17
-// (so that products and sums contract) or -ffp-contract=fast, -O3 -fopenmp, without -ffast-math.
+// (so that products and sums contract) or -ffp-contract=fast, -O3 -fopenmp
+// -Wno-psabi, without -ffast-math.
 void emit_c_kernel(FILE *out, const struct loop_kernel *k, const struct target *t);
 
 // The C type of an element in memory.

@@ -86,6 +86,7 @@ static struct linear replaced(const struct bounds *b, struct linear e, int i, lx
 }
 
 static bool divisible(const struct linear *e, int64_t by) {
+  if (by == 1) return true;
   if (e->overflow || e->constant % by) return false;
   for (int i = 0; i < e->n; i++)
     if (e->term[i].coefficient % by) return false;
@@ -116,6 +117,13 @@ static int64_t type_limit(enum loop_type t) {
   return t == LT_BOOL ? 1 : t == LT_U8 ? 255 : t == LT_I32 ? INT32_MAX : BOUNDS_UNKNOWN;
 }
 
+// The largest divisor of k that divides every value of e: e mod k is a multiple of it.
+static int64_t granularity(const struct linear *e, int64_t k) {
+  int64_t g = k;
+  while (k % g || !divisible(e, g)) g--;
+  return g;
+}
+
 // Range of an atom that is not a variable.
 static void atom_range(const struct bounds *b, lx e, int fuel, int64_t *lo, int64_t *hi) {
   int64_t k;
@@ -129,7 +137,7 @@ static void atom_range(const struct bounds *b, lx e, int fuel, int64_t *lo, int6
   struct linear a = bounds_linear(b, e->a), minus = bounds_sum((struct linear){0}, &a, -1);
   int64_t top = upper(b, a, fuel - 1), bottom = -upper(b, minus, fuel - 1);
   if (e->op == LX_DIV) *lo = bottom / k, *hi = top >= BOUNDS_UNKNOWN ? BOUNDS_UNKNOWN : top / k;
-  else *lo = 0, *hi = min64(k - 1, top);
+  else *lo = 0, *hi = min64(k - granularity(&a, k), top);
   if (bottom < 0) *lo = -BOUNDS_UNKNOWN;
 }
 
