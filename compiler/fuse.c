@@ -311,9 +311,12 @@ static bool reads_buffer(const struct kernel *k, const struct buffer *b) {
 }
 bool kernel_reads(const struct kernel *k, const struct buffer *b) { return reads_buffer(k, b); }
 
-static bool is_root(const struct kernel *k, const struct node *n) {
-  for (int i = 0; i < k->roots.len; i++)
-    if (k->roots.data[i].node == n && k->roots.data[i].reduce == OP_COUNT) return true;
+// Is n's own buffer a result that k stores, point by point? (A copy of n has another buffer.)
+static bool stores(const struct fusion *f, const struct kernel *k, const struct node *n) {
+  for (int i = 0; i < k->roots.len; i++) {
+    const struct kernel_root *r = &k->roots.data[i];
+    if (r->node == n && r->reduce == OP_COUNT && r->buffer == f->buffer[n->id]) return true;
+  }
   return false;
 }
 
@@ -323,7 +326,7 @@ static void add_reads(struct fuser *u, struct kernel *k, const struct node *n, b
   if (!top && set_has(seen, n->id)) return;
   set_add(seen, n->id);
   struct buffer *b = top ? NULL : fusion_value(u->f, n);
-  if (b != NULL && !is_root(k, n)) {
+  if (b != NULL && !stores(u->f, k, n)) {
     if (!reads_buffer(k, b)) vec_push(u->arena, &k->reads, b);
     return;
   }
@@ -392,7 +395,7 @@ static bool reads_elsewhere(const struct merger *m, const struct kernel *j, cons
   struct buffer *b = top ? NULL : fusion_value(m->u->f, n);
   if (b != NULL) {
     if (m->writer[b->id] != j->id) return false;
-    return !at_point || !is_root(j, n) || m->u->f->buffer[n->id] != b;
+    return !at_point || !stores(m->u->f, j, n);
   }
   bool same = at_point && (class_of(n) == ELEMENTWISE || n->op == OP_relayout);
   for (int i = 0; i < n->n_in; i++)
@@ -418,7 +421,13 @@ static bool detour(const struct merger *m, int from, int to) {
   return false;
 }
 
+// A sum over no axes has no folded axis that it could share.
+static bool folds_nothing(const struct kernel *k) {
+  return k->axes == 0 && k->roots.data[0].reduce != OP_COUNT;
+}
+
 static bool same_space(const struct kernel *a, const struct kernel *b) {
+  if (folds_nothing(a) || folds_nothing(b)) return false;
   return a->kind == KERNEL_LOOP && b->kind == KERNEL_LOOP && shape_eq(&a->space, &b->space) &&
          a->block == b->block && (a->axes == b->axes || a->axes == 0 || b->axes == 0);
 }

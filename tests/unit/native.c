@@ -40,7 +40,7 @@ struct model *native_model(struct btc *b, struct graph *const *g, int n) {
 static bool host_compile(struct arena *a, const char *dir, const char *march) {
   const char *cc = getenv("CC") ? getenv("CC") : "cc";
   const char *root = getenv("BTC_ROOT") ? getenv("BTC_ROOT") : ".";
-  return system(str_printf(a, "%s -std=gnu17 -O1 -march=%s -fopenmp -fPIC -shared -I%s/runtime -o %s/m.so %s/m.c -lopenblas -lm",
+  return system(str_printf(a, "%s -std=gnu17 -O1 -Wno-psabi -march=%s -fopenmp -fPIC -shared -I%s/runtime -o %s/m.so %s/m.c -lopenblas -lm",
                            cc, march, root, dir, dir)) == 0;
 }
 

@@ -160,7 +160,7 @@ static void diagonals(struct cases *c) {
   result(c, g, g_where(g, eye, g_full_like(g, x, 0), x));
   result(c, g, g_iota(g, BT_F32, &s, 1));
   result(c, g, g_iota(g, BT_I64, &s, 0));
-  result(c, g, g_relayout(g, blocked(g, "b", 16), 0));
+  result(c, g, g_unary(g, OP_neg, g_relayout(g, blocked(g, "b", 16), 4)));
 }
 
 // ---- reductions -------------------------------------------------------------------------------
