@@ -26,8 +26,9 @@ static void print_times(const struct bt_session *s, int64_t n, double step, doub
            "\"gflop_per_s\":%.1f,\"batch\":%" PRId64 ",\"threads\":%d,\"steps\":%" PRId64 "}\n",
            p->name, 1e3 * step, 1e3 * data, images, gflops, p->batch, s->threads, n);
   else
-    printf("%s: step %.2f ms, data %.2f ms (medians of %" PRId64 "), %.0f images/s, %.1f GFLOP/s, batch %"
-           PRId64 ", %d threads\n", p->name, 1e3 * step, 1e3 * data, n, images, gflops, p->batch, s->threads);
+    printf("%s: step %.2f ms, data %.2f ms (medians of %" PRId64
+           "), %.0f images/s, %.1f GFLOP/s, batch %" PRId64 ", %d threads\n",
+           p->name, 1e3 * step, 1e3 * data, n, images, gflops, p->batch, s->threads);
 }
 
 int bt_bench(struct bt_session *s) {
@@ -43,7 +44,8 @@ int bt_bench(struct bt_session *s) {
     double t1 = bt_now();
     bt_session_step(s);
     double t2 = bt_now();
-    if (point.step >= WARM_UP) data[point.step - WARM_UP] = t1 - t0, step[point.step - WARM_UP] = t2 - t1;
+    if (point.step >= WARM_UP)
+      data[point.step - WARM_UP] = t1 - t0, step[point.step - WARM_UP] = t2 - t1;
   }
   print_times(s, n, median(step, n), median(data, n));
   free(order), free(step), free(data);

@@ -16,12 +16,16 @@
 
 // ---- choosing tensors -------------------------------------------------------------------------
 
-struct selection { const struct bt_tensor **tensors; int n; };
+struct selection {
+  const struct bt_tensor **tensors;
+  int n;
+};
 
 static struct selection of_program(const struct bt_module *module,
                                    const struct bt_program *program) {
   struct selection s = {bt_xcalloc((size_t)program->n_tensors, sizeof *s.tensors), 0};
-  for (int i = 0; i < program->n_tensors; i++) s.tensors[s.n++] = &module->tensors[program->tensors[i]];
+  for (int i = 0; i < program->n_tensors; i++)
+    s.tensors[s.n++] = &module->tensors[program->tensors[i]];
   return s;
 }
 
@@ -40,7 +44,11 @@ static struct selection of_instance(const struct bt_module *module, const char *
 // ---- comparing --------------------------------------------------------------------------------
 
 // A sentence in parts: the first few names, and how many there are.
-struct difference { int n; char text[600]; size_t length; };
+struct difference {
+  int n;
+  char text[600];
+  size_t length;
+};
 
 static void note(struct difference *d, const char *name, const char *detail) {
   if (d->n++ >= SHOWN) return;
@@ -85,14 +93,16 @@ static void append(char *to, size_t room, const char *what, const struct differe
 }
 
 // Does the file have every selected tensor in its type (and, if `exact`, no other)?
-static bool compare(const struct st_file *f, const char *path, const struct selection *s, bool exact,
-                    char *err, size_t errlen) {
+static bool compare(const struct st_file *f, const char *path, const struct selection *s,
+                    bool exact, char *err, size_t errlen) {
   struct difference missing = {0}, extra = {0}, shapes = {0};
   char text[2200] = "";
   for (int i = 0; i < s->n; i++) {
     const struct st_tensor *found = st_find(f, s->tensors[i]->name);
-    if (!found) note(&missing, s->tensors[i]->name, "");
-    else if (!same_type(s->tensors[i], found)) note_shapes(&shapes, s->tensors[i], found);
+    if (!found)
+      note(&missing, s->tensors[i]->name, "");
+    else if (!same_type(s->tensors[i], found))
+      note_shapes(&shapes, s->tensors[i], found);
   }
   for (int i = 0; exact && i < st_count(f); i++)
     if (!selected(s, st_at(f, i)->name)) note(&extra, st_at(f, i)->name, "");
@@ -121,10 +131,11 @@ static void source_hash(const struct bt_module *module, char text[16]) {
 static bool check_format(const struct st_file *f, const char *path, char *err, size_t errlen) {
   const char *format = st_metadata(f, "btc.format");
   if (format && strtol(format, NULL, 10) > BT_CHECKPOINT_FORMAT)
-    return bt_fail(err, errlen,
-                   "%s has checkpoint format %.10s, this trainer knows %d: it was written by a newer "
-                   "btc; compile the program with that one",
-                   path, format, BT_CHECKPOINT_FORMAT);
+    return bt_fail(
+        err, errlen,
+        "%s has checkpoint format %.10s, this trainer knows %d: it was written by a newer "
+        "btc; compile the program with that one",
+        path, format, BT_CHECKPOINT_FORMAT);
   return true;
 }
 
@@ -134,13 +145,15 @@ static bool read_number(const struct st_file *f, const char *path, const char *k
   char *end = NULL;
   if (text) *value = strtoull(text, &end, 10);
   if (text && end != text && *end == 0) return true;
-  return bt_fail(err, errlen, "%s does not say where its run stood (no %s): not a checkpoint of a "
-                 "run; it cannot be resumed", path, key);
+  return bt_fail(err, errlen,
+                 "%s does not say where its run stood (no %s): not a checkpoint of a "
+                 "run; it cannot be resumed",
+                 path, key);
 }
 
 static bool read_point(const struct st_file *f, const char *path, struct bt_progress_point *point,
                        char *err, size_t errlen) {
-  uint64_t step, steps, per_epoch;
+  uint64_t step = 0, steps = 0, per_epoch = 0;
   if (!check_format(f, path, err, errlen) ||
       !read_number(f, path, "btc.seed", &point->seed, err, errlen) ||
       !read_number(f, path, "btc.step", &step, err, errlen) ||
@@ -173,11 +186,15 @@ bool bt_checkpoint_save(const char *path, const struct bt_module *module,
   snprintf(per_epoch, sizeof per_epoch, "%" PRId64, point->steps_per_epoch);
   snprintf(epoch, sizeof epoch, "%.4f", (double)point->step / (double)point->steps_per_epoch);
   source_hash(module, source);
-  const struct st_entry metadata[] = {
-      {"btc.format", format},      {"btc.program", program->name}, {"btc.seed", seed},
-      {"btc.step", step},          {"btc.steps", steps},           {"btc.epoch", epoch},
-      {"btc.steps_per_epoch", per_epoch}, {"btc.source", source},
-      {"btc.build", module->build ? module->build : ""}};
+  const struct st_entry metadata[] = {{"btc.format", format},
+                                      {"btc.program", program->name},
+                                      {"btc.seed", seed},
+                                      {"btc.step", step},
+                                      {"btc.steps", steps},
+                                      {"btc.epoch", epoch},
+                                      {"btc.steps_per_epoch", per_epoch},
+                                      {"btc.source", source},
+                                      {"btc.build", module->build ? module->build : ""}};
   struct selection s = of_program(module, program);
   struct st_tensor *tensors = bt_xcalloc((size_t)s.n, sizeof *tensors);
   for (int i = 0; i < s.n; i++) tensors[i] = as_stored(s.tensors[i], store);
@@ -246,9 +263,10 @@ bool bt_checkpoint_export(const char *from, const char *to, const struct bt_modu
     tensors[i] = *st_find(f, s.tensors[i]->name);
     tensors[i].name += strlen(prefix) + 1;
   }
-  const struct st_entry metadata[] = {{"format", "pt"}, // what transformers and others expect to see
-                                      {"btc.instance", prefix},
-                                      {"btc.build", module->build ? module->build : ""}};
+  const struct st_entry metadata[] = {
+      {"format", "pt"}, // what transformers and others expect to see
+      {"btc.instance", prefix},
+      {"btc.build", module->build ? module->build : ""}};
   ok = ok && st_write(to, tensors, s.n, metadata, 3, err, errlen);
   *n = s.n;
   free(tensors);

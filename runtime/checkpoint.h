@@ -1,7 +1,7 @@
 // checkpoint.h: a program's parameters and state in a safetensors file.
 //
-// The file holds every tensor that the program uses (optimiser state too) under its own name, and in
-// its metadata where the run stood, so that a resumed run goes on bit for bit.
+// The file holds every tensor that the program uses (optimiser state too) under its own name, and
+// in its metadata where the run stood, so that a resumed run goes on bit for bit.
 #ifndef BT_CHECKPOINT_H
 #define BT_CHECKPOINT_H
 
@@ -11,8 +11,8 @@
 
 struct bt_progress_point {
   uint64_t seed;
-  int64_t step;            // done so far
-  int64_t steps;           // of the whole run
+  int64_t step;  // done so far
+  int64_t steps; // of the whole run
   int64_t steps_per_epoch;
 };
 

@@ -20,8 +20,8 @@ static const struct option {
   size_t field;
 } table[] = {
 #define FIELD(name) offsetof(struct bt_options, name)
-    {"--data", "DIR", "folder of IDX files, or synthetic[:N]; default: Debian's Fashion-MNIST", TEXT,
-     RUN | INFO, FIELD(data)},
+    {"--data", "DIR", "folder of IDX files, or synthetic[:N]; default: Debian's Fashion-MNIST",
+     TEXT, RUN | INFO, FIELD(data)},
     {"--out", "DIR", "folder of checkpoints and logs (default: run)", TEXT, RUN | EXPORT,
      FIELD(out)},
     {"--seed", "N", "key of all random numbers (default: 0)", SEED, RUN, FIELD(seed)},
@@ -36,12 +36,12 @@ static const struct option {
     {"--save-every", "N", "also save a checkpoint every N steps", COUNT, TRAIN, FIELD(save_every)},
     {"--log-every", "N", "steps between two lines of the log (default: 10)", COUNT, TRAIN,
      FIELD(log_every)},
-    {"--from", "FILE", "checkpoint to load from (default: the one the program names, in --out)", TEXT,
-     RUN | EXPORT, FIELD(from)},
+    {"--from", "FILE", "checkpoint to load from (default: the one the program names, in --out)",
+     TEXT, RUN | EXPORT, FIELD(from)},
     {"--untrained", NULL, "load nothing: measure the initial parameters", FLAG, MEASURE,
      FIELD(untrained)},
-    {"--labels", "SHARE", "labelled training images: all, or a share such as 1%, class by class", LABELS,
-     RUN, FIELD(labels)},
+    {"--labels", "SHARE", "labelled training images: all, or a share such as 1%, class by class",
+     LABELS, RUN, FIELD(labels)},
     {"--bench", "N", "time N steps and print medians; saves nothing", COUNT, RUN, FIELD(bench)},
     {"--quiet", NULL, "no progress", FLAG, RUN, FIELD(quiet)},
     {"--json", NULL, "results as JSON lines on standard output", FLAG, RUN | INFO, FIELD(json)},
@@ -104,14 +104,17 @@ static void print_options(int scope) {
 }
 
 static void print_program(const struct bt_program *p, bool is_default) {
-  if (!bt_program_trains(p)) printf("  %-12s measures", p->name);
-  else printf("  %-12s trains for %d epochs", p->name, p->epochs);
+  if (!bt_program_trains(p))
+    printf("  %-12s measures", p->name);
+  else
+    printf("  %-12s trains for %d epochs", p->name, p->epochs);
   printf(", batch %" PRId64 "%s\n", p->batch, is_default ? " (default)" : "");
 }
 
 static void print_help(const struct bt_module *m, const struct bt_options *o, int scope) {
   if (scope == INFO) {
-    printf("Usage: %s info [options]\nSays what the programs are and the memory they take.\n", o->self);
+    printf("Usage: %s info [options]\nSays what the programs are and the memory they take.\n",
+           o->self);
   } else if (scope == EXPORT) {
     printf("Usage: %s export INSTANCE -o FILE [options]\n"
            "Writes an instance's tensors (encoder, …) from a checkpoint to a safetensors file.\n",
@@ -188,7 +191,8 @@ static int parse_option(struct bt_options *o, char **argv, int *i, bool *seen) {
   if (option->takes && !value && !(value = argv[++*i]))
     return wrong(o, "%s takes a %s", option->name, option->takes);
   seen[option - table] = true;
-  return store_value(o, option, value && value[0] == '=' && value == word + length ? value + 1 : value);
+  return store_value(o, option,
+                     value && value[0] == '=' && value == word + length ? value + 1 : value);
 }
 
 static int choose(struct bt_options *o, const struct bt_module *m, const char *word, int *scope) {
@@ -208,10 +212,14 @@ static int parse_words(struct bt_options *o, int argc, char **argv, const struct
   const char *first = NULL;
   for (int i = 1; i < argc; i++) {
     int code = 0;
-    if (argv[i][0] == '-' && argv[i][1]) code = parse_option(o, argv, &i, seen);
-    else if (!first) code = choose(o, m, first = argv[i], scope);
-    else if (o->command == BT_COMMAND_EXPORT && !o->instance) o->instance = argv[i];
-    else code = wrong(o, "'%s' is one word too many", argv[i]);
+    if (argv[i][0] == '-' && argv[i][1])
+      code = parse_option(o, argv, &i, seen);
+    else if (!first)
+      code = choose(o, m, first = argv[i], scope);
+    else if (o->command == BT_COMMAND_EXPORT && !o->instance)
+      o->instance = argv[i];
+    else
+      code = wrong(o, "'%s' is one word too many", argv[i]);
     if (code) return code;
   }
   return 0;
@@ -222,12 +230,15 @@ static int check_scope(const struct bt_options *o, const bool *seen, int scope) 
   for (int i = 0; i < N_OPTIONS; i++)
     if (seen[i] && !(table[i].scope & scope))
       return wrong(o, "%s has no meaning for '%s'%s", table[i].name, what,
-                   scope == MEASURE ? ", which trains nothing" : scope == TRAIN ? ", which trains" : "");
+                   scope == MEASURE ? ", which trains nothing"
+                   : scope == TRAIN ? ", which trains"
+                                    : "");
   if (o->epochs && o->steps) return wrong(o, "give --epochs or --steps, not both");
   if (o->resume && o->force) return wrong(o, "give --resume or --force, not both");
   if (o->untrained && o->from) return wrong(o, "give --from or --untrained, not both");
   if (o->threads > 1024) return wrong(o, "--threads %" PRId64 " is more than 1024", o->threads);
-  if (scope == EXPORT && !o->instance) return wrong(o, "export what? Name an instance, as in encoder");
+  if (scope == EXPORT && !o->instance)
+    return wrong(o, "export what? Name an instance, as in encoder");
   if (scope == EXPORT && !o->output) return wrong(o, "export to where? Give -o FILE");
   return 0;
 }
@@ -235,8 +246,11 @@ static int check_scope(const struct bt_options *o, const bool *seen, int scope) 
 int bt_cli_parse(int argc, char **argv, const struct bt_module *module, struct bt_options *o) {
   bool seen[N_OPTIONS] = {false};
   int scope = ANY;
-  *o = (struct bt_options){.self = argc > 0 ? argv[0] : "train", .out = "run", .labels = "all",
-                           .label_fraction = 1, .command = BT_COMMAND_RUN};
+  *o = (struct bt_options){.self = argc > 0 ? argv[0] : "train",
+                           .out = "run",
+                           .labels = "all",
+                           .label_fraction = 1,
+                           .command = BT_COMMAND_RUN};
   int code = parse_words(o, argc, argv, module, seen, &scope);
   if (code == 0 && o->help) return print_help(module, o, scope), o->command = BT_COMMAND_DONE, 0;
   if (code == 0 && o->version)

@@ -1,4 +1,5 @@
-// evaluate.h: how good are features? Measures that fit on one set and count right answers on another.
+// evaluate.h: how good are features? Measures that fit on one set and count right answers on
+// another.
 #ifndef BT_EVALUATE_H
 #define BT_EVALUATE_H
 
@@ -11,12 +12,18 @@ struct bt_features {
   const int32_t *labels;
 };
 
-struct bt_knn_options { int k; double temperature; };
-struct bt_probe_options { double weight_decay; int max_iterations; };
+struct bt_knn_options {
+  int k;
+  double temperature;
+};
+struct bt_probe_options {
+  double weight_decay;
+  int max_iterations;
+};
 
-// Weighted nearest neighbours (Wu et al., "Unsupervised feature learning via non-parametric instance
-// discrimination", 2018): the k most similar rows by cosine vote with weight exp(similarity / T).
-// Returns the share of test rows that are right.
+// Weighted nearest neighbours (Wu et al., "Unsupervised feature learning via non-parametric
+// instance discrimination", 2018): the k most similar rows by cosine vote with weight
+// exp(similarity / T). Returns the share of test rows that are right.
 double bt_knn(const struct bt_features *train, const struct bt_features *test, int classes,
               const struct bt_knn_options *options);
 

@@ -1,7 +1,7 @@
 // info.c: `info`, what the programs are and where their memory goes.
 //
-// The compiler's blocks are known exactly. What libraries take is measured, not guessed: the process
-// as it stands before anything is allocated, and what a matrix product makes BLAS keep.
+// The compiler's blocks are known exactly. What libraries take is measured, not guessed: the
+// process as it stands before anything is allocated, and what a matrix product makes BLAS keep.
 #include "trainer.h"
 
 #include <cblas.h>
@@ -12,7 +12,10 @@
 
 #define PROBE_SIZE 768 // of the product that makes BLAS allocate its buffers
 
-struct reserve { const char *name; size_t bytes; };
+struct reserve {
+  const char *name;
+  size_t bytes;
+};
 
 // What BLAS keeps after its first large product.
 static size_t blas_bytes(void) {
@@ -27,7 +30,8 @@ static size_t blas_bytes(void) {
   return after > before ? after - before : 0;
 }
 
-static int fill(struct reserve rows[10], const struct bt_memory_plan *plan, size_t process, size_t blas) {
+static int fill(struct reserve rows[10], const struct bt_memory_plan *plan, size_t process,
+                size_t blas) {
   const struct reserve all[] = {{"store (parameters, state)", plan->store},
                                 {"arena", plan->arena},
                                 {"thread scratch", plan->scratch},
@@ -50,7 +54,8 @@ static void print_text(const struct bt_session *s, const struct reserve *rows, i
   printf("  memory with %d threads on %s:\n", s->threads, s->data ? s->data->name : "no data");
   for (int i = 0; i < n; i++) {
     total += rows[i].bytes;
-    if (rows[i].bytes) printf("    %-44s %10.2f MiB\n", rows[i].name, (double)rows[i].bytes / 0x1p20);
+    if (rows[i].bytes)
+      printf("    %-44s %10.2f MiB\n", rows[i].name, (double)rows[i].bytes / 0x1p20);
   }
   printf("    %-44s %10.2f MiB\n", "total", (double)total / 0x1p20);
 }
@@ -63,10 +68,10 @@ static void print_json(const struct bt_session *s, const struct reserve *rows, i
     total += rows[i].bytes;
     json_object_set_new(memory, rows[i].name, json_integer((json_int_t)rows[i].bytes));
   }
-  json_t *line = json_pack("{s:s, s:I, s:I, s:f, s:i, s:o, s:I}", "program", p->name, "batch",
-                           (json_int_t)p->batch, "parameters", (json_int_t)p->parameters, "flops",
-                           p->flops, "threads", s->threads, "memory", memory, "total",
-                           (json_int_t)total);
+  json_t *line =
+      json_pack("{s:s, s:I, s:I, s:f, s:i, s:o, s:I}", "program", p->name, "batch",
+                (json_int_t)p->batch, "parameters", (json_int_t)p->parameters, "flops", p->flops,
+                "threads", s->threads, "memory", memory, "total", (json_int_t)total);
   char *text = json_dumps(line, JSON_COMPACT);
   printf("%s\n", text);
   free(text);
@@ -79,11 +84,17 @@ static int describe(const struct bt_module *m, const struct bt_program *p,
   struct bt_session s;
   struct bt_memory_plan plan;
   struct reserve rows[10];
-  if (!bt_session_prepare(&s, m, p, o, threads, err, sizeof err)) return bt_report_error(o, err);
+  if (!bt_session_prepare(&s, m, p, o, threads, err, sizeof err)) {
+    if (o->data) return bt_report_error(o, err);
+    fprintf(stderr, "%s: warning: planning %s without data: %s\n", o->self, p->name, err);
+    s = (struct bt_session){.module = m, .program = p, .options = o, .threads = threads};
+  }
   bt_session_plan(&s, &plan);
   int n = fill(rows, &plan, process, blas);
-  if (o->json) print_json(&s, rows, n);
-  else print_text(&s, rows, n);
+  if (o->json)
+    print_json(&s, rows, n);
+  else
+    print_text(&s, rows, n);
   bt_session_close(&s);
   return 0;
 }

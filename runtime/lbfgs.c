@@ -14,8 +14,8 @@ struct solver {
   bt_objective *objective;
   void *context;
   int n;
-  double *x, *g;             // where we are
-  double *trial, *trial_g;   // where the line search looks
+  double *x, *g;           // where we are
+  double *trial, *trial_g; // where the line search looks
   double *direction;
   double value, trial_value;
   int memory, stored, newest; // ring of pairs
@@ -87,7 +87,8 @@ static bool line_search(struct solver *v, double step) {
   if (!(slope0 < 0)) return false;
   for (int trial = 0; trial < MAX_TRIALS; trial++) {
     double slope = look(v, step), value = v->trial_value;
-    bool high = !isfinite(value) || value > value0 + SUFFICIENT * step * slope0 || value >= value_lo;
+    bool high =
+        !isfinite(value) || value > value0 + SUFFICIENT * step * slope0 || value >= value_lo;
     if (!high && fabs(slope) <= -CURVATURE * slope0) return true;
     if (high) {
       hi = step, value_hi = value, slope_hi = slope, bracketed = true;
@@ -96,9 +97,12 @@ static bool line_search(struct solver *v, double step) {
         hi = lo, value_hi = value_lo, slope_hi = slope_lo, bracketed = true;
       lo = step, value_lo = value, slope_lo = slope;
     }
-    if (!bracketed) step *= 2;
-    else if (!isfinite(value_hi)) step = (lo + hi) / 2;
-    else step = cubic_step(lo, value_lo, slope_lo, hi, value_hi, slope_hi);
+    if (!bracketed)
+      step *= 2;
+    else if (!isfinite(value_hi))
+      step = (lo + hi) / 2;
+    else
+      step = cubic_step(lo, value_lo, slope_lo, hi, value_hi, slope_hi);
   }
   if (lo == 0) return false;
   look(v, lo); // sufficient decrease at least
@@ -125,8 +129,8 @@ int bt_lbfgs(bt_objective *objective, void *context, int n, double *x,
              const struct bt_lbfgs_options *options) {
   size_t m = (size_t)options->memory, size = (size_t)n;
   double *room = bt_xcalloc(4 * size + 2 * m * size + 2 * m, sizeof *room);
-  struct solver v = {.objective = objective, .context = context, .n = n, .x = x,
-                     .memory = options->memory};
+  struct solver v = {
+      .objective = objective, .context = context, .n = n, .x = x, .memory = options->memory};
   v.g = room, v.trial = v.g + size, v.trial_g = v.trial + size, v.direction = v.trial_g + size;
   v.s = v.direction + size, v.y = v.s + m * size, v.rho = v.y + m * size, v.alpha = v.rho + m;
   v.value = objective(context, x, v.g);
@@ -135,9 +139,12 @@ int bt_lbfgs(bt_objective *objective, void *context, int n, double *x,
     if (largest(n, v.g) <= options->tolerance) break;
     choose_direction(&v);
     double first = v.stored ? 1 : 1 / fmax(1, sqrt(dot(n, v.g, v.g)));
-    if (line_search(&v, first)) accept(&v);
-    else if (v.stored) v.stored = 0; // the model misleads (rounding): start again from the gradient
-    else break;
+    if (line_search(&v, first))
+      accept(&v);
+    else if (v.stored)
+      v.stored = 0; // the model misleads (rounding): start again from the gradient
+    else
+      break;
   }
   free(room);
   return iteration;

@@ -1,8 +1,8 @@
 // progress.c: the progress line and the log.
 //
-// On a terminal one line is rewritten several times a second; elsewhere a plain line appears at most
-// every two seconds, and one an epoch. The log is flushed line by line: it survives a crash. Neither
-// touches the run: they read scalars that the step has computed anyway.
+// On a terminal one line is rewritten several times a second; elsewhere a plain line appears at
+// most every two seconds, and one an epoch. The log is flushed line by line: it survives a crash.
+// Neither touches the run: they read scalars that the step has computed anyway.
 #include "progress.h"
 
 #include <errno.h>
@@ -20,8 +20,12 @@
 bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, int64_t first_step,
                       bool append, char *err, size_t errlen) {
   double now = bt_now();
-  *p = (struct bt_progress){.session = s, .terminal = isatty(STDERR_FILENO) == 1, .started = now,
-                            .shown = now, .logged = now, .first_step = first_step,
+  *p = (struct bt_progress){.session = s,
+                            .terminal = isatty(STDERR_FILENO) == 1,
+                            .started = now,
+                            .shown = now,
+                            .logged = now,
+                            .first_step = first_step,
                             .logged_step = first_step};
   p->log_path = bt_path(s->options->out, s->program->name, ".jsonl");
   p->log = fopen(p->log_path, append ? "a" : "w");
@@ -64,8 +68,7 @@ static json_t *line_of(const struct bt_progress *p, const struct bt_step_point *
   json_t *object = json_object();
   json_object_set_new(object, "event", json_string(event));
   json_object_set_new(object, "step", json_integer(point->step));
-  json_object_set_new(object, "epoch",
-                      real((double)point->step / (double)point->steps_per_epoch));
+  json_object_set_new(object, "epoch", real((double)point->step / (double)point->steps_per_epoch));
   json_object_set_new(object, "seconds", real(bt_now() - p->started));
   return object;
 }
@@ -77,7 +80,8 @@ static void add_reports(json_t *object, const struct bt_session *s) {
 }
 
 static void log_step(struct bt_progress *p, const struct bt_step_point *point, double loss) {
-  double now = bt_now(), images = (double)((point->step - p->logged_step) * p->session->program->batch);
+  double now = bt_now(),
+         images = (double)((point->step - p->logged_step) * p->session->program->batch);
   json_t *object = line_of(p, point, "step");
   json_object_set_new(object, "loss", real(loss));
   add_reports(object, p->session);
@@ -103,8 +107,10 @@ void bt_progress_end_line(struct bt_progress *p) {
 
 static void print_duration(char *to, size_t room, double seconds) {
   int64_t s = seconds > 0 ? llround(seconds) : 0;
-  if (s >= 3600) snprintf(to, room, "%" PRId64 ":%02d:%02d", s / 3600, (int)(s / 60 % 60), (int)(s % 60));
-  else snprintf(to, room, "%d:%02d", (int)(s / 60), (int)(s % 60));
+  if (s >= 3600)
+    snprintf(to, room, "%" PRId64 ":%02d:%02d", s / 3600, (int)(s / 60 % 60), (int)(s % 60));
+  else
+    snprintf(to, room, "%d:%02d", (int)(s / 60), (int)(s % 60));
 }
 
 static int terminal_width(void) {
@@ -129,24 +135,25 @@ static void format_line(const struct bt_progress *p, const struct bt_step_point 
   print_duration(eta, sizeof eta, done > 0 ? left * elapsed / done : 0);
   int64_t epochs = (point->steps + point->steps_per_epoch - 1) / point->steps_per_epoch;
   int64_t epoch = (point->step - 1) / point->steps_per_epoch + 1;
-  size_t n = (size_t)snprintf(to, room,
-                              "epoch %" PRId64 "/%" PRId64 "  step %" PRId64 "/%" PRId64
-                              "  loss %.5g",
-                              epoch, epochs, point->step, point->steps, loss);
+  size_t n = (size_t)snprintf(
+      to, room, "epoch %" PRId64 "/%" PRId64 "  step %" PRId64 "/%" PRId64 "  loss %.5g", epoch,
+      epochs, point->step, point->steps, loss);
   for (int i = 0; i < s->program->n_outputs && n < room; i++)
     if (s->program->outputs[i].kind == BT_OUTPUT_REPORT)
       n += (size_t)snprintf(to + n, room - n, "  %s %.4g", s->program->outputs[i].name,
                             bt_session_scalar(s, i));
   if (n < room)
-    snprintf(to + n, room - n, "  %.0f images/s  ETA %s", done * (double)s->program->batch / elapsed,
-             eta);
+    snprintf(to + n, room - n, "  %.0f images/s  ETA %s",
+             done * (double)s->program->batch / elapsed, eta);
 }
 
 static void show(struct bt_progress *p, const struct bt_step_point *point, double loss) {
   char line[1024];
   format_line(p, point, loss, line, sizeof line);
-  if (p->terminal) fprintf(stderr, "\r\033[K%.*s", fitting(line, terminal_width() - 1), line);
-  else fprintf(stderr, "%s\n", line);
+  if (p->terminal)
+    fprintf(stderr, "\r\033[K%.*s", fitting(line, terminal_width() - 1), line);
+  else
+    fprintf(stderr, "%s\n", line);
   fflush(stderr);
   p->open_line = p->terminal;
   p->shown = bt_now();

@@ -9,14 +9,14 @@
 
 struct bt_progress {
   const struct bt_session *session;
-  FILE *log;        // NULL: none
+  FILE *log; // NULL: none
   char *log_path;
   bool terminal, open_line, warned;
-  double started, shown;   // seconds
-  int64_t first_step;      // where this process began
-  double epoch_loss;       // sum over the epoch's steps
+  double started, shown; // seconds
+  int64_t first_step;    // where this process began
+  double epoch_loss;     // sum over the epoch's steps
   int64_t epoch_steps;
-  double logged;           // time and step of the log's last line
+  double logged; // time and step of the log's last line
   int64_t logged_step;
 };
 

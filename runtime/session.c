@@ -29,7 +29,8 @@ char *bt_path(const char *out, const char *program, const char *ending) {
 static void data_need(const struct bt_program *p, struct bt_data_need *need) {
   memcpy(need->image, p->image, sizeof need->image);
   for (int i = 0; i < p->n_inputs; i++)
-    if (p->inputs[i].kind == BT_INPUT_LABEL && p->inputs[i].classes) need->classes = p->inputs[i].classes;
+    if (p->inputs[i].kind == BT_INPUT_LABEL && p->inputs[i].classes)
+      need->classes = p->inputs[i].classes;
 }
 
 // A program that takes no images has no use for a data set.
@@ -37,8 +38,10 @@ static bool plan_input(struct bt_session *s, int i, char *err, size_t errlen) {
   const struct bt_input *input = &s->program->inputs[i];
   int64_t shape[3];
   if (input->kind == BT_INPUT_ARRAY)
-    return bt_fail(err, errlen, "program %s takes the tensor '%s', which a data set does not have (btc "
-                   "eval can give it)", s->program->name, input->name);
+    return bt_fail(err, errlen,
+                   "program %s takes the tensor '%s', which a data set does not have (btc "
+                   "eval can give it)",
+                   s->program->name, input->name);
   if (input->kind != BT_INPUT_VIEW) return true;
   const struct bt_view *view = input->view < 0 ? NULL : &s->module->views[input->view];
   s->plans[i] = bt_view_plan_new(view, s->data->image, s->threads, err, errlen);
@@ -57,8 +60,8 @@ bool bt_session_prepare(struct bt_session *s, const struct bt_module *module,
                         const struct bt_program *program, const struct bt_options *options,
                         int threads, char *err, size_t errlen) {
   struct bt_data_need need = {0};
-  *s = (struct bt_session){.module = module, .program = program, .options = options,
-                           .threads = threads};
+  *s = (struct bt_session){
+      .module = module, .program = program, .options = options, .threads = threads};
   s->plans = bt_xcalloc((size_t)program->n_inputs, sizeof *s->plans);
   data_need(program, &need);
   s->data = bt_data_open(options->data, &need, (uint64_t)options->seed, err, errlen);
@@ -107,7 +110,8 @@ bool bt_session_open(struct bt_session *s, const struct bt_module *module,
             bt_block_new(&s->buffers, buffer_bytes(program), "inputs and outputs", err, errlen);
   if (!ok) return bt_session_close(s), false;
   place_buffers(s);
-  s->frame = (struct bt_frame){s->store.data, s->arena.data, s->scratch.data, s->inputs, s->outputs};
+  s->frame =
+      (struct bt_frame){s->store.data, s->arena.data, s->scratch.data, s->inputs, s->outputs};
   bt_session_initialise(s, (uint64_t)options->seed);
   return true;
 }
@@ -124,9 +128,12 @@ void bt_session_close(struct bt_session *s) {
 void bt_session_plan(const struct bt_session *s, struct bt_memory_plan *plan) {
   const struct bt_program *p = s->program;
   size_t row = 0;
-  *plan = (struct bt_memory_plan){.store = s->module->store_bytes, .arena = p->arena_bytes,
+  *plan = (struct bt_memory_plan){.store = s->module->store_bytes,
+                                  .arena = p->arena_bytes,
                                   .scratch = p->thread_bytes * (size_t)s->threads,
-                                  .buffers = buffer_bytes(p), .data = bt_data_bytes(s->data)};
+                                  .buffers = buffer_bytes(p)};
+  if (!s->data) return;
+  plan->data = bt_data_bytes(s->data);
   for (int i = 0; i < p->n_inputs; i++)
     if (s->plans[i]) plan->views += bt_view_plan_bytes(s->plans[i]);
   for (int i = 0; i < p->n_evaluates; i++) {
@@ -151,14 +158,16 @@ bool bt_session_load(struct bt_session *s, char *err, size_t errlen) {
   bool ok = true;
   for (int i = 0; ok && !o->untrained && i < s->program->n_loads; i++) {
     const struct bt_load *load = &s->program->loads[i];
-    char *path = o->from ? strdup(o->from)
-                 : load->is_file ? strdup(load->from) : bt_path(o->out, load->from, ".safetensors");
+    char *path = o->from         ? strdup(o->from)
+                 : load->is_file ? strdup(load->from)
+                                 : bt_path(o->out, load->from, ".safetensors");
     if (access(path, F_OK) != 0 && !load->is_file && !o->from)
       ok = bt_fail(err, errlen,
                    "%s needs %s, which is not there: run '%s %s' first, or give --from FILE%s",
                    s->program->name, path, o->self, load->from,
                    bt_program_trains(s->program) ? "" : " or --untrained");
-    else ok = bt_checkpoint_load_instance(path, s->module, load->prefix, s->store.data, err, errlen);
+    else
+      ok = bt_checkpoint_load_instance(path, s->module, load->prefix, s->store.data, err, errlen);
     free(path);
   }
   return ok;
@@ -198,7 +207,8 @@ void bt_session_feed(struct bt_session *s, const struct bt_split *split, const u
     switch (kind) {
     case BT_INPUT_VIEW: feed_view(s, i, split, index, point); break;
     case BT_INPUT_LABEL:
-      for (int64_t n = 0; n < s->program->batch; n++) ((int32_t *)s->inputs[i])[n] = split->labels[index[n]];
+      for (int64_t n = 0; n < s->program->batch; n++)
+        ((int32_t *)s->inputs[i])[n] = split->labels[index[n]];
       break;
     case BT_INPUT_KEY:
       ((int64_t *)s->inputs[i])[0] = (int64_t)point->seed;

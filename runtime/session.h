@@ -18,8 +18,10 @@ struct bt_session {
   struct bt_frame frame;
 };
 
-// What a session takes, in bytes; measures nothing.
-struct bt_memory_plan { size_t store, arena, scratch, buffers, views, data, features; };
+// What a session takes, in bytes; measures nothing. Without data, what the compiler knows.
+struct bt_memory_plan {
+  size_t store, arena, scratch, buffers, views, data, features;
+};
 void bt_session_plan(const struct bt_session *s, struct bt_memory_plan *plan);
 
 // Opens data, checks that the program can use it, allocates, and initialises the parameters by
@@ -48,7 +50,7 @@ void bt_session_feed(struct bt_session *s, const struct bt_split *split, const u
                      const struct bt_step_point *point);
 void bt_session_step(struct bt_session *s);
 double bt_session_scalar(const struct bt_session *s, int output); // of a loss or a report
-double bt_now(void); // seconds, monotonic
+double bt_now(void);                                              // seconds, monotonic
 
 // <out>/<program><ending>; free() it.
 char *bt_path(const char *out, const char *program, const char *ending);

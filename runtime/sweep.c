@@ -1,5 +1,6 @@
 // sweep.c: programs that measure. The program's step turns a split's images into features, a batch
-// at a time; the last, partial batch is filled up with its last image, and the surplus rows ignored.
+// at a time; the last, partial batch is filled up with its last image, and the surplus rows
+// ignored.
 #include "evaluate.h"
 #include "trainer.h"
 
@@ -22,7 +23,8 @@ static struct sweep collect(struct bt_session *s, const struct bt_split *split,
   const struct bt_output *o = &p->outputs[output];
   int64_t batch = p->batch, d = bt_count(o->rank, o->shape) / batch;
   if (o->dtype != BT_F32) bt_die("features of %s", bt_dtype_name(o->dtype));
-  struct sweep w = {bt_xcalloc((size_t)(n * d), sizeof(float)), bt_xcalloc((size_t)n, sizeof(int32_t)), n, d};
+  struct sweep w = {bt_xcalloc((size_t)(n * d), sizeof(float)),
+                    bt_xcalloc((size_t)n, sizeof(int32_t)), n, d};
   uint32_t *index = bt_xcalloc((size_t)batch, sizeof *index);
   struct bt_step_point point = {(uint64_t)s->options->seed, 0, 1, 1};
   for (int64_t from = 0; from < n; from += batch) {
@@ -43,9 +45,10 @@ static void print_result(const struct bt_session *s, const char *measure, double
                          int64_t train, int64_t test, double seconds) {
   const struct bt_options *o = s->options;
   if (!o->json) {
-    printf("%s: %.2f %% of %" PRId64 " test images right, from %" PRId64 " labelled ones (%s%s, %.1f s)\n",
-           measure, 100 * accuracy, test, train, o->untrained ? "untrained, " : "", s->program->name,
-           seconds);
+    printf("%s: %.2f %% of %" PRId64 " test images right, from %" PRId64
+           " labelled ones (%s%s, %.1f s)\n",
+           measure, 100 * accuracy, test, train, o->untrained ? "untrained, " : "",
+           s->program->name, seconds);
     return;
   }
   json_t *line = json_pack("{s:s, s:s, s:f, s:s, s:I, s:I, s:b, s:f}", "program", s->program->name,
@@ -58,17 +61,27 @@ static void print_result(const struct bt_session *s, const char *measure, double
   json_decref(line);
 }
 
-static void measure_one(struct bt_session *s, const struct bt_evaluate *e, const uint32_t *labelled,
-                        int64_t n_labelled, const uint32_t *all, int64_t n_test) {
-  double start = bt_now();
-  struct sweep train = collect(s, &s->data->train, labelled, n_labelled, e->features);
-  struct sweep test = collect(s, &s->data->test, all, n_test, e->features);
-  struct bt_features fit = {train.n, train.d, train.features, train.labels};
-  struct bt_features check = {test.n, test.d, test.features, test.labels};
-  double accuracy = bt_evaluate(e, &fit, &check, s->data->classes);
+// Both splits' features, collected once for all measures of the same output.
+struct splits {
+  struct sweep train, test;
+  int output;
+};
+
+static void collect_splits(struct bt_session *s, struct splits *w, const uint32_t *labelled,
+                           int64_t n_labelled, const uint32_t *all, int output) {
+  if (w->output == output) return;
+  sweep_free(&w->train), sweep_free(&w->test);
+  w->train = collect(s, &s->data->train, labelled, n_labelled, output);
+  w->test = collect(s, &s->data->test, all, s->data->test.n, output);
+  w->output = output;
+}
+
+static void measure_one(const struct bt_session *s, const struct bt_evaluate *e,
+                        const struct splits *w, double start) {
+  struct bt_features train = {w->train.n, w->train.d, w->train.features, w->train.labels};
+  struct bt_features test = {w->test.n, w->test.d, w->test.features, w->test.labels};
+  double accuracy = bt_evaluate(e, &train, &test, s->data->classes);
   print_result(s, bt_evaluate_name(e->kind), accuracy, train.n, test.n, bt_now() - start);
-  sweep_free(&train);
-  sweep_free(&test);
 }
 
 // A program without `evaluate`: means of its reports over the test split's full batches.
@@ -99,9 +112,15 @@ int bt_measure(struct bt_session *s) {
   if (s->program->n_evaluates == 0) return measure_reports(s);
   int64_t n_labelled = bt_data_subset(&s->data->train, s->options->label_fraction,
                                       (uint64_t)s->options->seed, &labelled);
-  int64_t n_test = bt_data_subset(&s->data->test, 1, 0, &all);
-  for (int i = 0; i < s->program->n_evaluates; i++)
-    measure_one(s, &s->program->evaluates[i], labelled, n_labelled, all, n_test);
+  bt_data_subset(&s->data->test, 1, 0, &all);
+  struct splits w = {.output = -1};
+  for (int i = 0; i < s->program->n_evaluates; i++) {
+    double start = bt_now();
+    const struct bt_evaluate *e = &s->program->evaluates[i];
+    collect_splits(s, &w, labelled, n_labelled, all, e->features);
+    measure_one(s, e, &w, start);
+  }
+  sweep_free(&w.train), sweep_free(&w.test);
   free(labelled), free(all);
   return fflush(stdout) == 0 ? 0 : bt_report_error(s->options, "cannot write the results");
 }

@@ -4,9 +4,9 @@
 // follow from it and from the seed. So a checkpoint needs the tensors and the step, nothing else,
 // and a resumed run repeats the uninterrupted one bit for bit.
 //
-// A checkpoint is written at the end of each epoch and of the run, every --save-every steps, and when
-// SIGINT or SIGTERM arrives (a second SIGINT leaves at once). Parameters that are not finite are
-// never saved: the last good checkpoint stays.
+// A checkpoint is written at the end of each epoch and of the run, every --save-every steps, and
+// when SIGINT or SIGTERM arrives (a second SIGINT leaves at once). Parameters that are not finite
+// are never saved: the last good checkpoint stays.
 #define _GNU_SOURCE
 #include "checkpoint.h"
 #include "progress.h"
@@ -51,12 +51,12 @@ static void release_signals(const struct sigaction old[2]) {
 struct run {
   struct bt_session *s;
   char *checkpoint;
-  int loss; // output
+  int loss;                   // output
   struct bt_step_point point; // step: done so far
   int64_t saved;              // the step of the last checkpoint; -1: none
   uint32_t *images;           // those with labels, or all
   int64_t n_images;
-  uint32_t *order;            // of this epoch: indices into images, then the images themselves
+  uint32_t *order; // of this epoch: indices into images, then the images themselves
   struct bt_progress progress;
   char err[4096];
 };
@@ -104,23 +104,32 @@ static bool choose_length(struct run *r, int64_t recorded) {
                    "%s has %" PRId64 " images to train on, fewer than one batch of %" PRId64
                    ": compile with a smaller batch, as in btc compile -D batch=%" PRId64,
                    r->s->data->name, r->n_images, r->s->program->batch, r->n_images);
-  if (o->steps) p->steps = o->steps;
-  else if (o->epochs) p->steps = o->epochs * p->steps_per_epoch;
-  else if (recorded) p->steps = recorded;
-  else p->steps = r->s->program->epochs * p->steps_per_epoch;
-  return p->steps > 0 || bt_fail(r->err, sizeof r->err, "program %s does not say for how many epochs it "
-                                 "trains: give --epochs N or --steps N", r->s->program->name);
+  if (o->steps)
+    p->steps = o->steps;
+  else if (o->epochs)
+    p->steps = o->epochs * p->steps_per_epoch;
+  else if (recorded)
+    p->steps = recorded;
+  else
+    p->steps = r->s->program->epochs * p->steps_per_epoch;
+  return p->steps > 0 || bt_fail(r->err, sizeof r->err,
+                                 "program %s does not say for how many epochs it "
+                                 "trains: give --epochs N or --steps N",
+                                 r->s->program->name);
 }
 
 static bool check_resumed(struct run *r, const struct bt_progress_point *old) {
   const struct bt_options *o = r->s->options;
   if (o->seed_given && (uint64_t)o->seed != old->seed)
-    return bt_fail(r->err, sizeof r->err, "%s was trained with --seed %" PRIu64 ", not %" PRId64
-                   ": leave --seed away to go on", r->checkpoint, old->seed, o->seed);
+    return bt_fail(r->err, sizeof r->err,
+                   "%s was trained with --seed %" PRIu64 ", not %" PRId64
+                   ": leave --seed away to go on",
+                   r->checkpoint, old->seed, o->seed);
   if (old->steps_per_epoch != r->point.steps_per_epoch)
-    return bt_fail(r->err, sizeof r->err, "%s was trained with %" PRId64 " steps an epoch, now there "
-                   "are %" PRId64 ": the data, the labels or the batch are others", r->checkpoint,
-                   old->steps_per_epoch, r->point.steps_per_epoch);
+    return bt_fail(r->err, sizeof r->err,
+                   "%s was trained with %" PRId64 " steps an epoch, now there "
+                   "are %" PRId64 ": the data, the labels or the batch are others",
+                   r->checkpoint, old->steps_per_epoch, r->point.steps_per_epoch);
   return true;
 }
 
@@ -134,8 +143,10 @@ static bool resume(struct run *r) {
     return false;
   if (!choose_length(r, old.steps) || !check_resumed(r, &old)) return false;
   if (source_changed)
-    fprintf(stderr, "warning: %s was written by a trainer of another source text; the run goes on "
-            "with this one's\n", r->checkpoint);
+    fprintf(stderr,
+            "warning: %s was written by a trainer of another source text; the run goes on "
+            "with this one's\n",
+            r->checkpoint);
   r->point.seed = old.seed;
   r->point.step = r->saved = old.step;
   return true;
@@ -154,8 +165,10 @@ static const char *broken_tensor(const struct bt_session *s) {
     const struct bt_tensor *t = &s->module->tensors[s->program->tensors[i]];
     int64_t n = bt_count(t->rank, t->shape), broken = 0;
     const char *data = (const char *)s->store.data + t->offset;
-    for (int64_t k = 0; t->dtype == BT_F32 && k < n; k++) broken += !isfinite(((const float *)data)[k]);
-    for (int64_t k = 0; t->dtype == BT_F64 && k < n; k++) broken += !isfinite(((const double *)data)[k]);
+    for (int64_t k = 0; t->dtype == BT_F32 && k < n; k++)
+      broken += !isfinite(((const float *)data)[k]);
+    for (int64_t k = 0; t->dtype == BT_F64 && k < n; k++)
+      broken += !isfinite(((const double *)data)[k]);
     if (broken) return t->name;
   }
   return NULL;
@@ -163,12 +176,14 @@ static const char *broken_tensor(const struct bt_session *s) {
 
 static void describe_break(struct run *r, const char *what) {
   char kept[512];
-  if (r->saved >= 0) snprintf(kept, sizeof kept, "%s keeps step %" PRId64, r->checkpoint, r->saved);
-  else snprintf(kept, sizeof kept, "nothing was saved");
+  if (r->saved >= 0)
+    snprintf(kept, sizeof kept, "%s keeps step %" PRId64, r->checkpoint, r->saved);
+  else
+    snprintf(kept, sizeof kept, "nothing was saved");
   bt_fail(r->err, sizeof r->err,
           "%s at step %" PRId64 " (epoch %.2f): the run stops, %s. Try a lower learning rate or a "
-          "longer warm-up", what, r->point.step,
-          (double)r->point.step / (double)r->point.steps_per_epoch, kept);
+          "longer warm-up",
+          what, r->point.step, (double)r->point.step / (double)r->point.steps_per_epoch, kept);
 }
 
 static bool save(struct run *r) {

@@ -24,8 +24,8 @@ static int export_instance(const struct bt_module *m, const struct bt_options *o
   if (from && access(from, F_OK) != 0)
     ok = bt_fail(err, sizeof err, "%s is not there: run '%s %s' first, or give --from FILE", from,
                  o->self, p->name);
-  ok = ok && bt_checkpoint_export(from ? from : o->from, o->output, m, o->instance, &n, err,
-                                  sizeof err);
+  ok = ok &&
+       bt_checkpoint_export(from ? from : o->from, o->output, m, o->instance, &n, err, sizeof err);
   free(from);
   if (!ok) return bt_report_error(o, err);
   fprintf(stderr, "%s: %d tensors to %s\n", o->instance, n, o->output);
@@ -36,8 +36,11 @@ static int run_program(const struct bt_module *m, const struct bt_options *o) {
   char err[4096];
   struct bt_session s;
   int threads = bt_blas_init((int)o->threads);
-  if (!bt_session_open(&s, m, o->program, o, threads, err, sizeof err)) return bt_report_error(o, err);
-  int code = o->bench ? bt_bench(&s) : bt_program_trains(o->program) ? bt_train(&s) : bt_measure(&s);
+  if (!bt_session_open(&s, m, o->program, o, threads, err, sizeof err))
+    return bt_report_error(o, err);
+  int code = o->bench                        ? bt_bench(&s)
+             : bt_program_trains(o->program) ? bt_train(&s)
+                                             : bt_measure(&s);
   bt_session_close(&s);
   return code;
 }
@@ -45,8 +48,10 @@ static int run_program(const struct bt_module *m, const struct bt_options *o) {
 int bt_main(int argc, char **argv, const struct bt_module *module) {
   struct bt_options options;
   if (module->abi != BT_ABI) {
-    fprintf(stderr, "this trainer was compiled for runtime interface %d and linked with %d: "
-            "compile it again\n", module->abi, BT_ABI);
+    fprintf(stderr,
+            "this trainer was compiled for runtime interface %d and linked with %d: "
+            "compile it again\n",
+            module->abi, BT_ABI);
     return 1;
   }
   int code = bt_cli_parse(argc, argv, module, &options);

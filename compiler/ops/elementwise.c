@@ -160,8 +160,13 @@ VJP(div) { // d(x/y) = dx/y − (x/y) dy/y
   if (grad_wants(g, 0)) grad_add(g, 0, DIV(dy, Y));
   if (grad_wants(g, 1)) grad_add(g, 1, NEG(DIV(MUL(dy, R), Y)));
 }
-VJP(pow) { // d(x^y) = y x^(y−1) dx + x^y ln x dy; the latter is 0 where x = 0
-  if (grad_wants(g, 0)) grad_add(g, 0, MUL(dy, MUL(Y, g_binary(G, OP_pow, X, SUB(Y, NUMBER(1))))));
+// d(x^y) = y x^(y−1) dx + x^y ln x dy. The first is 0 for y = 0, also where x^(y−1) is infinite (a
+// choice that folds away for a constant y); the second is 0 where x = 0.
+VJP(pow) {
+  if (grad_wants(g, 0)) {
+    struct node *slope = MUL(Y, g_binary(G, OP_pow, X, SUB(Y, NUMBER(1))));
+    grad_add(g, 0, MUL(dy, g_where(G, g_binary(G, OP_eq, Y, NUMBER(0)), NUMBER(0), slope)));
+  }
   if (grad_wants(g, 1)) {
     struct node *zero = g_binary(G, OP_eq, X, NUMBER(0));
     struct node *safe = g_where(G, zero, NUMBER(1), X);

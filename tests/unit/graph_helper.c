@@ -41,7 +41,10 @@ int count_nodes(const struct graph *g, enum op op, int64_t over) {
 
 // ---- values -----------------------------------------------------------------------------------
 
-struct leaves { struct arena *arena; unsigned seed; };
+struct leaves {
+  struct arena *arena;
+  unsigned seed;
+};
 
 static double draw(uint64_t *state, dtype t) {
   *state = *state * 6364136223846793005u + 1442695040888963407u;
@@ -55,7 +58,8 @@ static const struct tensor64 *random_leaf(void *user, const struct node *n) {
   struct leaves *l = user;
   struct tensor64 *t = tensor64_new(l->arena, &n->type);
   uint64_t state = str_hash(n->attr.s) + l->seed * 0x9e3779b97f4a7c15u;
-  for (int64_t i = 0; i < shape_count(&n->type.shape); i++) t->data[i] = draw(&state, n->type.dtype);
+  for (int64_t i = 0; i < shape_count(&n->type.shape); i++)
+    t->data[i] = draw(&state, n->type.dtype);
   return t;
 }
 
@@ -67,14 +71,16 @@ static double largest_of(const struct tensor64 *t) {
 }
 
 // `noise`: what rounding leaves where a value is zero by algebra.
-static void assert_close(const char *name, const struct tensor64 *a, const struct tensor64 *b, double noise) {
+static void assert_close(const char *name, const struct tensor64 *a, const struct tensor64 *b,
+                         double noise) {
   if (!type_eq(&a->type, &b->type)) fail_msg("%s changed its type", name);
   double largest = largest_of(a);
   int64_t count = shape_count(&a->type.shape);
   for (int64_t i = 0; i < count; i++) {
     if (a->data[i] == b->data[i] || (isnan(a->data[i]) && isnan(b->data[i]))) continue;
     if (!(fabs(a->data[i] - b->data[i]) <= 1e-9 * largest + noise))
-      fail_msg("%s[%lld] was %.17g and became %.17g (largest %g)", name, (long long)i, a->data[i], b->data[i], largest);
+      fail_msg("%s[%lld] was %.17g and became %.17g (largest %g)", name, (long long)i, a->data[i],
+               b->data[i], largest);
   }
 }
 
@@ -88,11 +94,13 @@ void assert_same_values(const struct graph *a, const struct graph *b, unsigned s
   assert_int_equal(a->updates.len, b->updates.len);
   for (int i = 0; i < a->outputs.len; i++) {
     assert_string_equal(a->outputs.data[i].name, b->outputs.data[i].name);
-    assert_close(a->outputs.data[i].name, va[a->outputs.data[i].node->id], vb[b->outputs.data[i].node->id], noise);
+    assert_close(a->outputs.data[i].name, va[a->outputs.data[i].node->id],
+                 vb[b->outputs.data[i].node->id], noise);
   }
   for (int i = 0; i < a->updates.len; i++) {
     assert_string_equal(a->updates.data[i].name, b->updates.data[i].name);
-    assert_close(a->updates.data[i].name, va[a->updates.data[i].node->id], vb[b->updates.data[i].node->id], noise);
+    assert_close(a->updates.data[i].name, va[a->updates.data[i].node->id],
+                 vb[b->updates.data[i].node->id], noise);
   }
   arena_free(l.arena);
 }
@@ -117,6 +125,7 @@ char *text_of_death(void (*call)(void *user), void *user) {
   close(ends[0]);
   int status;
   waitpid(child, &status, 0);
-  if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT) fail_msg("the call did not die; it printed: %s", text);
+  if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT)
+    fail_msg("the call did not die; it printed: %s", text);
   return text;
 }

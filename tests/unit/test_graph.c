@@ -5,8 +5,16 @@
 #include "graph_helper.h"
 
 static struct btc *b;
-static int set_up(void **state) { (void)state; b = btc_new(); return 0; }
-static int tear_down(void **state) { (void)state; btc_free(b); return 0; }
+static int set_up(void **state) {
+  (void)state;
+  b = btc_new();
+  return 0;
+}
+static int tear_down(void **state) {
+  (void)state;
+  btc_free(b);
+  return 0;
+}
 
 static struct tensor_type f32(struct shape s) { return (struct tensor_type){BT_F32, s}; }
 static struct node *param(struct graph *g, const char *name, struct shape s) {
@@ -60,9 +68,11 @@ static void shares_equal_nodes(void **state) {
   assert_ptr_not_equal(g_binary(g, OP_sub, x, y), g_binary(g, OP_sub, y, x));
   assert_ptr_not_equal(g_constant(g, BT_F32, 0.0), g_constant(g, BT_F32, -0.0));
   assert_ptr_not_equal(g_constant(g, BT_F32, 1), g_constant(g, BT_F64, 1));
-  assert_ptr_not_equal(g_reduce(g, OP_sum, x, (int[]){0}, 1), g_reduce(g, OP_sum, x, (int[]){1}, 1));
+  assert_ptr_not_equal(g_reduce(g, OP_sum, x, (int[]){0}, 1),
+                       g_reduce(g, OP_sum, x, (int[]){1}, 1));
   struct tensor_type t = f32(s);
-  assert_ptr_not_equal(g_input(g, "v", BT_INPUT_VIEW, 0, 1, &t), g_input(g, "v", BT_INPUT_VIEW, 0, 2, &t));
+  assert_ptr_not_equal(g_input(g, "v", BT_INPUT_VIEW, 0, 1, &t),
+                       g_input(g, "v", BT_INPUT_VIEW, 0, 2, &t));
   graph_verify(g, "build");
 }
 
@@ -88,7 +98,8 @@ static void keeps_apart_when_told(void **state) {
 static void stretches_scalars(void **state) {
   (void)state;
   struct graph *g = graph_new(b, "g");
-  struct node *x = param(g, "x", shape_of(2, (int64_t)4, (int64_t)3)), *c = g_constant(g, BT_F32, 2);
+  struct node *x = param(g, "x", shape_of(2, (int64_t)4, (int64_t)3)),
+              *c = g_constant(g, BT_F32, 2);
   assert_true(shape_eq(&g_binary(g, OP_mul, c, x)->type.shape, &x->type.shape));
   assert_true(shape_eq(&g_binary(g, OP_mul, x, c)->type.shape, &x->type.shape));
   assert_int_equal(g_binary(g, OP_mul, c, c)->type.shape.rank, 0);
@@ -100,7 +111,8 @@ static void stretches_scalars(void **state) {
 static void drops_idle_requests(void **state) {
   (void)state;
   struct graph *g = graph_new(b, "g");
-  struct shape s = shape_of(2, (int64_t)4, (int64_t)3), square = shape_of(2, (int64_t)3, (int64_t)3);
+  struct shape s = shape_of(2, (int64_t)4, (int64_t)3),
+               square = shape_of(2, (int64_t)3, (int64_t)3);
   struct node *x = param(g, "x", s), *q = param(g, "q", square);
   assert_ptr_equal(g_reshape(g, x, &s), x);
   assert_ptr_equal(g_transpose(g, x, (int[]){0, 1}), x);
@@ -130,7 +142,8 @@ static void replaces_updates(void **state) {
 static void add_unequal(void *user) {
   struct graph *g = user;
   g->path = "encoder.fc@a";
-  g_binary(g, OP_add, param(g, "x", shape_of(1, (int64_t)2)), param(g, "y", shape_of(1, (int64_t)3)));
+  g_binary(g, OP_add, param(g, "x", shape_of(1, (int64_t)2)),
+           param(g, "y", shape_of(1, (int64_t)3)));
 }
 
 static void dies_of_wrong_shapes(void **state) {
@@ -156,7 +169,8 @@ static void rewrites(void **state) {
   graph_output(g, "y", BT_OUTPUT_VALUE, y);
   graph_update(g, "x", x);
   int *uses = graph_use_counts(g);
-  assert_int_equal(uses[x->id], 3); // twice by the product, once by the update; not by the dead node
+  assert_int_equal(uses[x->id],
+                   3); // twice by the product, once by the update; not by the dead node
   assert_int_equal(uses[y->id], 1);
   assert_int_equal(uses[dead->id], 0);
 
@@ -222,9 +236,12 @@ static void finds_breaches(void **state) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 int main(void) {
   const struct CMUnitTest tests[] = {
-      TEST(names_types),        TEST(names_ops),         TEST(shares_equal_nodes), TEST(shares_among_many),
-      TEST(keeps_apart_when_told), TEST(stretches_scalars), TEST(drops_idle_requests), TEST(replaces_updates),
-      TEST(dies_of_wrong_shapes), TEST(rewrites),        TEST(finds_breaches),
+      TEST(names_types),           TEST(names_ops),
+      TEST(shares_equal_nodes),    TEST(shares_among_many),
+      TEST(keeps_apart_when_told), TEST(stretches_scalars),
+      TEST(drops_idle_requests),   TEST(replaces_updates),
+      TEST(dies_of_wrong_shapes),  TEST(rewrites),
+      TEST(finds_breaches),
   };
   return cmocka_run_group_tests_name("graph", tests, NULL, NULL);
 }

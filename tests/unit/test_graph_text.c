@@ -7,8 +7,16 @@
 #include "graph_helper.h"
 
 static struct btc *b;
-static int set_up(void **state) { (void)state; b = btc_new(); return 0; }
-static int tear_down(void **state) { (void)state; btc_free(b); return 0; }
+static int set_up(void **state) {
+  (void)state;
+  b = btc_new();
+  return 0;
+}
+static int tear_down(void **state) {
+  (void)state;
+  btc_free(b);
+  return 0;
+}
 
 static void expect_fixed_point(const char *text) {
   struct graph *g = graph_of_text(b, text);
@@ -28,7 +36,8 @@ static const char whole[] =
     "graph step {\n"
     "  %0 = input {name: \"x\", kind: 0, view: -1, site: 3} : f32[8, 32, 5, 5]\n"
     "  %1 = param {name: \"encoder.conv1.weight\"} : f32[32, 32, 3, 3]\n"
-    "  %2 = conv2d(%0, %1) {stride: 1 1, pad: 1 1, dilation: 1 1, groups: 1} : f32[8, 32, 5, 5] \"encoder.conv1@a\" at \"model.btg\":12:3\n"
+    "  %2 = conv2d(%0, %1) {stride: 1 1, pad: 1 1, dilation: 1 1, groups: 1} : f32[8, 32, 5, 5] "
+    "\"encoder.conv1@a\" at \"model.btg\":12:3\n"
     "  %3 = relayout(%2) : f32[8, 32, 5, 5]{block 16} \"encoder.conv1@a\"\n"
     "  %4 = relayout(%3) : f32[8, 32, 5, 5] at \"a \\\"quoted\\\" file.btg\":1:1\n"
     "  %5 = sum(%4) {axes: 0 1 2 3} : f32\n"
@@ -55,7 +64,8 @@ static void prints_what_it_read(void **state) {
 
 static void reads_numbers_exactly(void **state) {
   (void)state;
-  const double values[] = {0.1, 1.0 / 3, -0.0, 1e300, 5e-324, INFINITY, -INFINITY, 100, 123456789012345678.0};
+  const double values[] = {
+      0.1, 1.0 / 3, -0.0, 1e300, 5e-324, INFINITY, -INFINITY, 100, 123456789012345678.0};
   struct graph *g = graph_new(b, "numbers");
   for (size_t i = 0; i < sizeof values / sizeof *values; i++) g_constant(g, BT_F64, values[i]);
   char *text = text_of_graph(g);
@@ -68,8 +78,9 @@ static void reads_numbers_exactly(void **state) {
 
 static void numbers_in_order(void **state) {
   (void)state;
-  struct graph *g = graph_of_text(b, "# any comment\ngraph g { # here too\n%7 = param {name: \"p\"} : f32[2]\n"
-                                     "%3 = exp(%7) : f32[2] %9 = exp(%7) : f32[2]\noutput value \"v\" = %3 }");
+  struct graph *g =
+      graph_of_text(b, "# any comment\ngraph g { # here too\n%7 = param {name: \"p\"} : f32[2]\n"
+                       "%3 = exp(%7) : f32[2] %9 = exp(%7) : f32[2]\noutput value \"v\" = %3 }");
   assert_non_null(g);
   assert_int_equal(g->nodes.len, 3); // equal nodes stay as written
   char *text = text_of_graph(g);
@@ -94,7 +105,9 @@ static void files_are_fixed_points(void **state) {
 // ---- mistakes ---------------------------------------------------------------------------------
 
 #define P "%0 = param {name: \"p\"} : f32[2, 3]\n"
-static const struct { const char *body, *message; } mistakes[] = {
+static const struct {
+  const char *body, *message;
+} mistakes[] = {
     {P "%1 = exp(%2) : f32[2, 3]", "test.graph:3:10: error: %2 is used before it is computed"},
     {P "%0 = exp(%0) : f32[2, 3]", "%0 is computed twice"},
     {P "%1 = epx(%0) : f32[2, 3]", "there is no op 'epx'; did you mean 'exp'?"},
@@ -105,7 +118,8 @@ static const struct { const char *body, *message; } mistakes[] = {
     {P "%1 = exp(%0) : f32[2, 3", "where ']' should"},
     {P "%1 = exp(%0) : f32[2, 3]{block 2}", "cannot be laid out in blocks of 2"},
     {P "%1 = sum(%0) {axis: 1} : f32[2]", "sum has no attribute 'axis'; it has: axes:*"},
-    {P "%1 = matmul(%0, %0) {transpose_a: 1} : f32[3, 3]", "matmul lacks its attribute 'transpose_b'"},
+    {P "%1 = matmul(%0, %0) {transpose_a: 1} : f32[3, 3]",
+     "matmul lacks its attribute 'transpose_b'"},
     {P "%1 = max_pool2d(%0) {size: 2} : f32[2, 3]", "1 of 2 numbers of 'size'"},
     {P "%1 = sum(%0) {axes: 0.5} : f32[3]", "an integer"},
     {P "output lose \"l\" = %0", "where 'loss', 'report' or 'value' should stand"},
@@ -124,7 +138,8 @@ static void explains_mistakes(void **state) {
     char *text = str_printf(own->arena, "graph g {\n%s\n}\n", mistakes[i].body);
     assert_null(graph_of_text(own, text));
     char *said = text_of_diagnostics(own);
-    if (!strstr(said, mistakes[i].message)) fail_msg("'%s' is not in: %s", mistakes[i].message, said);
+    if (!strstr(said, mistakes[i].message))
+      fail_msg("'%s' is not in: %s", mistakes[i].message, said);
     if (strstr(strstr(said, "error:") + 1, "error:")) fail_msg("more than one error: %s", said);
     free(said);
     btc_free(own);

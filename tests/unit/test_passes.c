@@ -6,8 +6,8 @@
 //   # count: OP N [over M]  N nodes of OP, counting those whose first operand has ≥ M elements
 //   # check: TEXT           the resulting text contains TEXT
 //   # check-not: TEXT       and this one not
-// Whatever else it expects, the result must have the values of the graph it came from. Random graphs
-// are held to the same below.
+// Whatever else it expects, the result must have the values of the graph it came from. Random
+// graphs are held to the same below.
 #include <glob.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,7 +60,8 @@ static void check_count(const struct graph *g, const char *directive, const char
 
 static void check_expectations(struct btc *b, const struct graph *g, const char *source) {
   char *text = text_of_graph(g), *directive;
-  for (const char *at = source; (directive = next_directive(b->arena, &at, "count"));) check_count(g, directive, text);
+  for (const char *at = source; (directive = next_directive(b->arena, &at, "count"));)
+    check_count(g, directive, text);
   for (const char *at = source; (directive = next_directive(b->arena, &at, "check"));)
     if (!strstr(text, directive)) fail_msg("lacks: %s\n%s", directive, text);
   for (const char *at = source; (directive = next_directive(b->arena, &at, "check-not"));)
@@ -75,11 +76,13 @@ static void run_file(void **state) {
   assert_true(source >= 0);
   const char *text = b->files.data[source].text;
   char *name;
-  for (const char *at = text; (name = next_directive(b->arena, &at, "disable"));) vec_push(b->arena, &b->opt.disabled, name);
+  for (const char *at = text; (name = next_directive(b->arena, &at, "disable"));)
+    vec_push(b->arena, &b->opt.disabled, name);
   struct graph *from = graph_parse(b, source), *g = from;
   if (!from) fail_msg("%s", text_of_diagnostics(b));
   graph_verify(from, "parse");
-  for (const char *at = text; (name = next_directive(b->arena, &at, "pass"));) g = run_named(b, g, name);
+  for (const char *at = text; (name = next_directive(b->arena, &at, "pass"));)
+    g = run_named(b, g, name);
   if (g == from) fail_msg("runs no pass");
   assert_same_values(from, g, 1);
   check_expectations(b, g, text);
@@ -88,7 +91,11 @@ static void run_file(void **state) {
 
 // ---- random graphs ----------------------------------------------------------------------------
 
-struct generator { struct graph *g; uint64_t state; VEC(struct node *) pool; };
+struct generator {
+  struct graph *g;
+  uint64_t state;
+  VEC(struct node *) pool;
+};
 
 static int roll(struct generator *r, int n) {
   r->state = r->state * 6364136223846793005u + 1442695040888963407u;
@@ -162,6 +169,16 @@ static struct node *random_product(struct generator *r, struct node *x) {
   return roll(r, 2) ? g_matmul(r->g, x, y, false, false) : g_matmul(r->g, y, x, false, false);
 }
 
+// A choice by a mask, often a mask proper: zero on one side, which may meet its like in a sum.
+static struct node *random_choice(struct generator *r, struct node *x) {
+  struct node *mask = g_binary(r->g, OP_lt, r->pool.data[0], r->pool.data[1]),
+              *zero = g_full_like(r->g, x, 0);
+  struct node *y = roll(r, 2) ? zero : pick_like(r, x);
+  if (!shape_eq(&mask->type.shape, &x->type.shape))
+    mask = g_binary(r->g, OP_lt, x, pick_like(r, x));
+  return roll(r, 2) ? g_where(r->g, mask, x, y) : g_where(r->g, mask, y, x);
+}
+
 static struct node *random_node(struct generator *r) {
   static const enum op unary[] = {OP_neg, OP_abs, OP_tanh, OP_relu, OP_stop_gradient, OP_neg};
   struct node *x = pick(r);
@@ -172,14 +189,15 @@ static struct node *random_node(struct generator *r) {
   case 3: return random_transpose(r, x);
   case 4: return random_centred(r, x);
   case 5: return random_product(r, x);
-  case 6: return g_where(r->g, g_binary(r->g, OP_lt, x, pick_like(r, x)), x, pick_like(r, x));
+  case 6: return random_choice(r, x);
   default: return random_binary(r, x);
   }
 }
 
 static struct graph *random_graph(struct btc *b, unsigned seed) {
   struct generator r = {.g = graph_new(b, "random"), .state = seed * 0x9e3779b97f4a7c15u + 1};
-  static const struct shape shapes[] = {{2, {2, 3}}, {2, {2, 3}}, {1, {3}}, {0, {0}}, {3, {2, 3, 2}}};
+  static const struct shape shapes[] = {
+      {2, {2, 3}}, {2, {2, 3}}, {1, {3}}, {0, {0}}, {3, {2, 3, 2}}};
   for (int i = 0; i < 5; i++) {
     struct tensor_type t = {BT_F64, shapes[i]};
     vec_push(b->arena, &r.pool, g_leaf(r.g, OP_param, str_printf(b->arena, "p%d", i), &t));
@@ -189,7 +207,8 @@ static struct graph *random_graph(struct btc *b, unsigned seed) {
     vec_push(b->arena, &r.pool, n);
   }
   for (int i = 0; i < 6; i++)
-    graph_output(r.g, str_printf(b->arena, "out%d", i), BT_OUTPUT_VALUE, r.pool.data[r.pool.len - 1 - 2 * i]);
+    graph_output(r.g, str_printf(b->arena, "out%d", i), BT_OUTPUT_VALUE,
+                 r.pool.data[r.pool.len - 1 - 2 * i]);
   return r.g;
 }
 
@@ -200,7 +219,9 @@ static void run_random(void **state) {
     struct graph *from = random_graph(b, seed), *g = passes_run(b, from, NULL);
     graph_verify(g, "all");
     assert_same_values(from, g, seed);
-    assert_int_equal(count_nodes(g, OP_mean, 0) + count_nodes(g, OP_var, 0) + count_nodes(g, OP_stop_gradient, 0), 0);
+    assert_int_equal(count_nodes(g, OP_mean, 0) + count_nodes(g, OP_var, 0) +
+                         count_nodes(g, OP_stop_gradient, 0),
+                     0);
     btc_free(b);
   }
 }
@@ -235,16 +256,20 @@ static void normalises_in_four_sums(void **state) {
   struct btc *b = btc_new();
   struct graph *g = graph_new(b, "bn");
   enum { BIG = 4 * 3 * 5 * 5 };
-  struct shape big = shape_of(4, (int64_t)4, (int64_t)3, (int64_t)5, (int64_t)5), channels = shape_of(1, (int64_t)3);
-  struct node *in[3] = {leaf(g, OP_param, "x", big), leaf(g, OP_param, "weight", channels), leaf(g, OP_param, "bias", channels)};
+  struct shape big = shape_of(4, (int64_t)4, (int64_t)3, (int64_t)5, (int64_t)5),
+               channels = shape_of(1, (int64_t)3);
+  struct node *in[3] = {leaf(g, OP_param, "x", big), leaf(g, OP_param, "weight", channels),
+                        leaf(g, OP_param, "bias", channels)};
   struct node *y = batch_norm(g, in[0], in[1], in[2]), *d[3];
   graph_gradients(g, y, leaf(g, OP_param, "dy", big), in, 3, d);
   graph_output(g, "y", BT_OUTPUT_VALUE, y);
-  for (int i = 0; i < 3; i++) graph_output(g, str_printf(b->arena, "d%d", i), BT_OUTPUT_VALUE, d[i]);
+  for (int i = 0; i < 3; i++)
+    graph_output(g, str_printf(b->arena, "d%d", i), BT_OUTPUT_VALUE, d[i]);
   g = simplified(b, g);
   assert_int_equal(count_nodes(g, OP_sum, BIG), 4); // x, (x − μ)², dy, dy·(x − μ)
   assert_int_equal(count_nodes(g, OP_sum, 0), 4);
-  assert_int_equal(count_nodes(g, OP_mul, BIG), 5); // (x − μ)², scale of y, dy·(x − μ), dy·a, (x − μ)·b
+  assert_int_equal(count_nodes(g, OP_mul, BIG),
+                   5); // (x − μ)², scale of y, dy·(x − μ), dy·a, (x − μ)·b
   assert_int_equal(count_nodes(g, OP_add, BIG), 3); // shift of y, two in dx
   assert_int_equal(count_nodes(g, OP_sub, BIG), 1);
   assert_int_equal(count_nodes(g, OP_div, 0) + count_nodes(g, OP_sqrt, 0), 0);
@@ -256,14 +281,16 @@ static struct node *standardize(struct graph *g, struct node *z) {
   const struct shape *s = &z->type.shape;
   struct node *mean = g_reduce(g, OP_mean, z, (int[]){0}, 1);
   struct node *centred = g_binary(g, OP_sub, z, g_broadcast(g, mean, s, (int[]){1}));
-  struct node *v = g_reduce(g, OP_mean, g_binary(g, OP_pow, centred, g_constant(g, BT_F32, 2)), (int[]){0}, 1);
+  struct node *v =
+      g_reduce(g, OP_mean, g_binary(g, OP_pow, centred, g_constant(g, BT_F32, 2)), (int[]){0}, 1);
   struct node *r = g_unary(g, OP_rsqrt, g_binary(g, OP_add, v, g_constant(g, BT_F32, 1e-5)));
   return g_binary(g, OP_mul, centred, g_broadcast(g, r, s, (int[]){1}));
 }
 
 static struct node *sum_of_squares(struct graph *g, struct node *x) {
   int axes[] = {0, 1};
-  return g_reduce(g, OP_sum, g_binary(g, OP_pow, x, g_constant(g, BT_F32, 2)), axes, x->type.shape.rank);
+  return g_reduce(g, OP_sum, g_binary(g, OP_pow, x, g_constant(g, BT_F32, 2)), axes,
+                  x->type.shape.rank);
 }
 
 // Σᵢ (cᵢᵢ − 1)² + λ Σ_{i≠j} cᵢⱼ² with c = sa'·sb / n, sa and sb standardised.
@@ -292,15 +319,18 @@ static void correlates_in_three_products(void **state) {
   graph_output(g, "dzb", BT_OUTPUT_VALUE, d[1]);
   g = simplified(b, g);
   assert_int_equal(count_nodes(g, OP_matmul, 0), 3);
-  assert_int_equal(count_nodes(g, OP_sum, N * D), 6); // of each view: z, its centred square, dz·centred
+  assert_int_equal(count_nodes(g, OP_sum, N * D),
+                   6); // of each view: z, its centred square, dz·centred
   assert_int_equal(count_nodes(g, OP_sum, 0), 8);
-  assert_int_equal(count_nodes(g, OP_transpose, 0) + count_nodes(g, OP_div, 0) + count_nodes(g, OP_pow, 0), 0);
+  assert_int_equal(
+      count_nodes(g, OP_transpose, 0) + count_nodes(g, OP_div, 0) + count_nodes(g, OP_pow, 0), 0);
   btc_free(b);
 }
 
 // ---- options ----------------------------------------------------------------------------------
 
-static const char small[] = "graph small {\n %0 = param {name: \"p\"} : f32[2]\n %1 = mean(%0) {axes: 0} : f32\n output value \"m\" = %1\n}\n";
+static const char small[] = "graph small {\n %0 = param {name: \"p\"} : f32[2]\n %1 = mean(%0) "
+                            "{axes: 0} : f32\n output value \"m\" = %1\n}\n";
 
 static void stops_after(void **state) {
   (void)state;
@@ -330,11 +360,14 @@ static void misspelt(struct btc *b) { b->opt.stop_after = "fodl"; }
 static void unknown(struct btc *b) { vec_push(b->arena, &b->opt.dump_after, "vectorise"); }
 static void needed(struct btc *b) { vec_push(b->arena, &b->opt.disabled, "expand"); }
 
+static void needed_later(struct btc *b) { vec_push(b->arena, &b->opt.disabled, "layout"); }
+
 static void diagnoses_options(void **state) {
   (void)state;
   expect_message(misspelt, "--stop-after: there is no pass 'fodl'; did you mean 'fold'?");
-  expect_message(unknown, "the passes are expand, fold, cse, dce");
+  expect_message(unknown, "the passes are expand, fold, cse, dce, layout");
   expect_message(needed, "'expand' cannot be disabled");
+  expect_message(needed_later, "'layout' cannot be disabled");
 }
 
 int main(void) {
@@ -343,7 +376,10 @@ int main(void) {
     fprintf(stderr, "no tests/passes/*.graph: run from the repository's root\n");
     return 1;
   }
-  const struct CMUnitTest fixed[] = {cmocka_unit_test(run_random), cmocka_unit_test(normalises_in_four_sums), cmocka_unit_test(correlates_in_three_products), cmocka_unit_test(stops_after), cmocka_unit_test(diagnoses_options)};
+  const struct CMUnitTest fixed[] = {
+      cmocka_unit_test(run_random), cmocka_unit_test(normalises_in_four_sums),
+      cmocka_unit_test(correlates_in_three_products), cmocka_unit_test(stops_after),
+      cmocka_unit_test(diagnoses_options)};
   enum { FIXED = sizeof fixed / sizeof fixed[0], MOST = 200 };
   struct CMUnitTest tests[MOST];
   size_t n = 0;

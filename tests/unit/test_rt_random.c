@@ -8,12 +8,13 @@
 // kat_vectors of Random123 (Salmon et al., SC11), philox4x32 with 10 rounds.
 static void test_known_answers(void **state) {
   (void)state;
-  static const struct { uint32_t counter[4], key[2], out[4]; } cases[] = {
-      {{0}, {0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
-      {{~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}, {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
-      {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
-       {0xa4093822, 0x299f31d0},
-       {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}}};
+  static const struct {
+    uint32_t counter[4], key[2], out[4];
+  } cases[] = {{{0}, {0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
+               {{~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}, {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
+               {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+                {0xa4093822, 0x299f31d0},
+                {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}}};
   for (int i = 0; i < 3; i++) {
     uint32_t out[4];
     bt_philox4x32(cases[i].counter, cases[i].key, out);
@@ -24,10 +25,12 @@ static void test_known_answers(void **state) {
 static void test_streams_differ(void **state) {
   (void)state;
   struct bt_random a = bt_random_new(7, BT_RANDOM_VIEW, 1, 2, 3), b = a;
-  struct bt_random others[] = {
-      bt_random_new(8, BT_RANDOM_VIEW, 1, 2, 3), bt_random_new(7, BT_RANDOM_DATA, 1, 2, 3),
-      bt_random_new(7, BT_RANDOM_VIEW, 2, 2, 3), bt_random_new(7, BT_RANDOM_VIEW, 1, 1, 3),
-      bt_random_new(7, BT_RANDOM_VIEW, 1, 2, 4), bt_random_new(7 + (1ull << 32), BT_RANDOM_VIEW, 1, 2, 3)};
+  struct bt_random others[] = {bt_random_new(8, BT_RANDOM_VIEW, 1, 2, 3),
+                               bt_random_new(7, BT_RANDOM_DATA, 1, 2, 3),
+                               bt_random_new(7, BT_RANDOM_VIEW, 2, 2, 3),
+                               bt_random_new(7, BT_RANDOM_VIEW, 1, 1, 3),
+                               bt_random_new(7, BT_RANDOM_VIEW, 1, 2, 4),
+                               bt_random_new(7 + (1ull << 32), BT_RANDOM_VIEW, 1, 2, 3)};
   uint64_t first = (uint64_t)bt_random_bits(&a) << 32 | bt_random_bits(&a);
   uint64_t again = (uint64_t)bt_random_bits(&b) << 32 | bt_random_bits(&b);
   assert_true(first == again);
@@ -73,8 +76,8 @@ static void test_shuffle(void **state) {
 // Golden: the first values of a parameter may never change, or old seeds lose their meaning.
 static void test_initialise(void **state) {
   (void)state;
-  struct bt_tensor t = {"encoder.weight", BT_PARAM, BT_F32, 1, {1000}, 0, 4000,
-                        {BT_INIT_UNIFORM, -0.5, 0.5}};
+  struct bt_tensor t = {"encoder.weight", BT_PARAM, BT_F32, 1,
+                        {1000},           0,        4000,   {BT_INIT_UNIFORM, -0.5, 0.5}};
   float a[1000], b[1000];
   double sum = 0;
   bt_initialise(&t, 1, a);

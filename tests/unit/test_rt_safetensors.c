@@ -91,7 +91,11 @@ static void expect_refused(const char *folder, const char *header, size_t n, con
 
 static void test_lying_headers(void **state) {
 #define T(dtype, shape, at) "{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" at "}"
-  const struct { const char *header; size_t n; const char *why; } cases[] = {
+  const struct {
+    const char *header;
+    size_t n;
+    const char *why;
+  } cases[] = {
       {"[1]", 0, "not a JSON object"},
       {"{\"a\":", 0, "not valid JSON"},
       {"{\"a\":1}", 0, "not described"},
@@ -113,7 +117,8 @@ static void test_lying_headers(void **state) {
       {"{\"a\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "no dtype"},
       {"{\"__metadata__\":{\"a\":1}}", 0, "not a string"},
       {"{\"__metadata__\":7}", 0, "not an object"},
-      {"{\"__metadata__\":{\"btc.crc32\":\"12345678\"},\"a\":" T("F32", "[1]", "[0,4]") "}", 4, "damaged"},
+      {"{\"__metadata__\":{\"btc.crc32\":\"12345678\"},\"a\":" T("F32", "[1]", "[0,4]") "}", 4,
+       "damaged"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
     expect_refused(*state, cases[i].header, cases[i].n, cases[i].why);
@@ -154,7 +159,8 @@ static void test_full_disk(void **state) {
   ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
   assert_true(length > 0);
   self[length] = 0;
-  snprintf(command, sizeof command, "trap '' XFSZ; ulimit -f 0; exec '%s' --write '%s'", self, path);
+  snprintf(command, sizeof command, "trap '' XFSZ; ulimit -f 0; exec '%s' --write '%s'", self,
+           path);
   assert_int_not_equal(system(command), 0);
   struct st_file *f = st_open(path, err, sizeof err);
   assert_non_null(f); // the old file, whole
