@@ -1,4 +1,4 @@
-// test_reference.c: functions, layers, optimisers and whole training steps against tensors computed by
+// test_reference_files.c: functions, layers, optimisers and whole training steps against tensors computed by
 // PyTorch in float64. The interpreter has to agree to 1e-9 (relative to a tensor's largest entry),
 // compiled code to single precision. Functions are compiled together, as programs of one module.
 //
