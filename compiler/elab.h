@@ -146,6 +146,8 @@ struct frame {
   VEC(struct name_at) owned;  // params, states and instances declared so far in this activation
   struct value result;        // after `return`
   bool returned;
+  bool poisoned;              // a statement failed: what it should have bound is missing
+  struct frame *reports_as;   // while its arguments are checked: the caller, whose mistake it would be
 };
 
 // A module with configuration under a name. Its parameters live under `path`.

@@ -41,7 +41,7 @@ void elab_error(struct elab *e, const struct frame *f, struct loc loc, const cha
   e->muted = already_said(e->b, loc, message);
   if (e->muted) return;
   diag_error(e->b, loc, "%s", message);
-  note_calls(e, f);
+  note_calls(e, f && f->reports_as ? f->reports_as : f);
 }
 
 void elab_note(struct elab *e, struct loc loc, const char *format, ...) {
