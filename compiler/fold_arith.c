@@ -9,8 +9,13 @@
 
 // ---- any elementwise op -----------------------------------------------------------------------
 
-// f(c₁, c₂, …) = c: computed by the op's own reference rule, in double. A result that is not finite
-// is left to run time, where it can be seen to happen.
+// Whether a computed constant is finite in its own type. One that is not is left to run time, where
+// it can be seen to happen.
+static bool representable(double value, dtype t) {
+  return t == BT_F32 ? isfinite((float)value) : isfinite(value);
+}
+
+// f(c₁, c₂, …) = c: computed by the op's own reference rule, in double.
 static struct node *all_constant(struct fold *f, const struct node *n) {
   struct node *scalar[3];
   double value[3], result = 0;
@@ -25,7 +30,7 @@ static struct node *all_constant(struct fold *f, const struct node *n) {
   on_scalars.in = scalar;
   on_scalars.type.shape = (struct shape){0};
   op_info(n->op)->rules->eval(&on_scalars, in_list, &out);
-  return isfinite(result) ? fold_full(f, &n->type, result) : NULL;
+  return representable(result, n->type.dtype) ? fold_full(f, &n->type, result) : NULL;
 }
 
 static bool ascending(const struct node *broadcast) {
@@ -46,14 +51,16 @@ static struct shape sub_shape(const struct shape *shape, unsigned set, int64_t *
 }
 
 // x, a broadcast, without the result axes outside `set` (which holds all of x's own).
-static struct node *narrowed(struct fold *f, const struct node *x, unsigned set, const struct shape *sub) {
+static struct node *narrowed(struct fold *f, const struct node *x, unsigned set,
+                             const struct shape *sub) {
   int64_t axes[MAX_RANK];
-  for (int i = 0; i < x->attr.n; i++) axes[i] = __builtin_popcount(set & ((1u << x->attr.i[i]) - 1));
+  for (int i = 0; i < x->attr.n; i++)
+    axes[i] = __builtin_popcount(set & ((1u << x->attr.i[i]) - 1));
   return fold_broadcast(f, x->in[0], sub, axes);
 }
 
-// f(B(u), B(v)) = B(f(u, v)): where all operands repeat along some axis, the arithmetic is done once
-// for all repetitions. This is what leaves a batch norm one scale per channel.
+// f(B(u), B(v)) = B(f(u, v)): where all operands repeat along some axis, the arithmetic is done
+// once for all repetitions. This is what leaves a batch norm one scale per channel.
 static struct node *before_broadcast(struct fold *f, const struct node *n) {
   unsigned set = 0;
   for (int i = 0; i < n->n_in; i++) {
@@ -65,7 +72,8 @@ static struct node *before_broadcast(struct fold *f, const struct node *n) {
   if (shape_count(&sub) == shape_count(&n->type.shape)) return NULL;
   struct node *in[3];
   for (int i = 0; i < n->n_in; i++) in[i] = narrowed(f, n->in[i], set, &sub);
-  struct node *inner = fold_node(f, n->op, in, n->n_in, &n->attr, &(struct tensor_type){n->type.dtype, sub});
+  struct node *inner =
+      fold_node(f, n->op, in, n->n_in, &n->attr, &(struct tensor_type){n->type.dtype, sub});
   return fold_broadcast(f, inner, &n->type.shape, axes);
 }
 
@@ -95,12 +103,14 @@ static struct node *commute(struct fold *f, const struct node *n) {
   return in_order(n->in[0], n->in[1]) ? NULL : fold_binary(f, n->op, n->in[1], n->in[0]);
 }
 
-// Whether no element can be infinite or NaN, whatever the inputs: integers and what is made of them.
-static bool finite(const struct node *n) {
+// Whether no element can be infinite or NaN, whatever the inputs: integers and what is made of
+// them.
+static bool always_finite(const struct node *n) {
   double c;
   if (!is_float(n)) return true;
   if (fold_constant(n, &c)) return isfinite(c);
-  if (n->op == OP_cast || n->op == OP_broadcast || n->op == OP_reshape || n->op == OP_transpose) return finite(n->in[0]);
+  if (n->op == OP_cast || n->op == OP_broadcast || n->op == OP_reshape || n->op == OP_transpose)
+    return always_finite(n->in[0]);
   return n->op == OP_iota;
 }
 
@@ -112,13 +122,14 @@ static struct node *mul_constant(struct fold *f, const struct node *n) {
   struct node *x = n->in[0], *y = n->in[1];
   if (fold_is(y, 1)) return x;
   if (fold_is(y, -1)) return neg(f, x);
-  return fold_is(y, 0) && finite(x) ? fold_full(f, &n->type, 0) : NULL;
+  return fold_is(y, 0) && always_finite(x) ? fold_full(f, &n->type, 0) : NULL;
 }
 
 // (−a)·y = −(a·y), which meets y's sign, a narrow factor (neg_mul) or a sum (add_neg) further out.
 static struct node *mul_neg(struct fold *f, const struct node *n) {
   for (int i = 0; i < 2; i++)
-    if (n->in[i]->op == OP_neg) return neg(f, fold_binary(f, OP_mul, n->in[i]->in[0], n->in[1 - i]));
+    if (n->in[i]->op == OP_neg)
+      return neg(f, fold_binary(f, OP_mul, n->in[i]->in[0], n->in[1 - i]));
   return NULL;
 }
 
@@ -133,8 +144,8 @@ static struct node *mul_narrow(struct fold *f, const struct node *n) {
 // ---- quotients --------------------------------------------------------------------------------
 
 // x/1 = x;  x/c = x·(1/c), exact where c is a power of two and within 1.5 units in the last place
-// otherwise (a division costs several products, and the factor can now merge with others). Only where
-// c and 1/c are normal numbers in f32, so that neither can overflow or flush to zero.
+// otherwise (a division costs several products, and the factor can now merge with others). Only
+// where c and 1/c are normal numbers in f32, so that neither can overflow or flush to zero.
 static struct node *div_constant(struct fold *f, const struct node *n) {
   double c;
   if (!is_float(n) || !fold_constant(n->in[1], &c)) return NULL;
@@ -146,7 +157,8 @@ static struct node *div_constant(struct fold *f, const struct node *n) {
 // x/B(v) = x·B(1/v): one division per element of v. Same rounding as above.
 static struct node *div_narrow(struct fold *f, const struct node *n) {
   struct node *y = n->in[1];
-  if (!is_float(n) || y->op != OP_broadcast || !fold_narrow(y)) return NULL;
+  double c;
+  if (!is_float(n) || y->op != OP_broadcast || !fold_narrow(y) || fold_constant(y, &c)) return NULL;
   struct node *one = fold_full(f, &y->type, 1);
   return fold_binary(f, OP_mul, n->in[0], fold_binary(f, OP_div, one, y));
 }
@@ -187,7 +199,8 @@ static struct node *neg_identity(struct fold *f, const struct node *n) {
   struct node *x = n->in[0];
   if (x->op == OP_neg) return x->in[0];
   if (x->op == OP_sub) return fold_binary(f, OP_sub, x->in[1], x->in[0]);
-  if (x->op == OP_mul && fold_narrow(x->in[1])) return fold_binary(f, OP_mul, x->in[0], neg(f, x->in[1]));
+  if (x->op == OP_mul && fold_narrow(x->in[1]))
+    return fold_binary(f, OP_mul, x->in[0], neg(f, x->in[1]));
   return NULL;
 }
 
@@ -244,13 +257,62 @@ static struct node *not_not(struct fold *f, const struct node *n) {
   return n->in[0]->op == OP_not ? n->in[0]->in[0] : NULL;
 }
 
-// where(true, x, y) = x, where(false, x, y) = y, where(c, x, x) = x, where(not c, x, y) = where(c, y, x)
+static struct node *choose(struct fold *f, struct node *c, struct node *x, struct node *y) {
+  return fold_node(f, OP_where, (struct node *[]){c, x, y}, 3, NULL, NULL);
+}
+
+// where(true, x, y) = x, where(false, x, y) = y, where(c, x, x) = x, where(not c, x, y) = where(c,
+// y, x)
 static struct node *where_known(struct fold *f, const struct node *n) {
   double c;
   if (fold_constant(n->in[0], &c)) return n->in[c != 0 ? 1 : 2];
   if (n->in[1] == n->in[2]) return n->in[1];
-  if (n->in[0]->op != OP_not) return NULL;
-  return fold_node(f, OP_where, (struct node *[]){n->in[0]->in[0], n->in[2], n->in[1]}, 3, NULL, NULL);
+  return n->in[0]->op == OP_not ? choose(f, n->in[0]->in[0], n->in[2], n->in[1]) : NULL;
+}
+
+// where(c, where(c, x, _), y) = where(c, x, y), and likewise on the other side: c is known there.
+static struct node *where_nested(struct fold *f, const struct node *n) {
+  struct node *c = n->in[0], *x = n->in[1], *y = n->in[2];
+  if (x->op == OP_where && x->in[0] == c) return choose(f, c, x->in[1], y);
+  return y->op == OP_where && y->in[0] == c ? choose(f, c, x, y->in[2]) : NULL;
+}
+
+// where(c, 0, y·k) = where(c, 0, y)·k for a constant k (finite, as constants are), and likewise on
+// the other side: the gradient of a masked value comes masked again, and now both masks meet.
+static struct node *where_scaled(struct fold *f, const struct node *n) {
+  double k;
+  for (int zero = 1; zero <= 2; zero++) {
+    struct node *y = n->in[3 - zero];
+    if (!fold_is(n->in[zero], 0) || y->op != OP_mul || !fold_constant(y->in[1], &k) || !isfinite(k))
+      continue;
+    struct node *in[3] = {n->in[0], n->in[zero], n->in[zero]};
+    in[3 - zero] = y->in[0];
+    return fold_binary(f, OP_mul, choose(f, in[0], in[1], in[2]), y->in[1]);
+  }
+  return NULL;
+}
+
+// If x is zero wherever its mask is `zero_if`, by a choice or a choice times constants, returns the
+// mask and in *rest a value that x has elsewhere; else NULL.
+static struct node *masked(struct fold *f, struct node *x, bool zero_if, struct node **rest) {
+  double k;
+  if (x->op == OP_where && fold_is(x->in[zero_if ? 1 : 2], 0)) {
+    *rest = x->in[zero_if ? 2 : 1];
+    return x->in[0];
+  }
+  if (x->op != OP_mul || !fold_constant(x->in[1], &k) || !isfinite(k)) return NULL;
+  struct node *mask = masked(f, x->in[0], zero_if, rest);
+  if (mask) *rest = fold_binary(f, OP_mul, *rest, x->in[1]);
+  return mask;
+}
+
+// where(c, x, 0) + where(c, 0, y) = where(c, x, y): the gradients of two parts of one tensor.
+static struct node *add_parts(struct fold *f, const struct node *n) {
+  for (int i = 0; i < 2; i++) {
+    struct node *x, *y, *mask = masked(f, n->in[i], false, &x);
+    if (mask && mask == masked(f, n->in[1 - i], true, &y)) return choose(f, mask, x, y);
+  }
+  return NULL;
 }
 
 // Whether every value of `from` is a value of `through`.
@@ -264,7 +326,8 @@ static bool widens(dtype from, dtype through) {
   }
 }
 
-// A cast to x's own type is x; so is one there and back through a type that holds all of x's values.
+// A cast to x's own type is x; so is one there and back through a type that holds all of x's
+// values.
 static struct node *cast_back(struct fold *f, const struct node *n) {
   (void)f;
   struct node *x = n->in[0];
@@ -280,12 +343,21 @@ static struct node *stop_nothing(struct fold *f, const struct node *n) {
 }
 
 const struct fold_row fold_arithmetic[] = {
-    {OP_mul, commute},         {OP_mul, mul_constant},  {OP_mul, mul_neg},       {OP_mul, mul_narrow},
-    {OP_div, div_constant},    {OP_div, div_narrow},    {OP_div, div_function},  {OP_add, commute},
-    {OP_add, add_identity},    {OP_sub, sub_identity},  {OP_neg, neg_identity},  {OP_pow, pow_constant},
-    {OP_abs, abs_abs},         {OP_relu, idempotent},   {OP_floor, idempotent},  {OP_min, both_same},
-    {OP_max, both_same},       {OP_and, commute},       {OP_and, logic_constant}, {OP_and, both_same},
-    {OP_or, commute},          {OP_or, logic_constant}, {OP_or, both_same},      {OP_eq, commute},
-    {OP_ne, commute},          {OP_not, not_not},       {OP_where, where_known}, {OP_cast, cast_back},
-    {OP_stop_gradient, stop_nothing}, {OP_COUNT, NULL},
+    {OP_mul, commute},        {OP_mul, mul_constant},
+    {OP_mul, mul_neg},        {OP_mul, mul_narrow},
+    {OP_div, div_constant},   {OP_div, div_narrow},
+    {OP_div, div_function},   {OP_add, commute},
+    {OP_add, add_identity},   {OP_sub, sub_identity},
+    {OP_neg, neg_identity},   {OP_pow, pow_constant},
+    {OP_abs, abs_abs},        {OP_relu, idempotent},
+    {OP_floor, idempotent},   {OP_min, both_same},
+    {OP_max, both_same},      {OP_and, commute},
+    {OP_and, logic_constant}, {OP_and, both_same},
+    {OP_or, commute},         {OP_or, logic_constant},
+    {OP_or, both_same},       {OP_eq, commute},
+    {OP_ne, commute},         {OP_not, not_not},
+    {OP_where, where_known},  {OP_where, where_nested},
+    {OP_where, where_scaled}, {OP_add, add_parts},
+    {OP_cast, cast_back},     {OP_stop_gradient, stop_nothing},
+    {OP_COUNT, NULL},
 };

@@ -10,7 +10,9 @@ static bool counts_up(const struct attr *a) {
   return true;
 }
 
-static bool same_shape(const struct node *n) { return shape_eq(&n->type.shape, &n->in[0]->type.shape); }
+static bool same_shape(const struct node *n) {
+  return shape_eq(&n->type.shape, &n->in[0]->type.shape);
+}
 
 // A movement to x's own shape that moves nothing is x.
 static struct node *identity(struct fold *f, const struct node *n) {
@@ -54,7 +56,8 @@ static struct node *broadcast_ascending(struct fold *f, const struct node *n) {
 static struct node *reshape_reshape(struct fold *f, const struct node *n) {
   const struct node *x = n->in[0];
   if (x->op == OP_reshape) return fold_reshape(f, x->in[0], &n->type.shape);
-  if (x->op == OP_broadcast && x->in[0]->type.shape.rank == 0) return fold_broadcast(f, x->in[0], &n->type.shape, NULL);
+  if (x->op == OP_broadcast && x->in[0]->type.shape.rank == 0)
+    return fold_broadcast(f, x->in[0], &n->type.shape, NULL);
   return NULL;
 }
 
@@ -79,12 +82,30 @@ static struct node *transpose_broadcast(struct fold *f, const struct node *n) {
   return fold_broadcast(f, x->in[0], &n->type.shape, axes);
 }
 
+static bool swaps_last_two(const struct node *n) {
+  int rank = n->attr.n;
+  if (n->op != OP_transpose || rank < 2) return false;
+  for (int i = 0; i < rank - 2; i++)
+    if (n->attr.i[i] != i) return false;
+  return n->attr.i[rank - 1] == rank - 2;
+}
+
+// (A·B)ᵀ = Bᵀ·Aᵀ, unless the product is used as it stands as well.
+static struct node *transpose_matmul(struct fold *f, const struct node *n) {
+  const struct node *x = n->in[0];
+  if (x->op != OP_matmul || !swaps_last_two(n) || !fold_may_replace_operand(f)) return NULL;
+  struct attr a = {.n = 2,
+                   .i = {[MATMUL_TA] = !x->attr.i[MATMUL_TB], [MATMUL_TB] = !x->attr.i[MATMUL_TA]}};
+  return fold_node(f, OP_matmul, (struct node *[]){x->in[1], x->in[0]}, 2, &a, &n->type);
+}
+
 // ---- slice ------------------------------------------------------------------------------------
 
 // A slice of a slice starts at the sum of both starts; a slice of a repeated scalar repeats less.
 static struct node *slice_slice(struct fold *f, const struct node *n) {
   const struct node *x = n->in[0];
-  if (x->op == OP_broadcast && x->in[0]->type.shape.rank == 0) return fold_broadcast(f, x->in[0], &n->type.shape, NULL);
+  if (x->op == OP_broadcast && x->in[0]->type.shape.rank == 0)
+    return fold_broadcast(f, x->in[0], &n->type.shape, NULL);
   if (x->op != OP_slice) return NULL;
   struct attr a = n->attr;
   for (int i = 0; i < a.n; i++) a.i[i] += x->attr.i[i];
@@ -98,14 +119,6 @@ static struct node *concat_one(struct fold *f, const struct node *n) {
 }
 
 // ---- matmul -----------------------------------------------------------------------------------
-
-static bool swaps_last_two(const struct node *n) {
-  int rank = n->attr.n;
-  if (n->op != OP_transpose || rank < 2) return false;
-  for (int i = 0; i < rank - 2; i++)
-    if (n->attr.i[i] != i) return false;
-  return n->attr.i[rank - 1] == rank - 2;
-}
 
 // A transposed operand is read the other way round: Aᵀ·B with transpose_a, A·Bᵀ with transpose_b.
 static struct node *matmul_transposed(struct fold *f, const struct node *n) {
@@ -122,9 +135,19 @@ static struct node *matmul_transposed(struct fold *f, const struct node *n) {
 }
 
 const struct fold_row fold_movement[] = {
-    {OP_broadcast, identity},          {OP_broadcast, broadcast_broadcast}, {OP_broadcast, broadcast_ascending},
-    {OP_reshape, identity},            {OP_reshape, reshape_reshape},       {OP_transpose, identity},
-    {OP_transpose, transpose_transpose}, {OP_transpose, transpose_broadcast}, {OP_slice, identity},
-    {OP_slice, slice_slice},           {OP_pad, identity},                  {OP_concat, concat_one},
-    {OP_matmul, matmul_transposed},    {OP_COUNT, NULL},
+    {OP_broadcast, identity},
+    {OP_broadcast, broadcast_broadcast},
+    {OP_broadcast, broadcast_ascending},
+    {OP_reshape, identity},
+    {OP_reshape, reshape_reshape},
+    {OP_transpose, identity},
+    {OP_transpose, transpose_transpose},
+    {OP_transpose, transpose_broadcast},
+    {OP_transpose, transpose_matmul},
+    {OP_slice, identity},
+    {OP_slice, slice_slice},
+    {OP_pad, identity},
+    {OP_concat, concat_one},
+    {OP_matmul, matmul_transposed},
+    {OP_COUNT, NULL},
 };

@@ -1,5 +1,5 @@
-// fold_sum.c: the algebra of sums. Σ_R sums over the axes R; B(v) broadcasts a smaller v; m_R is the
-// number of elements that R folds into one.
+// fold_sum.c: the algebra of sums. Σ_R sums over the axes R; B(v) broadcasts a smaller v; m_R is
+// the number of elements that R folds into one.
 //
 // These rules are what turns the backward pass of a normalisation, derived op by op, into the two
 // reductions that it needs, Σdy and Σdy·(x − μ): every other sum is one of these times something
@@ -16,7 +16,9 @@ static int64_t elements_in(const struct shape *s, unsigned axes) {
 static unsigned all_axes(const struct node *x) { return (1u << x->type.shape.rank) - 1; }
 
 // The place of axis `a`, which R does not hold, among the axes that Σ_R leaves.
-static int64_t axis_after(int64_t a, unsigned r) { return a - __builtin_popcount(r & ((1u << a) - 1)); }
+static int64_t axis_after(int64_t a, unsigned r) {
+  return a - __builtin_popcount(r & ((1u << a) - 1));
+}
 
 // The axes of a broadcast's operand that land on result axes in R.
 static unsigned operand_axes(const struct node *broadcast, unsigned r) {
@@ -61,7 +63,8 @@ static struct node *sum_of_sum(struct fold *f, const struct node *n) {
   return fold_sum(f, x->in[0], both);
 }
 
-// Σ_R T_p(x) = T_{p'}(Σ_{p(R)} x): the smaller result is transposed, if anything is left to transpose.
+// Σ_R T_p(x) = T_{p'}(Σ_{p(R)} x): the smaller result is transposed, if anything is left to
+// transpose.
 static struct node *sum_of_transpose(struct fold *f, const struct node *n) {
   const struct node *x = n->in[0];
   if (x->op != OP_transpose) return NULL;
@@ -83,8 +86,8 @@ static struct node *sum_of_reshape(struct fold *f, const struct node *n) {
 
 // ---- factors ----------------------------------------------------------------------------------
 
-// A product taken apart: what varies over R stays, what does not is collected in `outside`, which has
-// the shape of the sum.
+// A product taken apart: what varies over R stays, what does not is collected in `outside`, which
+// has the shape of the sum.
 struct factors {
   unsigned r;
   const struct shape *to;
@@ -95,7 +98,9 @@ static void take_out(struct fold *f, struct factors *out, struct node *factor) {
   out->outside = out->outside ? fold_binary(f, OP_mul, out->outside, factor) : factor;
 }
 
-static bool constant_over(const struct node *x, unsigned r) { return x->op == OP_broadcast && !(fold_axes(x) & r); }
+static bool constant_over(const struct node *x, unsigned r) {
+  return x->op == OP_broadcast && !(fold_axes(x) & r);
+}
 
 // A broadcast that is constant over R, as a factor of the sum.
 static struct node *as_outside(struct fold *f, const struct factors *out, const struct node *x) {
@@ -114,7 +119,7 @@ static struct node *take_apart(struct fold *f, struct factors *out, struct node 
     take_out(f, out, fold_full(f, &(struct tensor_type){x->type.dtype, *out->to}, -1));
     return take_apart(f, out, x->in[0]);
   }
-  if (x->op != OP_mul && x->op != OP_div) return x;
+  if (x->op != OP_mul && (x->op != OP_div || fold_is(x->in[0], 1))) return x;
   struct node *a = take_apart(f, out, x->in[0]);
   struct node *b = x->op == OP_mul ? take_apart(f, out, x->in[1]) : x->in[1];
   if (a == x->in[0] && b == x->in[1]) return x;
@@ -160,8 +165,8 @@ static bool matmul_sums_to_zero(struct fold *f, const struct node *x, unsigned r
   return (r & column) && sums_to_zero(f, x->in[1], x->attr.i[MATMUL_TB] ? row : column);
 }
 
-// Whether Σ_R x is zero by algebra alone. (Where a factor is infinite or NaN, so is the value that is
-// normalised with it, and the loss says so.)
+// Whether Σ_R x is zero by algebra alone. (Where a factor is infinite or NaN, so is the value that
+// is normalised with it, and the loss says so.)
 static bool sums_to_zero(struct fold *f, const struct node *x, unsigned r) {
   switch (x->op) {
   case OP_neg: return sums_to_zero(f, x->in[0], r);
@@ -180,8 +185,8 @@ static struct node *sum_is_zero(struct fold *f, const struct node *n) {
   return sums_to_zero(f, n->in[0], fold_axes(n)) ? fold_full(f, &n->type, 0) : NULL;
 }
 
-// Σ(x + y) = Σx and Σ(x − y) = Σx where Σy = 0. Otherwise a sum of sums is left alone: one sweep over
-// x + y beats two.
+// Σ(x + y) = Σx and Σ(x − y) = Σx where Σy = 0. Otherwise a sum of sums is left alone: one sweep
+// over x + y beats two.
 static struct node *sum_loses_part(struct fold *f, const struct node *n) {
   const struct node *x = n->in[0];
   unsigned r = fold_axes(n);
@@ -193,7 +198,7 @@ static struct node *sum_loses_part(struct fold *f, const struct node *n) {
 }
 
 const struct fold_row fold_reduction[] = {
-    {OP_sum, sum_of_one},       {OP_sum, sum_is_zero},    {OP_sum, sum_loses_part},  {OP_sum, sum_of_broadcast},
-    {OP_sum, sum_of_sum},       {OP_sum, sum_of_product}, {OP_sum, sum_of_transpose}, {OP_sum, sum_of_reshape},
-    {OP_COUNT, NULL},
+    {OP_sum, sum_of_one},       {OP_sum, sum_is_zero},    {OP_sum, sum_loses_part},
+    {OP_sum, sum_of_broadcast}, {OP_sum, sum_of_sum},     {OP_sum, sum_of_product},
+    {OP_sum, sum_of_transpose}, {OP_sum, sum_of_reshape}, {OP_COUNT, NULL},
 };

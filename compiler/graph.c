@@ -1,18 +1,19 @@
 // graph.c: building graphs.
 //
 // Every node is made by one function, graph_node_in_layout: it runs the op's shape rule and returns
-// an equal node where the graph already has one. Equal means: same op, operands, attributes, type and
-// layout; ops have no side effects, and two draws of a random site differ by attribute, so equal nodes
-// have equal values. The graph therefore never holds a common subexpression, and a pass that rebuilds
-// its graph eliminates those that its rewrites create. The `g_` builders fill in attributes and types
-// and drop requests that do nothing (a reshape to the same shape); arithmetic is left to pass_fold.c.
+// an equal node where the graph already has one. Equal means: same op, operands, attributes, type
+// and layout; ops have no side effects, and two draws of a random site differ by attribute, so
+// equal nodes have equal values. The graph therefore never holds a common subexpression, and a pass
+// that rebuilds its graph eliminates those that its rewrites create. The `g_` builders fill in
+// attributes and types and drop requests that do nothing (a reshape to the same shape); arithmetic
+// is left to pass_fold.c.
 #include <string.h>
 
 #include "graph.h"
 
 // ---- the memo ---------------------------------------------------------------------------------
-// An open-addressed table of the graph's nodes by content. With `--disable-pass=cse` only leaves are
-// shared: two nodes that name one parameter are one value in any case.
+// An open-addressed table of the graph's nodes by content. With `--disable-pass=cse` only leaves
+// are shared: two nodes that name one parameter are one value in any case.
 struct graph_memo {
   enum sharing sharing;
   int used, capacity; // capacity is a power of two
@@ -121,29 +122,34 @@ void graph_update(struct graph *g, const char *name, struct node *n) {
 const char *node_check(struct arena *a, struct node *n) {
   const struct op_info *op = op_info(n->op);
   if (op->arity >= 0 ? n->n_in != op->arity : n->n_in < 1)
-    return str_printf(a, "%s takes %s%d operand%s, not %d", op->name, op->arity < 0 ? "at least " : "",
-                      op->arity < 0 ? 1 : op->arity, op->arity == 1 || op->arity < 0 ? "" : "s", n->n_in);
+    return str_printf(a, "%s takes %s%d operand%s, not %d", op->name,
+                      op->arity < 0 ? "at least " : "", op->arity < 0 ? 1 : op->arity,
+                      op->arity == 1 || op->arity < 0 ? "" : "s", n->n_in);
   const char *wrong = op->rules->infer(a, n);
   if (wrong) return wrong;
   const struct shape *s = &n->type.shape;
   if (s->rank < 0 || s->rank > MAX_RANK) return str_printf(a, "%s has no type", op->name);
   for (int i = 0; i < s->rank; i++)
-    if (s->dim[i] < 1) return str_printf(a, "%s has an axis of size %lld", op->name, (long long)s->dim[i]);
+    if (s->dim[i] < 1)
+      return str_printf(a, "%s has an axis of size %lld", op->name, (long long)s->dim[i]);
   if (n->block < 0 || (n->block > 0 && (s->rank < 2 || s->dim[1] % n->block != 0)))
-    return str_printf(a, "axis 1 of %s cannot be laid out in blocks of %d", shape_text(a, s), n->block);
+    return str_printf(a, "axis 1 of %s cannot be laid out in blocks of %d", shape_text(a, s),
+                      n->block);
   return NULL;
 }
 
 _Noreturn static void die_of_node(struct graph *g, const struct node *n, const char *wrong) {
   fprintf(stderr, "in graph %s, operands:\n", g->name);
   for (int i = 0; i < n->n_in; i++) graph_print_node(stderr, n->in[i]);
-  die("%s%s%s: %s (%s:%d:%d)", op_info(n->op)->name, n->path ? " of " : "", n->path ? n->path : "", wrong,
+  die("%s%s%s: %s (%s:%d:%d)", op_info(n->op)->name, n->path ? " of " : "", n->path ? n->path : "",
+      wrong,
       n->loc.line && n->loc.file < g->b->files.len ? g->b->files.data[n->loc.file].path : "nowhere",
       n->loc.line, n->loc.column);
 }
 
 struct node *graph_node_in_layout(struct graph *g, enum op op, struct node *const *in, int n_in,
-                                  const struct attr *attr, const struct tensor_type *type, int block) {
+                                  const struct attr *attr, const struct tensor_type *type,
+                                  int block) {
   struct node n = {.op = op, .n_in = n_in, .block = block, .loc = g->loc, .path = g->path};
   n.type.shape.rank = -1;
   if (type) n.type = *type;
@@ -184,12 +190,14 @@ struct node *g_leaf(struct graph *g, enum op op, const char *name, const struct 
 
 struct node *g_input(struct graph *g, const char *name, enum bt_input_kind kind, int view, int site,
                      const struct tensor_type *type) {
-  struct attr a = {.n = 3, .i = {[INPUT_KIND] = kind, [INPUT_VIEW] = view, [INPUT_SITE] = site}, .s = name};
+  struct attr a = {
+      .n = 3, .i = {[INPUT_KIND] = kind, [INPUT_VIEW] = view, [INPUT_SITE] = site}, .s = name};
   return graph_node(g, OP_input, NULL, 0, &a, type);
 }
 
 struct node *g_constant(struct graph *g, dtype t, double value) {
-  return graph_node(g, OP_constant, NULL, 0, &(struct attr){.f = value}, &(struct tensor_type){.dtype = t});
+  return graph_node(g, OP_constant, NULL, 0, &(struct attr){.f = value},
+                    &(struct tensor_type){.dtype = t});
 }
 
 struct node *g_full(struct graph *g, const struct tensor_type *type, double value) {
@@ -276,7 +284,8 @@ static struct attr attr_sizes(const int64_t *sizes, int n) {
   return a;
 }
 
-struct node *g_slice(struct graph *g, struct node *x, const int64_t *start, const struct shape *size) {
+struct node *g_slice(struct graph *g, struct node *x, const int64_t *start,
+                     const struct shape *size) {
   if (shape_eq(&x->type.shape, size)) return x;
   struct attr a = attr_sizes(start, x->type.shape.rank);
   return graph_node(g, OP_slice, &x, 1, &a, &(struct tensor_type){x->type.dtype, *size});
@@ -307,12 +316,13 @@ struct node *g_reduce(struct graph *g, enum op op, struct node *x, const int *ax
   return graph_node(g, op, &x, 1, &a, NULL);
 }
 
-struct node *g_matmul(struct graph *g, struct node *x, struct node *y, bool transpose_x, bool transpose_y) {
+struct node *g_matmul(struct graph *g, struct node *x, struct node *y, bool transpose_x,
+                      bool transpose_y) {
   struct attr a = {.n = 2, .i = {[MATMUL_TA] = transpose_x, [MATMUL_TB] = transpose_y}};
   return graph_node(g, OP_matmul, (struct node *[]){x, y}, 2, &a, NULL);
 }
 
-struct node *g_conv(struct graph *g, enum op op, struct node *x, struct node *w, const struct attr *attr,
-                    const struct tensor_type *type) {
+struct node *g_conv(struct graph *g, enum op op, struct node *x, struct node *w,
+                    const struct attr *attr, const struct tensor_type *type) {
   return graph_node(g, op, (struct node *[]){x, w}, 2, attr, type);
 }

@@ -186,6 +186,10 @@ int *graph_use_counts(const struct graph *g);
 struct pass { const char *name, *help; struct graph *(*run)(const struct graph *g); bool required; };
 extern const struct pass pass_table[];
 extern const int pass_count;
+// For stages after the table (listed in pass.c: layout), which the same options name: whether
+// --dump-after names it (or is `all`), whether --stop-after does.
+bool pass_dumped(const struct btc *b, const char *name);
+bool pass_stops(const struct btc *b, const char *name);
 bool pass_options_check(struct btc *b); // diagnoses options that name no pass, or a required one to disable
 // Runs the table in order on a differentiated graph: verifies after each, honours --dump-after,
 // --stop-after, --disable-pass, --time-passes. *stopped is set where --stop-after hit.

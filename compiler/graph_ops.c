@@ -1,5 +1,5 @@
-// graph_ops.c: the op table. Its rows are ops.def's; the rules of row NAME are `op_rules_NAME`, which
-// the file of NAME's family under ops/ defines. A row without rules does not link.
+// graph_ops.c: the op table. Its rows are ops.def's; the rules of row NAME are `op_rules_NAME`,
+// which the file of NAME's family under ops/ defines. A row without rules does not link.
 #include <string.h>
 
 #include "graph.h"
@@ -9,7 +9,7 @@
 #undef OP
 
 static const struct op_info op_table[OP_COUNT] = {
-#define OP(name, class, arity, attributes, gradient, help)                                         \
+#define OP(name, class, arity, attributes, gradient, help) \
   [OP_##name] = {#name, class, arity, attributes, gradient, help, &op_rules_##name},
 #include "ops.def"
 #undef OP

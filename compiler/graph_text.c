@@ -1,17 +1,16 @@
 // graph_text.c: a graph as text, and back.
 //
 //   file     = "graph" word "{" {node | output | update} "}"
-//   node     = ID "=" op ["(" [ID {"," ID}] ")"] ["{" [attr {"," attr}] "}"] ":" type [layout] [STRING] [place]
-//   attr     = label ":" {NUMBER | STRING}                 labels and counts are ops.def's
-//   type     = dtype ["[" [INT {"," INT}] "]"]
-//   layout   = "{" "block" INT "}"                         axis 1 in blocks; absent: row-major
-//   place    = "at" STRING ":" INT ":" INT                 file, line, column
-//   output   = "output" ("loss" | "report" | "value") STRING "=" ID
-//   update   = "update" STRING "=" ID
+//   node     = ID "=" op ["(" [ID {"," ID}] ")"] ["{" [attr {"," attr}] "}"] ":" type [layout]
+//   [STRING] [place] attr     = label ":" {NUMBER | STRING}                 labels and counts are
+//   ops.def's type     = dtype ["[" [INT {"," INT}] "]"] layout   = "{" "block" INT "}" axis 1 in
+//   blocks; absent: row-major place    = "at" STRING ":" INT ":" INT                 file, line,
+//   column output   = "output" ("loss" | "report" | "value") STRING "=" ID update   = "update"
+//   STRING "=" ID
 //
-// ID is % and digits; `#` starts a comment. Printing what was parsed gives the same text, except that
-// nodes are numbered in order. The scanner hands the parser one token at a time; a syntax error is
-// diagnosed once and ends the parse.
+// ID is % and digits; `#` starts a comment. Printing what was parsed gives the same text, except
+// that nodes are numbered in order. The scanner hands the parser one token at a time; a syntax
+// error is diagnosed once and ends the parse.
 #include <ctype.h>
 #include <inttypes.h>
 #include <math.h>
@@ -20,15 +19,16 @@
 
 #include "graph.h"
 
-static const char *const output_kinds[] = {[BT_OUTPUT_LOSS] = "loss", [BT_OUTPUT_REPORT] = "report", [BT_OUTPUT_VALUE] = "value"};
+static const char *const output_kinds[] = {
+    [BT_OUTPUT_LOSS] = "loss", [BT_OUTPUT_REPORT] = "report", [BT_OUTPUT_VALUE] = "value"};
 enum { OUTPUT_KINDS = sizeof output_kinds / sizeof output_kinds[0] };
 
 // ---- the attribute schema ---------------------------------------------------------------------
 // One label of ops.def's attribute column: "stride:2", "axes:*", "value:f", "name:s".
 struct attr_label {
   char name[24];
-  int count;  // integers; -1: as many as there are
-  char kind;  // 'i', 'f', 's'
+  int count; // integers; -1: as many as there are
+  char kind; // 'i', 'f', 's'
 };
 
 // Reads the label at *schema and moves on. False at the end.
@@ -47,9 +47,12 @@ static bool next_label(const char **schema, struct attr_label *out) {
 static void print_string(FILE *out, const char *s) {
   fputc('"', out);
   for (; *s; s++) {
-    if (*s == '"' || *s == '\\') fprintf(out, "\\%c", *s);
-    else if (*s == '\n') fputs("\\n", out);
-    else fputc(*s, out);
+    if (*s == '"' || *s == '\\')
+      fprintf(out, "\\%c", *s);
+    else if (*s == '\n')
+      fputs("\\n", out);
+    else
+      fputc(*s, out);
   }
   fputc('"', out);
 }
@@ -57,6 +60,10 @@ static void print_string(FILE *out, const char *s) {
 // The shortest decimal that reads back as the same double.
 static void print_number(FILE *out, double x) {
   char text[40];
+  if (x == floor(x) && fabs(x) < 1e15) {
+    fprintf(out, "%.0f", x); // 100, not 1e+02
+    return;
+  }
   for (int digits = 1; digits <= 17; digits++) {
     snprintf(text, sizeof text, "%.*g", digits, x);
     if (strtod(text, NULL) == x) break;
@@ -74,16 +81,20 @@ static void print_attributes(FILE *out, const struct node *n) {
     if (l.kind == 'i' && count == 0) continue;
     fprintf(out, "%s%s:", first ? " {" : ", ", l.name);
     first = false;
-    if (l.kind == 'f') fputc(' ', out), print_number(out, n->attr.f);
-    else if (l.kind == 's') fputc(' ', out), print_string(out, n->attr.s ? n->attr.s : "");
-    else for (int i = 0; i < count; i++) fprintf(out, " %" PRId64, n->attr.i[slot++]);
+    if (l.kind == 'f')
+      fputc(' ', out), print_number(out, n->attr.f);
+    else if (l.kind == 's')
+      fputc(' ', out), print_string(out, n->attr.s ? n->attr.s : "");
+    else
+      for (int i = 0; i < count; i++) fprintf(out, " %" PRId64, n->attr.i[slot++]);
   }
   if (!first) fputc('}', out);
 }
 
 static void print_type(FILE *out, const struct tensor_type *t) {
   fputs(dtype_name(t->dtype), out);
-  for (int i = 0; i < t->shape.rank; i++) fprintf(out, "%s%" PRId64, i ? ", " : "[", t->shape.dim[i]);
+  for (int i = 0; i < t->shape.rank; i++)
+    fprintf(out, "%s%" PRId64, i ? ", " : "[", t->shape.dim[i]);
   if (t->shape.rank) fputc(']', out);
 }
 
@@ -140,11 +151,11 @@ struct text_parser {
   struct graph *g;
   const char *at, *line_start; // the scanner's place
   int source, line;
-  enum token token;            // the current token
-  const char *text;            // its spelling; a string's value
+  enum token token; // the current token
+  const char *text; // its spelling; a string's value
   double number;
   struct loc loc;
-  VEC(struct node *) by_id;    // the node that the text calls %i
+  VEC(struct node *) by_id; // the node that the text calls %i
   bool failed;
 };
 
@@ -158,8 +169,10 @@ static bool fail(struct text_parser *p, struct loc loc, const char *message) {
 static void skip_space(struct text_parser *p) {
   for (;; p->at++) {
     if (*p->at == '#') p->at += strcspn(p->at, "\n");
-    if (*p->at == '\n') p->line++, p->line_start = p->at + 1;
-    else if (!isspace((unsigned char)*p->at)) return;
+    if (*p->at == '\n')
+      p->line++, p->line_start = p->at + 1;
+    else if (!isspace((unsigned char)*p->at))
+      return;
   }
 }
 
@@ -182,8 +195,10 @@ static void scan_string(struct text_parser *p, const char *start) {
   }
   p->token = T_STRING;
   p->text = value;
-  if (*p->at == '"') p->at++;
-  else fail(p, place_of(p, start, p->at), "this string has no end on its line");
+  if (*p->at == '"')
+    p->at++;
+  else
+    fail(p, place_of(p, start, p->at), "this string has no end on its line");
 }
 
 static bool begins_number(const char *s) {
@@ -231,7 +246,8 @@ static bool accept(struct text_parser *p, const char *spelling) {
 }
 
 static bool wanted(struct text_parser *p, const char *what) {
-  if (p->token == T_END) return fail(p, p->loc, str_printf(p->b->arena, "the graph ends where %s should follow", what));
+  if (p->token == T_END)
+    return fail(p, p->loc, str_printf(p->b->arena, "the graph ends where %s should follow", what));
   return fail(p, p->loc, str_printf(p->b->arena, "'%s' where %s should stand", p->text, what));
 }
 
@@ -239,7 +255,8 @@ static bool require(struct text_parser *p, const char *spelling) {
   return accept(p, spelling) || wanted(p, str_printf(p->b->arena, "'%s'", spelling));
 }
 
-static bool parse_token(struct text_parser *p, enum token token, const char *what, const char **text) {
+static bool parse_token(struct text_parser *p, enum token token, const char *what,
+                        const char **text) {
   if (p->token != token) return wanted(p, what);
   *text = p->text;
   advance(p);
@@ -247,7 +264,8 @@ static bool parse_token(struct text_parser *p, enum token token, const char *wha
 }
 
 static bool parse_int(struct text_parser *p, int64_t *out) {
-  if (p->token != T_NUMBER || p->number != floor(p->number) || fabs(p->number) > 9e15) return wanted(p, "an integer");
+  if (p->token != T_NUMBER || p->number != floor(p->number) || fabs(p->number) > 9e15)
+    return wanted(p, "an integer");
   *out = strtoll(p->text, NULL, 10);
   advance(p);
   return true;
@@ -273,19 +291,22 @@ static bool parse_operand(struct text_parser *p, struct node **out) {
 }
 
 static bool parse_type(struct text_parser *p, struct tensor_type *t) {
-  if (p->token != T_WORD || !dtype_parse(p->text, &t->dtype)) return wanted(p, "an element type (f32, f64, i32, i64, u8 or bool)");
+  if (p->token != T_WORD || !dtype_parse(p->text, &t->dtype))
+    return wanted(p, "an element type (f32, f64, i32, i64, u8 or bool)");
   advance(p);
   t->shape = (struct shape){0};
   if (!accept(p, "[")) return true;
   while (!is(p, "]")) {
-    if (t->shape.rank == MAX_RANK) return fail(p, p->loc, str_printf(p->b->arena, "a shape has at most %d axes", MAX_RANK));
+    if (t->shape.rank == MAX_RANK)
+      return fail(p, p->loc, str_printf(p->b->arena, "a shape has at most %d axes", MAX_RANK));
     if (!parse_int(p, &t->shape.dim[t->shape.rank++])) return false;
     if (!accept(p, ",")) break;
   }
   return require(p, "]");
 }
 
-static bool parse_values(struct text_parser *p, const struct attr_label *l, struct attr *a, int slot) {
+static bool parse_values(struct text_parser *p, const struct attr_label *l, struct attr *a,
+                         int slot) {
   if (l->kind == 's') return parse_token(p, T_STRING, "a string", &a->s);
   if (l->kind == 'f') {
     if (p->token != T_NUMBER) return wanted(p, "a number");
@@ -298,7 +319,9 @@ static bool parse_values(struct text_parser *p, const struct attr_label *l, stru
     if (slot + n == MAX_ATTR) return fail(p, p->loc, "too many numbers");
     if (!parse_int(p, &a->i[slot + n])) return false;
   }
-  if (n < l->count) return wanted(p, str_printf(p->b->arena, "%d of %d numbers of '%s'", l->count - n, l->count, l->name));
+  if (n < l->count)
+    return wanted(
+        p, str_printf(p->b->arena, "%d of %d numbers of '%s'", l->count - n, l->count, l->name));
   if (slot + n > a->n) a->n = slot + n;
   return true;
 }
@@ -310,14 +333,17 @@ static bool parse_attributes(struct text_parser *p, enum op op, struct attr *a) 
   unsigned seen = 0;
   if (accept(p, "{") && !is(p, "}")) {
     do {
-      const char *label;
+      const char *label = NULL;
       struct loc loc = p->loc;
       if (!parse_token(p, T_WORD, "an attribute", &label)) return false;
       int slot = 0, index = 0;
       const char *schema = info->attributes;
-      while (next_label(&schema, &l) && strcmp(l.name, label) != 0) slot += l.kind == 'i' ? l.count : 0, index++, l.name[0] = 0;
+      while (next_label(&schema, &l) && strcmp(l.name, label) != 0)
+        slot += l.kind == 'i' ? l.count : 0, index++, l.name[0] = 0;
       if (strcmp(l.name, label) != 0)
-        return fail(p, loc, str_printf(p->b->arena, "%s has no attribute '%s'; it has: %s", info->name, label, *info->attributes ? info->attributes : "none"));
+        return fail(p, loc,
+                    str_printf(p->b->arena, "%s has no attribute '%s'; it has: %s", info->name,
+                               label, *info->attributes ? info->attributes : "none"));
       seen |= 1u << index;
       if (!require(p, ":") || !parse_values(p, &l, a, slot)) return false;
     } while (accept(p, ","));
@@ -326,7 +352,8 @@ static bool parse_attributes(struct text_parser *p, enum op op, struct attr *a) 
   const char *schema = info->attributes;
   for (int index = 0; next_label(&schema, &l); index++)
     if (!(seen >> index & 1) && l.count >= 0)
-      return fail(p, p->loc, str_printf(p->b->arena, "%s lacks its attribute '%s'", info->name, l.name));
+      return fail(p, p->loc,
+                  str_printf(p->b->arena, "%s lacks its attribute '%s'", info->name, l.name));
   return true;
 }
 
@@ -337,10 +364,11 @@ static int source_named(struct btc *b, const char *path) {
 }
 
 static bool parse_place(struct text_parser *p, struct loc *loc) {
-  const char *path;
+  const char *path = NULL;
   int64_t line, column;
   if (!parse_token(p, T_STRING, "a file's name in quotes", &path)) return false;
-  if (!require(p, ":") || !parse_int(p, &line) || !require(p, ":") || !parse_int(p, &column)) return false;
+  if (!require(p, ":") || !parse_int(p, &line) || !require(p, ":") || !parse_int(p, &column))
+    return false;
   *loc = (struct loc){source_named(p->b, path), (int)line, (int)column, (int)line, (int)column + 1};
   return true;
 }
@@ -353,7 +381,9 @@ static bool parse_op(struct text_parser *p, struct node *n) {
   const char *names[OP_COUNT];
   for (int i = 0; i < OP_COUNT; i++) names[i] = op_info((enum op)i)->name;
   const char *near = p->token == T_WORD ? str_nearest(p->text, names, OP_COUNT) : NULL;
-  if (near) return fail(p, p->loc, str_printf(p->b->arena, "there is no op '%s'; did you mean '%s'?", p->text, near));
+  if (near)
+    return fail(p, p->loc,
+                str_printf(p->b->arena, "there is no op '%s'; did you mean '%s'?", p->text, near));
   return wanted(p, "an op");
 }
 
@@ -390,10 +420,12 @@ static bool parse_node(struct text_parser *p) {
   struct loc loc = p->loc;
   int id;
   if (!parse_id(p, &id)) return false;
-  if (id < p->by_id.len && p->by_id.data[id]) return fail(p, loc, str_printf(p->b->arena, "%%%d is computed twice", id));
+  if (id < p->by_id.len && p->by_id.data[id])
+    return fail(p, loc, str_printf(p->b->arena, "%%%d is computed twice", id));
   if (!require(p, "=")) return false;
   struct loc op_loc = p->loc;
-  if (!parse_op(p, &n) || !parse_operands(p, &n) || !parse_attributes(p, n.op, &n.attr)) return false;
+  if (!parse_op(p, &n) || !parse_operands(p, &n) || !parse_attributes(p, n.op, &n.attr))
+    return false;
   if (!require(p, ":") || !parse_type(p, &n.type) || !parse_layout(p, &n.block)) return false;
   if (p->token == T_STRING && !parse_token(p, T_STRING, "an address", &n.path)) return false;
   if (accept(p, "at") && !parse_place(p, &n.loc)) return false;
@@ -406,7 +438,7 @@ static bool parse_node(struct text_parser *p) {
 }
 
 static bool parse_output(struct text_parser *p) {
-  const char *name;
+  const char *name = NULL;
   struct node *n;
   int kind = 0;
   while (kind < OUTPUT_KINDS && !is(p, output_kinds[kind])) kind++;
@@ -419,13 +451,14 @@ static bool parse_output(struct text_parser *p) {
 }
 
 static bool parse_update(struct text_parser *p) {
-  const char *name;
+  const char *name = NULL;
   struct node *n;
   struct loc loc = p->loc;
   if (!parse_token(p, T_STRING, "the name of a parameter or state in quotes", &name)) return false;
   if (!require(p, "=") || !parse_operand(p, &n)) return false;
   for (int i = 0; i < p->g->updates.len; i++)
-    if (str_eq(p->g->updates.data[i].name, name)) return fail(p, loc, str_printf(p->b->arena, "%s is updated twice", name));
+    if (str_eq(p->g->updates.data[i].name, name))
+      return fail(p, loc, str_printf(p->b->arena, "%s is updated twice", name));
   graph_update(p->g, name, n);
   return true;
 }
@@ -438,10 +471,12 @@ static bool parse_line(struct text_parser *p) {
 }
 
 struct graph *graph_parse(struct btc *b, int source) {
-  const char *text = b->files.data[source].text, *name;
+  const char *text = b->files.data[source].text, *name = NULL;
   struct text_parser p = {.b = b, .at = text, .line_start = text, .source = source, .line = 1};
   advance(&p);
-  if (!require(&p, "graph") || !parse_token(&p, T_WORD, "the graph's name", &name) || !require(&p, "{")) return NULL;
+  if (!require(&p, "graph") || !parse_token(&p, T_WORD, "the graph's name", &name) ||
+      !require(&p, "{"))
+    return NULL;
   p.g = graph_new(b, name);
   enum sharing sharing = graph_sharing(p.g);
   graph_set_sharing(p.g, SHARE_NONE);

@@ -3,7 +3,11 @@
 
 #include "graph.h"
 
-static const struct { const char *name; int size; bool is_float; } dtypes[] = {
+static const struct {
+  const char *name;
+  int size;
+  bool is_float;
+} dtypes[] = {
     [BT_F32] = {"f32", 4, true},  [BT_F64] = {"f64", 8, true}, [BT_I32] = {"i32", 4, false},
     [BT_I64] = {"i64", 8, false}, [BT_U8] = {"u8", 1, false},  [BT_BOOL] = {"bool", 1, false},
 };

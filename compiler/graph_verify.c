@@ -5,8 +5,8 @@
 //   layout    a blocked value has an axis 1, in whole blocks
 //   results   outputs and updates are nodes of this graph; an update's name is given once
 //
-// A breach is a mistake of the pass that ran last: it is named, and the nodes round the offender are
-// shown.
+// A breach is a mistake of the pass that ran last: it is named, and the nodes round the offender
+// are shown.
 #include "graph.h"
 
 enum { WINDOW = 4 };
@@ -31,21 +31,26 @@ static void verify_node(const struct graph *g, const char *pass, int at) {
   const struct node *n = g->nodes.data[at];
   if (n->id != at) breach(g, pass, at, str_printf(a, "node %%%d stands at position %d", n->id, at));
   for (int i = 0; i < n->n_in; i++) {
-    if (!belongs(g, n->in[i])) breach(g, pass, at, str_printf(a, "operand %d of %%%d is of another graph", i, at));
-    if (n->in[i]->id >= at) breach(g, pass, at, str_printf(a, "%%%d uses %%%d before it is computed", at, n->in[i]->id));
+    if (!belongs(g, n->in[i]))
+      breach(g, pass, at, str_printf(a, "operand %d of %%%d is of another graph", i, at));
+    if (n->in[i]->id >= at)
+      breach(g, pass, at, str_printf(a, "%%%d uses %%%d before it is computed", at, n->in[i]->id));
   }
   struct node again = *n;
   const char *wrong = node_check(a, &again);
   if (wrong) breach(g, pass, at, str_printf(a, "%%%d: %s", at, wrong));
   if (!type_eq(&again.type, &n->type))
-    breach(g, pass, at, str_printf(a, "%%%d is %s but its op gives %s", at, type_text(a, &n->type), type_text(a, &again.type)));
+    breach(g, pass, at,
+           str_printf(a, "%%%d is %s but its op gives %s", at, type_text(a, &n->type),
+                      type_text(a, &again.type)));
 }
 
 static void verify_results(const struct graph *g, const char *pass) {
   struct arena *a = g->b->arena;
   for (int i = 0; i < g->outputs.len; i++)
     if (!belongs(g, g->outputs.data[i].node))
-      breach(g, pass, g->nodes.len, str_printf(a, "output %s is no node of the graph", g->outputs.data[i].name));
+      breach(g, pass, g->nodes.len,
+             str_printf(a, "output %s is no node of the graph", g->outputs.data[i].name));
   for (int i = 0; i < g->updates.len; i++) {
     const char *name = g->updates.data[i].name;
     if (!belongs(g, g->updates.data[i].node))

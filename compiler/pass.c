@@ -1,8 +1,9 @@
 // pass.c: the table of graph passes and the loop that runs it.
 //
-// Options name passes: --dump-after (or `all`), --stop-after, --disable-pass, --time-passes. Dumps go
-// to standard error as graph text, so they can be cut out and parsed again; one that would repeat the
-// graph before it says so instead. The graph is verified before the first pass and after each.
+// Options name passes: --dump-after (or `all`), --stop-after, --disable-pass, --time-passes. Dumps
+// go to standard error as graph text, so they can be cut out and parsed again; one that would
+// repeat the graph before it says so instead. The graph is verified before the first pass and after
+// each.
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -12,17 +13,24 @@
 // The order, and why:
 //   expand  first, so that the algebra meets sums alone and the mean inside a variance can coincide
 //           with a mean that the program uses;
-//   fold    next: it sees all of forward, backward and update at once, which is where a factor leaves
+//   fold    next: it sees all of forward, backward and update at once, which is where a factor
+//   leaves
 //           a sum and where sums of centred values vanish;
 //   cse     after fold, whose rewrites make equal what was written differently;
 //   dce     last: what the three above have orphaned.
 const struct pass pass_table[] = {
     {"expand", "write mean and variance as sums", pass_expand, true},
-    {"fold", "fold constants, apply identities, move arithmetic to smaller shapes", pass_fold, false},
+    {"fold", "fold constants, apply identities, move arithmetic to smaller shapes", pass_fold,
+     false},
     {"cse", "compute equal expressions once", pass_cse, false},
     {"dce", "drop what no output and no update needs", pass_dce, false},
 };
 const int pass_count = sizeof pass_table / sizeof pass_table[0];
+
+// What codegen.c does next, in its order. The options may name these too; it asks pass_dumped and
+// pass_stops. None can be disabled.
+static const char *const stages[] = {"layout"};
+enum { STAGES = sizeof stages / sizeof stages[0] };
 
 // ---- options ----------------------------------------------------------------------------------
 
@@ -32,31 +40,49 @@ static const struct pass *pass_find(const char *name) {
   return NULL;
 }
 
+static bool is_stage(const char *name) {
+  for (int i = 0; i < STAGES; i++)
+    if (str_eq(stages[i], name)) return true;
+  return false;
+}
+
 static void unknown_pass(struct btc *b, const char *option, const char *name) {
-  const char **names = NEW_ARRAY(b->arena, const char *, pass_count);
-  const char *list = "";
-  for (int i = 0; i < pass_count; i++) {
-    names[i] = pass_table[i].name;
+  int count = pass_count + STAGES;
+  const char **names = NEW_ARRAY(b->arena, const char *, count), *list = "";
+  for (int i = 0; i < count; i++) {
+    names[i] = i < pass_count ? pass_table[i].name : stages[i - pass_count];
     list = str_printf(b->arena, "%s%s%s", list, i ? ", " : "", names[i]);
   }
-  const char *near = str_nearest(name, names, pass_count);
-  if (near) diag_error(b, (struct loc){0}, "%s: there is no pass '%s'; did you mean '%s'?", option, name, near);
-  else diag_error(b, (struct loc){0}, "%s: there is no pass '%s'; the passes are %s", option, name, list);
+  const char *near = str_nearest(name, names, count);
+  if (near)
+    diag_error(b, (struct loc){0}, "%s: there is no pass '%s'; did you mean '%s'?", option, name,
+               near);
+  else
+    diag_error(b, (struct loc){0}, "%s: there is no pass '%s'; the passes are %s", option, name,
+               list);
+}
+
+static void check_name(struct btc *b, const char *option, const char *name) {
+  if (!pass_find(name) && !is_stage(name)) unknown_pass(b, option, name);
+}
+
+static void check_disabled(struct btc *b, const char *name) {
+  const struct pass *p = pass_find(name);
+  if (is_stage(name) || (p && p->required))
+    diag_error(b, (struct loc){0},
+               "--disable-pass: '%s' cannot be disabled, because later stages need its result",
+               name);
+  else if (!p)
+    unknown_pass(b, "--disable-pass", name);
 }
 
 bool pass_options_check(struct btc *b) {
   int before = b->n_errors;
   const struct btc_options *o = &b->opt;
   for (int i = 0; i < o->dump_after.len; i++)
-    if (!str_eq(o->dump_after.data[i], "all") && !pass_find(o->dump_after.data[i]))
-      unknown_pass(b, "--dump-after", o->dump_after.data[i]);
-  if (o->stop_after && !pass_find(o->stop_after)) unknown_pass(b, "--stop-after", o->stop_after);
-  for (int i = 0; i < o->disabled.len; i++) {
-    const struct pass *p = pass_find(o->disabled.data[i]);
-    if (!p) unknown_pass(b, "--disable-pass", o->disabled.data[i]);
-    else if (p->required)
-      diag_error(b, (struct loc){0}, "--disable-pass: '%s' cannot be disabled, because later stages need its result", p->name);
-  }
+    if (!str_eq(o->dump_after.data[i], "all")) check_name(b, "--dump-after", o->dump_after.data[i]);
+  if (o->stop_after) check_name(b, "--stop-after", o->stop_after);
+  for (int i = 0; i < o->disabled.len; i++) check_disabled(b, o->disabled.data[i]);
   return b->n_errors == before;
 }
 
@@ -66,11 +92,14 @@ static bool pass_disabled(const struct btc *b, const char *name) {
   return false;
 }
 
-static bool pass_dumped(const struct btc *b, const char *name) {
+bool pass_dumped(const struct btc *b, const char *name) {
   for (int i = 0; i < b->opt.dump_after.len; i++)
-    if (str_eq(b->opt.dump_after.data[i], name) || str_eq(b->opt.dump_after.data[i], "all")) return true;
+    if (str_eq(b->opt.dump_after.data[i], name) || str_eq(b->opt.dump_after.data[i], "all"))
+      return true;
   return false;
 }
+
+bool pass_stops(const struct btc *b, const char *name) { return str_eq(b->opt.stop_after, name); }
 
 // ---- dumps and times --------------------------------------------------------------------------
 
@@ -86,8 +115,10 @@ static char *graph_as_text(const struct graph *g) {
 
 static void dump(const struct graph *before, const struct graph *after, const struct pass *p) {
   char *was = graph_as_text(before), *is = graph_as_text(after);
-  if (strcmp(was, is) == 0) fprintf(stderr, "# %s after %s: unchanged\n", after->name, p->name);
-  else fprintf(stderr, "# %s after %s\n%s", after->name, p->name, is);
+  if (strcmp(was, is) == 0)
+    fprintf(stderr, "# %s after %s: unchanged\n", after->name, p->name);
+  else
+    fprintf(stderr, "# %s after %s\n%s", after->name, p->name, is);
   free(was);
   free(is);
 }
@@ -105,7 +136,8 @@ static struct graph *run_timed(const struct graph *g, const struct pass *p, bool
   graph_verify(to, p->name);
   double checked = seconds();
   if (show)
-    fprintf(stderr, "  %-10s %9.3f %9.3f %7d -> %d\n", p->name, 1e3 * (ran - start), 1e3 * (checked - ran), g->nodes.len, to->nodes.len);
+    fprintf(stderr, "  %-10s %9.3f %9.3f %7d -> %d\n", p->name, 1e3 * (ran - start),
+            1e3 * (checked - ran), g->nodes.len, to->nodes.len);
   return to;
 }
 
@@ -114,7 +146,8 @@ struct graph *passes_run(struct btc *b, struct graph *g, bool *stopped) {
   if (!pass_options_check(b)) return NULL;
   graph_verify(g, "build");
   if (b->opt.time_passes)
-    fprintf(stderr, "passes of %s\n  %-10s %9s %9s   nodes\n", g->name, "pass", "run ms", "verify ms");
+    fprintf(stderr, "passes of %s\n  %-10s %9s %9s   nodes\n", g->name, "pass", "run ms",
+            "verify ms");
   for (int i = 0; i < pass_count; i++) {
     const struct pass *p = &pass_table[i];
     if (!pass_disabled(b, p->name)) {
@@ -122,7 +155,7 @@ struct graph *passes_run(struct btc *b, struct graph *g, bool *stopped) {
       if (pass_dumped(b, p->name)) dump(g, to, p);
       g = to;
     }
-    if (str_eq(b->opt.stop_after, p->name)) {
+    if (pass_stops(b, p->name)) {
       if (stopped) *stopped = true;
       break;
     }

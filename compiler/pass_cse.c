@@ -1,8 +1,8 @@
 // pass_cse.c: one node for equal computations.
 //
 // Rebuilding a graph through its memo (graph.c) is common-subexpression elimination: operands are
-// mapped first, so equal trees meet from the leaves upwards. Dead nodes are copied too; dropping them
-// is pass_dce.c's task.
+// mapped first, so equal trees meet from the leaves upwards. Dead nodes are copied too; dropping
+// them is pass_dce.c's task.
 #include "passes.h"
 
 struct graph *pass_cse(const struct graph *g) {

@@ -26,7 +26,8 @@ static struct node *expand_mean(struct graph *g, struct node *x, const struct no
 }
 
 // Stretches a value reduced over n's axes back to x's shape.
-static struct node *unreduce(struct graph *g, struct node *reduced, struct node *x, const struct node *n) {
+static struct node *unreduce(struct graph *g, struct node *reduced, struct node *x,
+                             const struct node *n) {
   bool folded[MAX_RANK] = {false};
   for (int i = 0; i < n->attr.n; i++) folded[n->attr.i[i]] = true;
   int kept[MAX_RANK], rank = 0;
@@ -44,4 +45,6 @@ static struct node *expand_node(struct rewrite *r, const struct node *n) {
   return expand_mean(g, g_binary(g, OP_mul, centred, centred), n);
 }
 
-struct graph *pass_expand(const struct graph *g) { return graph_map(g, expand_node); }
+struct graph *pass_expand(const struct graph *g) {
+  return graph_map(g, expand_node);
+}

@@ -1,17 +1,17 @@
 // pass_fold.c: algebraic simplification, by tables of rules over one op each.
 //
-// Every live node is rebuilt through fold_node, which offers it to the rules of its op and builds it
-// only if none has something better. Rules are exact in real arithmetic. In floating point they may
-// change the last bits (a product is reassociated, a division becomes a product with the reciprocal),
-// never more: nothing here cancels what was not cancelled before. What a rule assumes about infinities
-// and NaN stands with the rule.
+// Every live node is rebuilt through fold_node, which offers it to the rules of its op and builds
+// it only if none has something better. Rules are exact in real arithmetic. In floating point they
+// may change the last bits (a product is reassociated, a division becomes a product with the
+// reciprocal), never more: nothing here cancels what was not cancelled before. What a rule assumes
+// about infinities and NaN stands with the rule.
 //
 //   fold_arith.c  constants, identities, arithmetic on broadcast operands done before broadcasting
 //   fold_move.c   chains of movements, transposes into matmul
 //   fold_sum.c    factors out of sums, sums of broadcasts, sums that are zero
 //
-// One walk can expose work to the next (an operand's second use appears later), so walks repeat until
-// the graph stays as it is; the bound only guards against rules that undo each other.
+// One walk can expose work to the next (an operand's second use appears later), so walks repeat
+// until the graph stays as it is; the bound only guards against rules that undo each other.
 #include "fold.h"
 #include "passes.h"
 
@@ -36,8 +36,8 @@ static struct node *simplified(struct fold *f, const struct node *n) {
   return to ? to : first_of(f, fold_reduction, n);
 }
 
-struct node *fold_node(struct fold *f, enum op op, struct node *const *in, int n_in, const struct attr *attr,
-                       const struct tensor_type *type) {
+struct node *fold_node(struct fold *f, enum op op, struct node *const *in, int n_in,
+                       const struct attr *attr, const struct tensor_type *type) {
   struct node n = {.op = op, .n_in = n_in, .in = (struct node **)in, .type.shape.rank = -1};
   if (attr) n.attr = *attr;
   if (type) n.type = *type;
@@ -50,7 +50,9 @@ struct node *fold_node(struct fold *f, enum op op, struct node *const *in, int n
   return to ? to : graph_node(f->g, op, in, n_in, attr, type);
 }
 
-struct node *fold_unary(struct fold *f, enum op op, struct node *x) { return fold_node(f, op, &x, 1, NULL, NULL); }
+struct node *fold_unary(struct fold *f, enum op op, struct node *x) {
+  return fold_node(f, op, &x, 1, NULL, NULL);
+}
 
 struct node *fold_binary(struct fold *f, enum op op, struct node *x, struct node *y) {
   return fold_node(f, op, (struct node *[]){x, y}, 2, NULL, NULL);
@@ -62,7 +64,8 @@ static struct attr attr_of(const int64_t *values, int n) {
   return a;
 }
 
-struct node *fold_broadcast(struct fold *f, struct node *x, const struct shape *to, const int64_t *axes) {
+struct node *fold_broadcast(struct fold *f, struct node *x, const struct shape *to,
+                            const int64_t *axes) {
   struct attr a = attr_of(axes, x->type.shape.rank);
   return fold_node(f, OP_broadcast, &x, 1, &a, &(struct tensor_type){x->type.dtype, *to});
 }
@@ -102,9 +105,11 @@ bool fold_is(const struct node *n, double value) {
 }
 
 bool fold_narrow(const struct node *n) {
-  return n->op == OP_constant ||
-         (n->op == OP_broadcast && shape_count(&n->in[0]->type.shape) < shape_count(&n->type.shape));
+  return n->op == OP_constant || (n->op == OP_broadcast &&
+                                  shape_count(&n->in[0]->type.shape) < shape_count(&n->type.shape));
 }
+
+bool fold_may_replace_operand(const struct fold *f) { return f->sole_user && f->depth == 1; }
 
 unsigned fold_axes(const struct node *n) {
   unsigned set = 0;
@@ -135,12 +140,18 @@ static struct graph *walk(const struct graph *g) {
   struct fold f = {.g = r.to};
   const int *uses = graph_use_counts(g);
   for (int i = 0; i < g->nodes.len; i++)
-    if (uses[i]) r.map[i] = walk_node(&f, &r, g->nodes.data[i]);
+    if (uses[i]) {
+      const struct node *n = g->nodes.data[i];
+      f.sole_user = n->n_in == 1 && uses[n->in[0]->id] == 1;
+      r.map[i] = walk_node(&f, &r, n);
+    }
   return pass_dce(rewrite_end(&r));
 }
 
 static bool same_node(const struct node *a, const struct node *b) {
-  if (a->op != b->op || a->n_in != b->n_in || a->attr.f != b->attr.f || !type_eq(&a->type, &b->type)) return false;
+  if (a->op != b->op || a->n_in != b->n_in || a->attr.f != b->attr.f ||
+      !type_eq(&a->type, &b->type))
+    return false;
   for (int i = 0; i < a->n_in; i++)
     if (a->in[i]->id != b->in[i]->id) return false;
   for (int i = 0; i < a->attr.n; i++)

@@ -5,8 +5,9 @@
 #include "graph.h"
 
 struct graph *pass_expand(const struct graph *g); // mean and var -> sums
-struct graph *pass_fold(const struct graph *g);   // algebra: constants, identities, narrower arithmetic
-struct graph *pass_cse(const struct graph *g);    // one node for equal computations
-struct graph *pass_dce(const struct graph *g);    // what nothing needs
+struct graph *
+pass_fold(const struct graph *g); // algebra: constants, identities, narrower arithmetic
+struct graph *pass_cse(const struct graph *g); // one node for equal computations
+struct graph *pass_dce(const struct graph *g); // what nothing needs
 
 #endif

@@ -1,8 +1,8 @@
 // rewrite.c: from one graph to another.
 //
 // A rewrite walks the old graph in order, so operands are mapped before their users, and what no
-// output or update needs is never visited. New nodes inherit the source place and address of the old
-// node that they stand for.
+// output or update needs is never visited. New nodes inherit the source place and address of the
+// old node that they stand for.
 #include <string.h>
 
 #include "graph.h"
@@ -14,7 +14,8 @@ struct rewrite rewrite_begin(const struct graph *from) {
 
 static struct node *mapped(const struct rewrite *r, const struct node *n) {
   struct node *to = r->map[n->id];
-  expect(to, "%%%d (%s) of graph %s is used but was not built", n->id, op_info(n->op)->name, r->from->name);
+  expect(to, "%%%d (%s) of graph %s is used but was not built", n->id, op_info(n->op)->name,
+         r->from->name);
   return to;
 }
 
@@ -41,7 +42,8 @@ struct graph *rewrite_end(struct rewrite *r) {
   return r->to;
 }
 
-struct graph *graph_map(const struct graph *g, struct node *(*rule)(struct rewrite *r, const struct node *n)) {
+struct graph *graph_map(const struct graph *g,
+                        struct node *(*rule)(struct rewrite *r, const struct node *n)) {
   struct rewrite r = rewrite_begin(g);
   const int *uses = graph_use_counts(g);
   for (int i = 0; i < g->nodes.len; i++) {

@@ -21,14 +21,17 @@ const char *bt_nearest(const char *word, const char *const *candidates, int n);
 
 // ---- memory (memory.c) ------------------------------------------------------------------------
 size_t bt_dtype_size(enum bt_dtype dtype);
-const char *bt_dtype_name(enum bt_dtype dtype); // "f32", …
+const char *bt_dtype_name(enum bt_dtype dtype);   // "f32", …
 int64_t bt_count(int rank, const int64_t *shape); // elements; 1 for rank 0
 static inline size_t bt_round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
 // A block for the whole run: zeroed, aligned to 2 MiB, on huge pages where the system has them, and
 // every page touched, so that no step pays for a page fault. NULL with err when memory is out;
 // NULL without err for 0 bytes.
-struct bt_block { void *data; size_t bytes; };
+struct bt_block {
+  void *data;
+  size_t bytes;
+};
 bool bt_block_new(struct bt_block *block, size_t bytes, const char *what, char *err, size_t errlen);
 void bt_block_free(struct bt_block *block);
 size_t bt_resident_bytes(void); // of this process now (0: unknown)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define DEBIAN_FASHION_MNIST "/usr/share/datasets/fashion-mnist"
 #define SYNTHETIC_IMAGES 1024
@@ -60,8 +61,8 @@ static bool read_idx_folder(struct bt_data *data, char *err, size_t errlen) {
     return false;
   if (memcmp(test, data->image, sizeof test) != 0)
     return bt_fail(err, errlen,
-                   "%s: the test images are %" PRId64 "×%" PRId64
-                   ", the training images %" PRId64 "×%" PRId64,
+                   "%s: the test images are %" PRId64 "×%" PRId64 ", the training images %" PRId64
+                   "×%" PRId64,
                    data->name, test[1], test[2], data->image[1], data->image[2]);
   for (int64_t i = 0; i < data->train.n; i++)
     if (data->train.labels[i] >= data->classes) data->classes = data->train.labels[i] + 1;
@@ -110,8 +111,9 @@ static bool check_labels(const struct bt_data *data, const struct bt_split *spli
                          int classes, const char *why, char *err, size_t errlen) {
   for (int64_t i = 0; i < split->n; i++)
     if (split->labels[i] >= classes)
-      return bt_fail(err, errlen, "%s: label %d of %s image %" PRId64 " is out of range: %s 0 to %d",
-                     data->name, split->labels[i], name, i, why, classes - 1);
+      return bt_fail(err, errlen,
+                     "%s: label %d of %s image %" PRId64 " is out of range: %s 0 to %d", data->name,
+                     split->labels[i], name, i, why, classes - 1);
   return true;
 }
 
@@ -134,7 +136,7 @@ static bool check_need(const struct bt_data *data, const struct bt_data_need *ne
 static bool open_folder(struct bt_data *data, const char *where, char *err, size_t errlen) {
   if (where && !is_folder(where))
     return bt_fail(err, errlen, "--data %s: %s", where,
-                   errno == ENOENT ? "no such folder" : "not a folder");
+                   access(where, F_OK) == 0 ? "not a folder" : "no such folder");
   if (!where && !is_folder(DEBIAN_FASHION_MNIST))
     return bt_fail(err, errlen,
                    "no data: give --data FOLDER, or install Fashion-MNIST with\n"
@@ -146,8 +148,8 @@ static bool open_folder(struct bt_data *data, const char *where, char *err, size
 struct bt_data *bt_data_open(const char *where, const struct bt_data_need *need, uint64_t seed,
                              char *err, size_t errlen) {
   struct bt_data *data = bt_xcalloc(1, sizeof *data);
-  bool synthetic = where && strncmp(where, "synthetic", 9) == 0 &&
-                   (where[9] == 0 || where[9] == ':');
+  bool synthetic =
+      where && strncmp(where, "synthetic", 9) == 0 && (where[9] == 0 || where[9] == ':');
   bool ok;
   if (synthetic) {
     data->name = strdup("synthetic");

@@ -20,7 +20,7 @@ struct reader {
   char *err;
   size_t errlen;
 };
-#define FAIL(r, format, ...)                                                                       \
+#define FAIL(r, format, ...) \
   bt_fail((r)->err, (r)->errlen, "%s: " format, (r)->path __VA_OPT__(, ) __VA_ARGS__)
 
 static bool open_either(struct reader *r, const char *folder, const char *name) {
@@ -58,10 +58,11 @@ static bool read_header(struct reader *r, int rank, struct bt_idx *idx, uint64_t
   if (got < size)
     return FAIL(r, "truncated: %" PRIu64 " bytes where the header alone has %" PRIu64, got, size);
   if (header[0] || header[1] || header[2] != 8 || header[3] != rank)
-    return FAIL(r,
-                "wrong magic number %02x%02x%02x%02x; an IDX file of bytes with %d ax%ss begins with "
-                "000008%02x",
-                header[0], header[1], header[2], header[3], rank, rank == 1 ? "i" : "e", rank);
+    return FAIL(
+        r,
+        "wrong magic number %02x%02x%02x%02x; an IDX file of bytes with %d ax%ss begins with "
+        "000008%02x",
+        header[0], header[1], header[2], header[3], rank, rank == 1 ? "i" : "e", rank);
   *bytes = 1;
   for (int i = 0; i < rank; i++) {
     const unsigned char *p = header + 4 + 4 * i;

@@ -11,8 +11,8 @@ struct bt_idx {
   uint8_t *data; // free() it
 };
 
-// Reads folder/name or folder/name.gz, which must have `rank` axes of bytes and end where its header
-// says. On failure nothing is left allocated.
+// Reads folder/name or folder/name.gz, which must have `rank` axes of bytes and end where its
+// header says. On failure nothing is left allocated.
 bool bt_idx_read(const char *folder, const char *name, int rank, struct bt_idx *idx, char *err,
                  size_t errlen);
 

@@ -18,9 +18,12 @@
 
 size_t bt_dtype_size(enum bt_dtype dtype) {
   switch (dtype) {
-  case BT_F32: case BT_I32: return 4;
-  case BT_F64: case BT_I64: return 8;
-  case BT_U8: case BT_BOOL: return 1;
+  case BT_F32:
+  case BT_I32: return 4;
+  case BT_F64:
+  case BT_I64: return 8;
+  case BT_U8:
+  case BT_BOOL: return 1;
   }
   bt_die("dtype %d", (int)dtype);
 }
@@ -47,7 +50,8 @@ bool bt_block_new(struct bt_block *block, size_t bytes, const char *what, char *
                   size_t errlen) {
   *block = (struct bt_block){0};
   if (bytes == 0) return true;
-  if (bytes > SIZE_MAX / 2) return bt_fail(err, errlen, "%s of %zu bytes is impossible", what, bytes);
+  if (bytes > SIZE_MAX / 2)
+    return bt_fail(err, errlen, "%s of %zu bytes is impossible", what, bytes);
   // Small blocks take small pages: a huge page under 100 KB would only waste memory.
   size_t align = bytes < HUGE_PAGE ? SMALL_PAGE : HUGE_PAGE;
   size_t size = bt_round_up(bytes, SMALL_PAGE), mapped = size + align - SMALL_PAGE;

@@ -29,10 +29,10 @@ void bt_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t ou
 struct bt_random bt_random_new(uint64_t seed, enum bt_random_use use, uint32_t a, uint32_t b,
                                uint32_t site);
 uint32_t bt_random_bits(struct bt_random *r);
-double bt_random_unit(struct bt_random *r);                         // [0, 1), 53 bits
+double bt_random_unit(struct bt_random *r);                          // [0, 1), 53 bits
 double bt_random_uniform(struct bt_random *r, double lo, double hi); // [lo, hi)
 uint32_t bt_random_below(struct bt_random *r, uint32_t n);           // 0 … n-1, unbiased; n > 0
-double bt_random_normal(struct bt_random *r);                       // mean 0, deviation 1
+double bt_random_normal(struct bt_random *r);                        // mean 0, deviation 1
 
 // order: n. A permutation of 0 … n-1 keyed by (seed, epoch).
 void bt_shuffle(uint64_t seed, uint32_t epoch, uint32_t n, uint32_t *order);

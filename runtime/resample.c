@@ -24,7 +24,8 @@ static void compute_taps(struct bt_taps *t, int input, int output) {
     int lo = (int)(centre - stretch + 0.5), hi = (int)(centre + stretch + 0.5);
     if (lo < 0) lo = 0;
     if (hi > input) hi = input;
-    // Every output uses `taps` inputs, so the loops over taps have one length; the surplus weighs 0.
+    // Every output uses `taps` inputs, so the loops over taps have one length; the surplus weighs
+    // 0.
     int first = lo + t->taps > input ? input - t->taps : lo;
     float *weight = t->weight + (ptrdiff_t)i * t->taps;
     for (int k = 0; k < t->taps; k++) {
@@ -56,8 +57,10 @@ static void resize_rows(const struct bt_image *image, int c, struct bt_window wi
       ptrdiff_t row = (ptrdiff_t)c * image->height + window.top + t->first[y] + k;
       ptrdiff_t at = row * image->width + window.left;
       if (weight == 0) continue;
-      if (image->bytes) add_row_bytes(out, image->bytes + at, weight, window.width);
-      else add_row(out, image->pixels + at, weight, window.width);
+      if (image->bytes)
+        add_row_bytes(out, image->bytes + at, weight, window.width);
+      else
+        add_row(out, image->pixels + at, weight, window.width);
     }
 }
 
@@ -95,8 +98,10 @@ void bt_image_resize(struct bt_image *image, struct bt_window window, int height
 }
 
 static void copy_pixels(const struct bt_image *image, ptrdiff_t from, float *to, int n) {
-  if (!image->bytes) memcpy(to, image->pixels + from, sizeof(float) * (size_t)n);
-  else for (int x = 0; x < n; x++) to[x] = (float)image->bytes[from + x];
+  if (!image->bytes)
+    memcpy(to, image->pixels + from, sizeof(float) * (size_t)n);
+  else
+    for (int x = 0; x < n; x++) to[x] = (float)image->bytes[from + x];
 }
 
 void bt_image_crop(struct bt_image *image, struct bt_window window) {

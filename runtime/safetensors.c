@@ -1,8 +1,8 @@
 // safetensors.c: the reader. See safetensors.h; the writer is safetensors_write.c.
 //
 // The header is read and judged before a byte of tensor data is: sizes are compared with the file's
-// real length, so a damaged header cannot make us allocate or read what is not there. Each tensor is
-// then read to its own aligned place, for the format aligns nothing.
+// real length, so a damaged header cannot make us allocate or read what is not there. Each tensor
+// is then read to its own aligned place, for the format aligns nothing.
 #define _GNU_SOURCE
 #include "safetensors.h"
 #include "btrt_internal.h"
@@ -19,7 +19,9 @@
 
 #define MAX_HEADER 100000000 // as in the reference implementation
 
-struct extent { uint64_t begin, end; }; // in the data section
+struct extent {
+  uint64_t begin, end;
+}; // in the data section
 
 struct st_file {
   json_t *header;
@@ -39,7 +41,7 @@ struct source {
   char *err;
   size_t errlen;
 };
-#define FAIL(s, format, ...)                                                                       \
+#define FAIL(s, format, ...) \
   bt_fail((s)->err, (s)->errlen, "%s: " format, (s)->path __VA_OPT__(, ) __VA_ARGS__)
 
 size_t st_bytes(const struct st_tensor *t) {
@@ -60,9 +62,11 @@ static bool read_at(const struct source *s, void *to, uint64_t n, uint64_t offse
 }
 
 static bool read_dtype(const struct source *s, struct st_tensor *t, const json_t *value) {
-  static const struct { const char *name; enum bt_dtype dtype; } known[] = {
-      {"F32", BT_F32}, {"F64", BT_F64}, {"I32", BT_I32},
-      {"I64", BT_I64}, {"U8", BT_U8},   {"BOOL", BT_BOOL}};
+  static const struct {
+    const char *name;
+    enum bt_dtype dtype;
+  } known[] = {{"F32", BT_F32}, {"F64", BT_F64}, {"I32", BT_I32},
+               {"I64", BT_I64}, {"U8", BT_U8},   {"BOOL", BT_BOOL}};
   const char *name = json_string_value(value);
   if (!name) return FAIL(s, "tensor '%s' has no dtype", t->name);
   for (size_t i = 0; i < sizeof known / sizeof *known; i++)
@@ -88,7 +92,8 @@ static bool read_shape(const struct source *s, struct st_tensor *t, const json_t
     if (!json_is_integer(size) || dim < 0)
       return FAIL(s, "tensor '%s': axis %zu of its shape is not a size", t->name, i);
     t->shape[i] = dim;
-    if (dim == 0) empty = true;
+    if (dim == 0)
+      empty = true;
     else if (__builtin_mul_overflow(*bytes, (uint64_t)dim, bytes) || *bytes > INT64_MAX)
       return FAIL(s, "tensor '%s': its shape is too large for any memory", t->name);
   }
@@ -127,8 +132,8 @@ static bool check_metadata(const struct source *s, json_t *metadata) {
   const char *key;
   json_t *value;
   if (!json_is_object(metadata)) return FAIL(s, "__metadata__ is not an object");
-  json_object_foreach(metadata, key, value)
-    if (!json_is_string(value)) return FAIL(s, "__metadata__ '%s' is not a string", key);
+  json_object_foreach(metadata, key, value) if (!json_is_string(value)) return FAIL(
+      s, "__metadata__ '%s' is not a string", key);
   return true;
 }
 

@@ -1,8 +1,9 @@
 // safetensors.h: named tensors in a file (https://huggingface.co/docs/safetensors).
 //
-// A file is an 8-byte little-endian header length, a JSON header, and the tensors' bytes. The reader
-// trusts nothing: every tensor must lie inside the file, have the size that its shape and dtype say,
-// and touch neither another tensor nor a gap. The writer replaces a file whole or not at all.
+// A file is an 8-byte little-endian header length, a JSON header, and the tensors' bytes. The
+// reader trusts nothing: every tensor must lie inside the file, have the size that its shape and
+// dtype say, and touch neither another tensor nor a gap. The writer replaces a file whole or not at
+// all.
 #ifndef BT_SAFETENSORS_H
 #define BT_SAFETENSORS_H
 
@@ -15,7 +16,9 @@ struct st_tensor {
   int64_t shape[BT_MAX_RANK]; // row-major, dense
   const void *data;           // from st_open: aligned to BT_ALIGN, owned by the file
 };
-struct st_entry { const char *key, *value; }; // of __metadata__
+struct st_entry {
+  const char *key, *value;
+}; // of __metadata__
 
 // The bytes of a tensor's data.
 size_t st_bytes(const struct st_tensor *tensor);
@@ -31,9 +34,9 @@ const struct st_tensor *st_find(const struct st_file *file, const char *name); /
 const char *const *st_names(const struct st_file *file, int *n);               // owned by the file
 const char *st_metadata(const struct st_file *file, const char *key);          // or NULL
 
-// Writes tensors, metadata and a checksum to a temporary file beside `path`, flushes it to the disk,
-// and renames it over `path`; on failure `path` is as it was. A `path` that is not a regular file (a
-// pipe, /dev/stdout) is written directly.
+// Writes tensors, metadata and a checksum to a temporary file beside `path`, flushes it to the
+// disk, and renames it over `path`; on failure `path` is as it was. A `path` that is not a regular
+// file (a pipe, /dev/stdout) is written directly.
 bool st_write(const char *path, const struct st_tensor *tensors, int n,
               const struct st_entry *metadata, int n_metadata, char *err, size_t errlen);
 

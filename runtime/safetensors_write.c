@@ -140,8 +140,8 @@ bool st_write(const char *path, const struct st_tensor *tensors, int n,
   qsort_r(order, (size_t)n, sizeof *order, compare_alignment, (void *)tensors);
   char *header = header_text(tensors, order, n, metadata, n_metadata);
   bool ok = header ? replace_file(path, header, tensors, order, n, err, errlen)
-                   : bt_fail(err, errlen, "cannot write %s: a name or a metadata value is not UTF-8",
-                             path);
+                   : bt_fail(err, errlen,
+                             "cannot write %s: a name or a metadata value is not UTF-8", path);
   free(header);
   free(order);
   return ok;

@@ -36,15 +36,14 @@ struct context {
 
 // ---- steps: apply -----------------------------------------------------------------------------
 
-static struct bt_window central_window(int height, int width, int window_height,
-                                       int window_width) {
-  return (struct bt_window){(height - window_height) / 2, (width - window_width) / 2,
-                            window_height, window_width};
+static struct bt_window central_window(int height, int width, int window_height, int window_width) {
+  return (struct bt_window){(height - window_height) / 2, (width - window_width) / 2, window_height,
+                            window_width};
 }
 
 // torchvision.transforms.RandomResizedCrop.get_params.
-static struct bt_window random_area(struct bt_random *r, int height, int width,
-                                    const double *scale, const double *ratio) {
+static struct bt_window random_area(struct bt_random *r, int height, int width, const double *scale,
+                                    const double *ratio) {
   double area = (double)height * width;
   for (int attempt = 0; attempt < 10; attempt++) {
     double target = area * bt_random_uniform(r, scale[0], scale[1]);
@@ -57,8 +56,10 @@ static struct bt_window random_area(struct bt_random *r, int height, int width,
   }
   double whole = (double)width / height;
   int w = width, h = height;
-  if (whole < ratio[0]) h = (int)rint(w / ratio[0]);
-  else if (whole > ratio[1]) w = (int)rint(h * ratio[1]);
+  if (whole < ratio[0])
+    h = (int)rint(w / ratio[0]);
+  else if (whole > ratio[1])
+    w = (int)rint(h * ratio[1]);
   return central_window(height, width, h < 1 ? 1 : h, w < 1 ? 1 : w);
 }
 
@@ -171,7 +172,8 @@ static void apply_normalize(struct context *c, const double *arg) {
 }
 
 // ---- steps: check -----------------------------------------------------------------------------
-// Each judges one step for images of the plan's present size (out_height × out_width) and updates it.
+// Each judges one step for images of the plan's present size (out_height × out_width) and updates
+// it.
 
 struct check {
   struct bt_view_plan *plan;
@@ -179,7 +181,7 @@ struct check {
   char *err;
   size_t errlen;
 };
-#define FAIL(c, format, ...)                                                                       \
+#define FAIL(c, format, ...) \
   bt_fail((c)->err, (c)->errlen, "view %s: " format, (c)->name __VA_OPT__(, ) __VA_ARGS__)
 
 static bool check_size(struct check *c, double size) {
@@ -248,7 +250,9 @@ static const struct step_functions {
 
 // ---- the plan ---------------------------------------------------------------------------------
 
-struct room { size_t pixels, rows, taps, outputs; }; // largest needs of any step, in elements
+struct room {
+  size_t pixels, rows, taps, outputs;
+}; // largest needs of any step, in elements
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
@@ -280,7 +284,8 @@ static float *floats(struct bt_view_plan *plan, size_t n) {
   return bt_xcalloc(n, sizeof(float));
 }
 
-static void make_workspace(struct bt_view_plan *plan, struct workspace *w, const struct room *room) {
+static void make_workspace(struct bt_view_plan *plan, struct workspace *w,
+                           const struct room *room) {
   w->pixels = floats(plan, room->pixels);
   w->spare = floats(plan, room->pixels);
   w->rows = floats(plan, room->rows);

@@ -19,7 +19,11 @@ void bt_view_plan_free(struct bt_view_plan *plan);
 void bt_view_plan_shape(const struct bt_view_plan *plan, int64_t shape[3]); // of a result
 size_t bt_view_plan_bytes(const struct bt_view_plan *plan);                 // working memory
 
-struct bt_view_key { uint64_t seed; uint32_t epoch; uint32_t site; };
+struct bt_view_key {
+  uint64_t seed;
+  uint32_t epoch;
+  uint32_t site;
+};
 
 // images: the whole data set. index: n image numbers. out: n × result shape.
 void bt_view_batch(struct bt_view_plan *plan, const uint8_t *images, const uint32_t *index,

@@ -8,7 +8,7 @@
 // touches pixels makes it float, so a crop never converts what it throws away.
 struct bt_image {
   int channels, height, width;
-  const uint8_t *bytes; // not NULL: still the original
+  const uint8_t *bytes;  // not NULL: still the original
   float *pixels, *spare; // 0 … 255; a step that cannot work in place writes spare and swaps
 };
 
@@ -19,7 +19,9 @@ struct bt_taps {
   float *weight;
 };
 
-struct bt_window { int top, left, height, width; };
+struct bt_window {
+  int top, left, height, width;
+};
 
 // Room that resampling an image of `input` pixels a side to `output` pixels a side may need.
 int bt_taps_most(int input, int output);

@@ -1,0 +1,39 @@
+#!/bin/sh
+# The demo: compiles fashion_mnist.btg, trains it, and holds the encoder against raw pixels and
+# against its untrained self: examples/demo.sh [BUILD]
+#
+# Everything it makes lies in BUILD/demo; a finished run is used again (remove the folder to repeat).
+set -eu
+cd "$(dirname "$0")/.."
+build=${1:-build}
+out=$build/demo
+mkdir -p "$out"
+
+echo "== btc compile examples/fashion_mnist.btg -o $out/train"
+"$build/btc" compile examples/fashion_mnist.btg -o "$out/train"
+"$build/btc" check examples/fashion_mnist.btg
+
+if [ -f "$out/run/pretrain.done" ]; then
+  echo "== trained already (rm -r $out to repeat)"
+else
+  echo "== $out/train pretrain"
+  "$out/train" pretrain --out "$out/run" --force
+  touch "$out/run/pretrain.done"
+fi
+
+# accuracy PROGRAM [options]: in per cent
+accuracy() {
+  "$out/train" "$@" --out "$out/run" --quiet --json | sed -n 's/.*"accuracy": *\([0-9.]*\).*/\1/p' | awk '{printf "%.1f", 100 * $1}'
+}
+row() { # TITLE KNN-PROGRAM PROBE-PROGRAM [options]
+  title=$1 knn=$2 probe=$3; shift 3
+  printf '%-20s %8s %14s %22s\n' "$title" "$(accuracy "$knn" "$@")" "$(accuracy "$probe" "$@")" "$(accuracy "$probe" --labels 1% "$@")"
+}
+
+echo
+echo "Accuracy on the 10,000 test images, in per cent:"
+echo
+printf '%-20s %8s %14s %22s\n' "features" "kNN" "linear probe" "linear probe, 1% labels"
+row "raw pixels" raw_knn raw_probe
+row "untrained encoder" knn probe --untrained
+row "trained encoder" knn probe

@@ -1,0 +1,44 @@
+// checkpoint.h: a program's parameters and state in a safetensors file.
+//
+// The file holds every tensor that the program uses (optimiser state too) under its own name, and
+// in its metadata where the run stood, so that a resumed run goes on bit for bit.
+#ifndef BT_CHECKPOINT_H
+#define BT_CHECKPOINT_H
+
+#include "btrt.h"
+
+#define BT_CHECKPOINT_FORMAT 1
+
+struct bt_progress_point {
+  uint64_t seed;
+  int64_t step;  // done so far
+  int64_t steps; // of the whole run
+  int64_t steps_per_epoch;
+};
+
+bool bt_checkpoint_save(const char *path, const struct bt_module *module,
+                        const struct bt_program *program, const char *store,
+                        const struct bt_progress_point *point, char *err, size_t errlen);
+
+// Reads all of the program's tensors into the store. *source_changed: written by a trainer of
+// another source text. On failure the store is untouched.
+bool bt_checkpoint_load(const char *path, const struct bt_module *module,
+                        const struct bt_program *program, char *store,
+                        struct bt_progress_point *point, bool *source_changed, char *err,
+                        size_t errlen);
+
+// Where a run stood, without its tensors' values.
+bool bt_checkpoint_peek(const char *path, struct bt_progress_point *point, char *err,
+                        size_t errlen);
+
+// Reads the parameters and layers' state of the instance `prefix` (encoder, encoder.layer1, …).
+// Any safetensors file will do that has them. On failure the store is untouched.
+bool bt_checkpoint_load_instance(const char *path, const struct bt_module *module,
+                                 const char *prefix, char *store, char *err, size_t errlen);
+
+// Writes the instance's parameters and layers' state from checkpoint `from` to `to`, with the names
+// that follow `prefix.`; *n says how many.
+bool bt_checkpoint_export(const char *from, const char *to, const struct bt_module *module,
+                          const char *prefix, int *n, char *err, size_t errlen);
+
+#endif

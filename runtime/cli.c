@@ -1,0 +1,263 @@
+// cli.c: the trainer's command line. One table names each option, says what it takes and where it
+// has a meaning; the parser, the help and the suggestions for misspelt words all read it.
+#include "cli.h"
+#include "btrt_internal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum kind { FLAG, TEXT, COUNT, SEED, LABELS };
+enum scope { TRAIN = 1, MEASURE = 2, INFO = 4, EXPORT = 8, RUN = TRAIN | MEASURE, ANY = 15 };
+
+static const struct option {
+  const char *name, *takes, *help;
+  enum kind kind;
+  int scope;
+  size_t field;
+} table[] = {
+#define FIELD(name) offsetof(struct bt_options, name)
+    {"--data", "DIR", "folder of IDX files, or synthetic[:N]; default: Debian's Fashion-MNIST",
+     TEXT, RUN | INFO, FIELD(data)},
+    {"--out", "DIR", "folder of checkpoints and logs (default: run)", TEXT, RUN | EXPORT,
+     FIELD(out)},
+    {"--seed", "N", "key of all random numbers (default: 0)", SEED, RUN, FIELD(seed)},
+    {"--threads", "N", "threads (default: the cores this process may use)", COUNT, RUN | INFO,
+     FIELD(threads)},
+    {"--epochs", "N", "passes over the data (default: the program's)", COUNT, TRAIN, FIELD(epochs)},
+    {"--steps", "N", "length of the run in steps, instead of epochs", COUNT, TRAIN, FIELD(steps)},
+    {"--stop-at", "N", "save and stop after step N; --resume goes on from there", COUNT, TRAIN,
+     FIELD(stop_at)},
+    {"--resume", NULL, "go on from the checkpoint in --out", FLAG, TRAIN, FIELD(resume)},
+    {"--force", NULL, "start afresh over an existing checkpoint", FLAG, TRAIN, FIELD(force)},
+    {"--save-every", "N", "also save a checkpoint every N steps", COUNT, TRAIN, FIELD(save_every)},
+    {"--log-every", "N", "steps between two lines of the log (default: 10)", COUNT, TRAIN,
+     FIELD(log_every)},
+    {"--from", "FILE", "checkpoint to load from (default: the one the program names, in --out)",
+     TEXT, RUN | EXPORT, FIELD(from)},
+    {"--untrained", NULL, "load nothing: measure the initial parameters", FLAG, MEASURE,
+     FIELD(untrained)},
+    {"--labels", "SHARE", "labelled training images: all, or a share such as 1%, class by class",
+     LABELS, RUN, FIELD(labels)},
+    {"--bench", "N", "time N steps and print medians; saves nothing", COUNT, RUN, FIELD(bench)},
+    {"--quiet", NULL, "no progress", FLAG, RUN, FIELD(quiet)},
+    {"--json", NULL, "results as JSON lines on standard output", FLAG, RUN | INFO, FIELD(json)},
+    {"--output", "FILE", "file to write (also -o)", TEXT, EXPORT, FIELD(output)},
+    {"--help", NULL, "this text (also -h)", FLAG, ANY, FIELD(help)},
+    {"--version", NULL, "what built this trainer", FLAG, ANY, FIELD(version)},
+};
+#define N_OPTIONS ((int)(sizeof table / sizeof *table))
+
+bool bt_program_trains(const struct bt_program *program) {
+  for (int i = 0; i < program->n_outputs; i++)
+    if (program->outputs[i].kind == BT_OUTPUT_LOSS) return true;
+  return false;
+}
+
+// ---- complaints -------------------------------------------------------------------------------
+
+__attribute__((format(printf, 2, 3))) static int wrong(const struct bt_options *o,
+                                                       const char *format, ...) {
+  va_list ap;
+  fprintf(stderr, "%s: error: ", o->self);
+  va_start(ap, format);
+  vfprintf(stderr, format, ap);
+  va_end(ap);
+  fprintf(stderr, "\n(%s --help lists what there is)\n", o->self);
+  return 2;
+}
+
+static int wrong_option(const struct bt_options *o, const char *word, int length) {
+  const char *names[N_OPTIONS];
+  char given[64];
+  for (int i = 0; i < N_OPTIONS; i++) names[i] = table[i].name;
+  snprintf(given, sizeof given, "%.*s", length, word);
+  const char *near = bt_nearest(given, names, N_OPTIONS);
+  if (near) return wrong(o, "unknown option '%s'; did you mean '%s'?", given, near);
+  return wrong(o, "unknown option '%s'", given);
+}
+
+static int wrong_program(const struct bt_options *o, const struct bt_module *m, const char *word) {
+  const char **names = bt_xcalloc((size_t)m->n_programs + 2, sizeof *names);
+  int n = 0;
+  for (; n < m->n_programs; n++) names[n] = m->programs[n].name;
+  names[n++] = "info", names[n++] = "export";
+  const char *near = bt_nearest(word, names, n);
+  free(names);
+  if (near) return wrong(o, "no program '%s'; did you mean '%s'?", word, near);
+  return wrong(o, "no program '%s'", word);
+}
+
+// ---- help -------------------------------------------------------------------------------------
+
+static void print_options(int scope) {
+  printf("\nOptions:\n");
+  for (int i = 0; i < N_OPTIONS; i++) {
+    char left[48];
+    if (!(table[i].scope & scope)) continue;
+    snprintf(left, sizeof left, "%s %s", table[i].name, table[i].takes ? table[i].takes : "");
+    printf("  %-18s %s\n", left, table[i].help);
+  }
+}
+
+static void print_program(const struct bt_program *p, bool is_default) {
+  if (!bt_program_trains(p))
+    printf("  %-12s measures", p->name);
+  else
+    printf("  %-12s trains for %d epochs", p->name, p->epochs);
+  printf(", batch %" PRId64 "%s\n", p->batch, is_default ? " (default)" : "");
+}
+
+static void print_help(const struct bt_module *m, const struct bt_options *o, int scope) {
+  if (scope == INFO) {
+    printf("Usage: %s info [options]\nSays what the programs are and the memory they take.\n",
+           o->self);
+  } else if (scope == EXPORT) {
+    printf("Usage: %s export INSTANCE -o FILE [options]\n"
+           "Writes an instance's tensors (encoder, …) from a checkpoint to a safetensors file.\n",
+           o->self);
+  } else if (scope != ANY) {
+    printf("Usage: %s %s [options]\n", o->self, o->program->name);
+    print_program(o->program, o->program == m->programs);
+  } else {
+    printf("Usage: %s [PROGRAM] [options]\n       %s info [options]\n"
+           "       %s export INSTANCE -o FILE [options]\n\nPrograms (of %s):\n",
+           o->self, o->self, o->self, m->source_path);
+    for (int i = 0; i < m->n_programs; i++) print_program(&m->programs[i], i == 0);
+  }
+  print_options(scope);
+}
+
+// ---- parsing ----------------------------------------------------------------------------------
+
+static bool parse_count(const char *text, int64_t least, int64_t *value) {
+  char *end;
+  errno = 0;
+  long long n = strtoll(text, &end, 10);
+  if (end == text || *end || errno || n < least) return false;
+  return *value = n, true;
+}
+
+static bool parse_share(const char *text, double *fraction) {
+  char *end;
+  if (strcmp(text, "all") == 0) return *fraction = 1, true;
+  double percent = strtod(text, &end);
+  if (end == text || strcmp(end, "%") != 0 || !(percent > 0 && percent <= 100)) return false;
+  return *fraction = percent / 100, true;
+}
+
+static int store_value(struct bt_options *o, const struct option *option, const char *value) {
+  void *field = (char *)o + option->field;
+  switch (option->kind) {
+  case FLAG: *(bool *)field = true; return 0;
+  case TEXT:
+    if (!*value) return wrong(o, "%s takes a %s, not nothing", option->name, option->takes);
+    *(const char **)field = value;
+    return 0;
+  case COUNT:
+    if (parse_count(value, 1, field)) return 0;
+    return wrong(o, "%s takes a whole number from 1, not '%s'", option->name, value);
+  case SEED:
+    o->seed_given = true;
+    if (parse_count(value, 0, field)) return 0;
+    return wrong(o, "%s takes a whole number from 0, not '%s'", option->name, value);
+  case LABELS:
+    *(const char **)field = value;
+    if (parse_share(value, &o->label_fraction)) return 0;
+    return wrong(o, "%s takes all or a share such as 1%%, not '%s'", option->name, value);
+  }
+  bt_die("option kind %d", (int)option->kind);
+}
+
+static const struct option *find_option(const char *word, size_t length) {
+  if (length == 2 && word[1] == 'o') word = "--output", length = 8;
+  if (length == 2 && word[1] == 'h') word = "--help", length = 6;
+  for (int i = 0; i < N_OPTIONS; i++)
+    if (strlen(table[i].name) == length && memcmp(table[i].name, word, length) == 0)
+      return &table[i];
+  return NULL;
+}
+
+// argv[*i] is an option, with its value after '=' or in the next word. Marks it in `seen`.
+static int parse_option(struct bt_options *o, char **argv, int *i, bool *seen) {
+  const char *word = argv[*i], *value = strchr(word, '=');
+  size_t length = value ? (size_t)(value - word) : strlen(word);
+  const struct option *option = find_option(word, length);
+  if (!option) return wrong_option(o, word, (int)length);
+  if (!option->takes && value) return wrong(o, "%s takes no value", option->name);
+  if (option->takes && !value && !(value = argv[++*i]))
+    return wrong(o, "%s takes a %s", option->name, option->takes);
+  seen[option - table] = true;
+  return store_value(o, option,
+                     value && value[0] == '=' && value == word + length ? value + 1 : value);
+}
+
+static int choose(struct bt_options *o, const struct bt_module *m, const char *word, int *scope) {
+  if (strcmp(word, "info") == 0) return o->command = BT_COMMAND_INFO, *scope = INFO, 0;
+  if (strcmp(word, "export") == 0) return o->command = BT_COMMAND_EXPORT, *scope = EXPORT, 0;
+  for (int i = 0; i < m->n_programs; i++) {
+    if (strcmp(m->programs[i].name, word) != 0) continue;
+    o->program = &m->programs[i];
+    *scope = bt_program_trains(o->program) ? TRAIN : MEASURE;
+    return 0;
+  }
+  return wrong_program(o, m, word);
+}
+
+static int parse_words(struct bt_options *o, int argc, char **argv, const struct bt_module *m,
+                       bool *seen, int *scope) {
+  const char *first = NULL;
+  for (int i = 1; i < argc; i++) {
+    int code = 0;
+    if (argv[i][0] == '-' && argv[i][1])
+      code = parse_option(o, argv, &i, seen);
+    else if (!first)
+      code = choose(o, m, first = argv[i], scope);
+    else if (o->command == BT_COMMAND_EXPORT && !o->instance)
+      o->instance = argv[i];
+    else
+      code = wrong(o, "'%s' is one word too many", argv[i]);
+    if (code) return code;
+  }
+  return 0;
+}
+
+static int check_scope(const struct bt_options *o, const bool *seen, int scope) {
+  const char *what = scope == INFO ? "info" : scope == EXPORT ? "export" : o->program->name;
+  for (int i = 0; i < N_OPTIONS; i++)
+    if (seen[i] && !(table[i].scope & scope))
+      return wrong(o, "%s has no meaning for '%s'%s", table[i].name, what,
+                   scope == MEASURE ? ", which trains nothing"
+                   : scope == TRAIN ? ", which trains"
+                                    : "");
+  if (o->epochs && o->steps) return wrong(o, "give --epochs or --steps, not both");
+  if (o->resume && o->force) return wrong(o, "give --resume or --force, not both");
+  if (o->untrained && o->from) return wrong(o, "give --from or --untrained, not both");
+  if (o->threads > 1024) return wrong(o, "--threads %" PRId64 " is more than 1024", o->threads);
+  if (scope == EXPORT && !o->instance)
+    return wrong(o, "export what? Name an instance, as in encoder");
+  if (scope == EXPORT && !o->output) return wrong(o, "export to where? Give -o FILE");
+  return 0;
+}
+
+int bt_cli_parse(int argc, char **argv, const struct bt_module *module, struct bt_options *o) {
+  bool seen[N_OPTIONS] = {false};
+  int scope = ANY;
+  *o = (struct bt_options){.self = argc > 0 ? argv[0] : "train",
+                           .out = "run",
+                           .labels = "all",
+                           .label_fraction = 1,
+                           .command = BT_COMMAND_RUN};
+  int code = parse_words(o, argc, argv, module, seen, &scope);
+  if (code == 0 && o->help) return print_help(module, o, scope), o->command = BT_COMMAND_DONE, 0;
+  if (code == 0 && o->version)
+    return printf("%s\n", module->build), o->command = BT_COMMAND_DONE, 0;
+  if (code == 0 && scope == ANY) code = choose(o, module, module->programs[0].name, &scope);
+  if (code == 0) code = check_scope(o, seen, scope);
+  if (code) o->command = BT_COMMAND_DONE;
+  if (!o->log_every) o->log_every = 10;
+  return code;
+}

@@ -1,0 +1,33 @@
+// progress.h: what a run shows while it runs (a line on standard error) and what it leaves behind
+// (<out>/<program>.jsonl, one JSON object a line).
+#ifndef BT_PROGRESS_H
+#define BT_PROGRESS_H
+
+#include "session.h"
+
+#include <stdio.h>
+
+struct bt_progress {
+  const struct bt_session *session;
+  FILE *log; // NULL: none
+  char *log_path;
+  bool terminal, open_line, warned;
+  double started, shown; // seconds
+  int64_t first_step;    // where this process began
+  double epoch_loss;     // sum over the epoch's steps
+  int64_t epoch_steps;
+  double logged; // time and step of the log's last line
+  int64_t logged_step;
+};
+
+// append: go on with an existing log (a resumed run). False with err if it cannot be written.
+bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, int64_t first_step,
+                      bool append, char *err, size_t errlen);
+// After a step: point->step is the number of steps done.
+void bt_progress_step(struct bt_progress *p, const struct bt_step_point *point, double loss);
+void bt_progress_epoch(struct bt_progress *p, const struct bt_step_point *point);
+void bt_progress_event(struct bt_progress *p, const char *event, int64_t step);
+void bt_progress_end_line(struct bt_progress *p); // before anything else is printed
+void bt_progress_close(struct bt_progress *p);
+
+#endif

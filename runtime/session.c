@@ -1,0 +1,230 @@
+// session.c: see session.h.
+#include "session.h"
+#include "checkpoint.h"
+#include "random.h"
+#include "views.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+double bt_now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+char *bt_path(const char *out, const char *program, const char *ending) {
+  size_t room = strlen(out) + strlen(program) + strlen(ending) + 2;
+  char *path = bt_xcalloc(room, 1);
+  snprintf(path, room, "%s/%s%s", out, program, ending);
+  return path;
+}
+
+// ---- preparing --------------------------------------------------------------------------------
+
+static void data_need(const struct bt_program *p, struct bt_data_need *need) {
+  memcpy(need->image, p->image, sizeof need->image);
+  for (int i = 0; i < p->n_inputs; i++)
+    if (p->inputs[i].kind == BT_INPUT_LABEL && p->inputs[i].classes)
+      need->classes = p->inputs[i].classes;
+}
+
+// A program that takes no images has no use for a data set.
+static bool plan_input(struct bt_session *s, int i, char *err, size_t errlen) {
+  const struct bt_input *input = &s->program->inputs[i];
+  int64_t shape[3];
+  if (input->kind == BT_INPUT_ARRAY)
+    return bt_fail(err, errlen,
+                   "program %s takes the tensor '%s', which a data set does not have (btc "
+                   "eval can give it)",
+                   s->program->name, input->name);
+  if (input->kind != BT_INPUT_VIEW) return true;
+  const struct bt_view *view = input->view < 0 ? NULL : &s->module->views[input->view];
+  s->plans[i] = bt_view_plan_new(view, s->data->image, s->threads, err, errlen);
+  if (!s->plans[i]) return false;
+  bt_view_plan_shape(s->plans[i], shape);
+  if (memcmp(shape, input->shape + 1, sizeof shape) == 0) return true;
+  return bt_fail(err, errlen,
+                 "%s: view %s makes images of %" PRId64 "×%" PRId64 "×%" PRId64
+                 " (channels×height×width), the program was compiled for %" PRId64 "×%" PRId64
+                 "×%" PRId64 ": compile it for these images, or give other --data",
+                 s->data->name, view ? view->name : "raw", shape[0], shape[1], shape[2],
+                 input->shape[1], input->shape[2], input->shape[3]);
+}
+
+bool bt_session_prepare(struct bt_session *s, const struct bt_module *module,
+                        const struct bt_program *program, const struct bt_options *options,
+                        int threads, char *err, size_t errlen) {
+  struct bt_data_need need = {0};
+  *s = (struct bt_session){
+      .module = module, .program = program, .options = options, .threads = threads};
+  s->plans = bt_xcalloc((size_t)program->n_inputs, sizeof *s->plans);
+  data_need(program, &need);
+  s->data = bt_data_open(options->data, &need, (uint64_t)options->seed, err, errlen);
+  bool ok = s->data != NULL;
+  for (int i = 0; ok && i < program->n_inputs; i++) ok = plan_input(s, i, err, errlen);
+  if (!ok) bt_session_close(s);
+  return ok;
+}
+
+static size_t tensor_bytes(enum bt_dtype dtype, int rank, const int64_t *shape) {
+  return bt_round_up((size_t)bt_count(rank, shape) * bt_dtype_size(dtype), BT_ALIGN);
+}
+
+static size_t buffer_bytes(const struct bt_program *p) {
+  size_t bytes = 0;
+  for (int i = 0; i < p->n_inputs; i++)
+    bytes += tensor_bytes(p->inputs[i].dtype, p->inputs[i].rank, p->inputs[i].shape);
+  for (int i = 0; i < p->n_outputs; i++)
+    bytes += tensor_bytes(p->outputs[i].dtype, p->outputs[i].rank, p->outputs[i].shape);
+  return bytes;
+}
+
+static void place_buffers(struct bt_session *s) {
+  const struct bt_program *p = s->program;
+  char *at = s->buffers.data;
+  s->inputs = bt_xcalloc((size_t)p->n_inputs, sizeof *s->inputs);
+  s->outputs = bt_xcalloc((size_t)p->n_outputs, sizeof *s->outputs);
+  for (int i = 0; i < p->n_inputs; i++) {
+    s->inputs[i] = at;
+    at += tensor_bytes(p->inputs[i].dtype, p->inputs[i].rank, p->inputs[i].shape);
+  }
+  for (int i = 0; i < p->n_outputs; i++) {
+    s->outputs[i] = at;
+    at += tensor_bytes(p->outputs[i].dtype, p->outputs[i].rank, p->outputs[i].shape);
+  }
+}
+
+bool bt_session_open(struct bt_session *s, const struct bt_module *module,
+                     const struct bt_program *program, const struct bt_options *options,
+                     int threads, char *err, size_t errlen) {
+  if (!bt_session_prepare(s, module, program, options, threads, err, errlen)) return false;
+  size_t scratch = program->thread_bytes * (size_t)threads;
+  bool ok = bt_block_new(&s->store, module->store_bytes, "parameters", err, errlen) &&
+            bt_block_new(&s->arena, program->arena_bytes, "arena", err, errlen) &&
+            bt_block_new(&s->scratch, scratch, "thread scratch", err, errlen) &&
+            bt_block_new(&s->buffers, buffer_bytes(program), "inputs and outputs", err, errlen);
+  if (!ok) return bt_session_close(s), false;
+  place_buffers(s);
+  s->frame =
+      (struct bt_frame){s->store.data, s->arena.data, s->scratch.data, s->inputs, s->outputs};
+  bt_session_initialise(s, (uint64_t)options->seed);
+  return true;
+}
+
+void bt_session_close(struct bt_session *s) {
+  for (int i = 0; s->plans && i < s->program->n_inputs; i++) bt_view_plan_free(s->plans[i]);
+  free(s->plans), free(s->inputs), free(s->outputs);
+  bt_data_free(s->data);
+  bt_block_free(&s->store), bt_block_free(&s->arena);
+  bt_block_free(&s->scratch), bt_block_free(&s->buffers);
+  *s = (struct bt_session){0};
+}
+
+void bt_session_plan(const struct bt_session *s, struct bt_memory_plan *plan) {
+  const struct bt_program *p = s->program;
+  size_t row = 0;
+  *plan = (struct bt_memory_plan){.store = s->module->store_bytes,
+                                  .arena = p->arena_bytes,
+                                  .scratch = p->thread_bytes * (size_t)s->threads,
+                                  .buffers = buffer_bytes(p)};
+  if (!s->data) return;
+  plan->data = bt_data_bytes(s->data);
+  for (int i = 0; i < p->n_inputs; i++)
+    if (s->plans[i]) plan->views += bt_view_plan_bytes(s->plans[i]);
+  for (int i = 0; i < p->n_evaluates; i++) {
+    const struct bt_output *o = &p->outputs[p->evaluates[i].features];
+    size_t this = tensor_bytes(o->dtype, o->rank, o->shape) / (size_t)p->batch;
+    if (this > row) row = this;
+  }
+  plan->features = 2 * row * (size_t)(s->data->train.n + s->data->test.n); // and a scaled copy
+}
+
+// ---- parameters -------------------------------------------------------------------------------
+
+void bt_session_initialise(struct bt_session *s, uint64_t seed) {
+  for (int i = 0; i < s->module->n_tensors; i++) {
+    const struct bt_tensor *t = &s->module->tensors[i];
+    bt_initialise(t, seed, (char *)s->store.data + t->offset);
+  }
+}
+
+bool bt_session_load(struct bt_session *s, char *err, size_t errlen) {
+  const struct bt_options *o = s->options;
+  bool ok = true;
+  for (int i = 0; ok && !o->untrained && i < s->program->n_loads; i++) {
+    const struct bt_load *load = &s->program->loads[i];
+    char *path = o->from         ? strdup(o->from)
+                 : load->is_file ? strdup(load->from)
+                                 : bt_path(o->out, load->from, ".safetensors");
+    if (access(path, F_OK) != 0 && !load->is_file && !o->from)
+      ok = bt_fail(err, errlen,
+                   "%s needs %s, which is not there: run '%s %s' first, or give --from FILE%s",
+                   s->program->name, path, o->self, load->from,
+                   bt_program_trains(s->program) ? "" : " or --untrained");
+    else
+      ok = bt_checkpoint_load_instance(path, s->module, load->prefix, s->store.data, err, errlen);
+    free(path);
+  }
+  return ok;
+}
+
+// ---- stepping ---------------------------------------------------------------------------------
+
+static void feed_view(struct bt_session *s, int i, const struct bt_split *split,
+                      const uint32_t *index, const struct bt_step_point *point) {
+  const struct bt_input *input = &s->program->inputs[i];
+  size_t size = (size_t)bt_count(3, s->data->image);
+  if (input->dtype == BT_U8) {
+    for (int64_t n = 0; n < s->program->batch; n++)
+      memcpy((uint8_t *)s->inputs[i] + (size_t)n * size, split->images + index[n] * size, size);
+    return;
+  }
+  if (input->dtype != BT_F32) bt_die("images as %s", bt_dtype_name(input->dtype));
+  struct bt_view_key key = {point->seed, (uint32_t)(point->step / point->steps_per_epoch),
+                            (uint32_t)input->site};
+  bt_view_batch(s->plans[i], split->images, index, s->program->batch, key, s->inputs[i]);
+}
+
+static double schedule_value(enum bt_input_kind kind, const struct bt_step_point *p) {
+  switch (kind) {
+  case BT_INPUT_STEP: return (double)p->step;
+  case BT_INPUT_STEPS: return (double)p->steps;
+  case BT_INPUT_EPOCH: return (double)p->step / (double)p->steps_per_epoch;
+  case BT_INPUT_EPOCHS: return (double)p->steps / (double)p->steps_per_epoch;
+  default: bt_die("input kind %d", (int)kind);
+  }
+}
+
+void bt_session_feed(struct bt_session *s, const struct bt_split *split, const uint32_t *index,
+                     const struct bt_step_point *point) {
+  for (int i = 0; i < s->program->n_inputs; i++) {
+    enum bt_input_kind kind = s->program->inputs[i].kind;
+    switch (kind) {
+    case BT_INPUT_VIEW: feed_view(s, i, split, index, point); break;
+    case BT_INPUT_LABEL:
+      for (int64_t n = 0; n < s->program->batch; n++)
+        ((int32_t *)s->inputs[i])[n] = split->labels[index[n]];
+      break;
+    case BT_INPUT_KEY:
+      ((int64_t *)s->inputs[i])[0] = (int64_t)point->seed;
+      ((int64_t *)s->inputs[i])[1] = point->step;
+      break;
+    case BT_INPUT_ARRAY: bt_die("an array input");
+    default: *(float *)s->inputs[i] = (float)schedule_value(kind, point);
+    }
+  }
+}
+
+void bt_session_step(struct bt_session *s) { s->program->step(&s->frame); }
+
+double bt_session_scalar(const struct bt_session *s, int output) {
+  const struct bt_output *o = &s->program->outputs[output];
+  if (o->dtype == BT_F64) return *(const double *)s->outputs[output];
+  if (o->dtype != BT_F32) bt_die("a scalar of %s", bt_dtype_name(o->dtype));
+  return *(const float *)s->outputs[output];
+}

@@ -1,0 +1,58 @@
+// session.h: one program with everything it runs on: memory, data, views, inputs and outputs.
+#ifndef BT_SESSION_H
+#define BT_SESSION_H
+
+#include "btrt_internal.h"
+#include "cli.h"
+#include "data.h"
+
+struct bt_session {
+  const struct bt_module *module;
+  const struct bt_program *program;
+  const struct bt_options *options;
+  int threads;
+  struct bt_block store, arena, scratch, buffers; // buffers: all inputs and outputs
+  void **inputs, **outputs;
+  struct bt_data *data;
+  struct bt_view_plan **plans; // one per input; NULL unless it is a view
+  struct bt_frame frame;
+};
+
+// What a session takes, in bytes; measures nothing. Without data, what the compiler knows.
+struct bt_memory_plan {
+  size_t store, arena, scratch, buffers, views, data, features;
+};
+void bt_session_plan(const struct bt_session *s, struct bt_memory_plan *plan);
+
+// Opens data, checks that the program can use it, allocates, and initialises the parameters by
+// seed. threads: as bt_blas_init returned.
+bool bt_session_open(struct bt_session *s, const struct bt_module *module,
+                     const struct bt_program *program, const struct bt_options *options,
+                     int threads, char *err, size_t errlen);
+// Only the data and the views: enough to plan.
+bool bt_session_prepare(struct bt_session *s, const struct bt_module *module,
+                        const struct bt_program *program, const struct bt_options *options,
+                        int threads, char *err, size_t errlen);
+void bt_session_close(struct bt_session *s);
+
+// Fills the store with the initial values of seed.
+void bt_session_initialise(struct bt_session *s, uint64_t seed);
+// Carries out the program's `load … from …`, or nothing with --untrained.
+bool bt_session_load(struct bt_session *s, char *err, size_t errlen);
+
+// Where in a run a step is.
+struct bt_step_point {
+  uint64_t seed;
+  int64_t step, steps, steps_per_epoch;
+};
+// Fills the inputs for the images `index` (program->batch of them) of a split.
+void bt_session_feed(struct bt_session *s, const struct bt_split *split, const uint32_t *index,
+                     const struct bt_step_point *point);
+void bt_session_step(struct bt_session *s);
+double bt_session_scalar(const struct bt_session *s, int output); // of a loss or a report
+double bt_now(void);                                              // seconds, monotonic
+
+// <out>/<program><ending>; free() it.
+char *bt_path(const char *out, const char *program, const char *ending);
+
+#endif

@@ -1,0 +1,126 @@
+// sweep.c: programs that measure. The program's step turns a split's images into features, a batch
+// at a time; the last, partial batch is filled up with its last image, and the surplus rows
+// ignored.
+#include "evaluate.h"
+#include "trainer.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct sweep {
+  float *features; // n × d
+  int32_t *labels; // n
+  int64_t n, d;
+};
+
+// Steps over the images `chosen` (n of them) of a split and collects output `output`.
+static struct sweep collect(struct bt_session *s, const struct bt_split *split,
+                            const uint32_t *chosen, int64_t n, int output) {
+  const struct bt_program *p = s->program;
+  const struct bt_output *o = &p->outputs[output];
+  int64_t batch = p->batch, d = bt_count(o->rank, o->shape) / batch;
+  if (o->dtype != BT_F32) bt_die("features of %s", bt_dtype_name(o->dtype));
+  struct sweep w = {bt_xcalloc((size_t)(n * d), sizeof(float)),
+                    bt_xcalloc((size_t)n, sizeof(int32_t)), n, d};
+  uint32_t *index = bt_xcalloc((size_t)batch, sizeof *index);
+  struct bt_step_point point = {(uint64_t)s->options->seed, 0, 1, 1};
+  for (int64_t from = 0; from < n; from += batch) {
+    int64_t rows = n - from < batch ? n - from : batch;
+    for (int64_t i = 0; i < batch; i++) index[i] = chosen[from + (i < rows ? i : rows - 1)];
+    bt_session_feed(s, split, index, &point);
+    bt_session_step(s);
+    memcpy(w.features + from * d, s->outputs[output], sizeof(float) * (size_t)(rows * d));
+    for (int64_t i = 0; i < rows; i++) w.labels[from + i] = split->labels[index[i]];
+  }
+  free(index);
+  return w;
+}
+
+static void sweep_free(struct sweep *w) { free(w->features), free(w->labels); }
+
+static void print_result(const struct bt_session *s, const char *measure, double accuracy,
+                         int64_t train, int64_t test, double seconds) {
+  const struct bt_options *o = s->options;
+  if (!o->json) {
+    printf("%s: %.2f %% of %" PRId64 " test images right, from %" PRId64
+           " labelled ones (%s%s, %.1f s)\n",
+           measure, 100 * accuracy, test, train, o->untrained ? "untrained, " : "",
+           s->program->name, seconds);
+    return;
+  }
+  json_t *line = json_pack("{s:s, s:s, s:f, s:s, s:I, s:I, s:b, s:f}", "program", s->program->name,
+                           "measure", measure, "accuracy", accuracy, "labels", o->labels,
+                           "train_images", (json_int_t)train, "test_images", (json_int_t)test,
+                           "untrained", (int)o->untrained, "seconds", seconds);
+  char *text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(9));
+  printf("%s\n", text);
+  free(text);
+  json_decref(line);
+}
+
+// Both splits' features, collected once for all measures of the same output.
+struct splits {
+  struct sweep train, test;
+  int output;
+};
+
+static void collect_splits(struct bt_session *s, struct splits *w, const uint32_t *labelled,
+                           int64_t n_labelled, const uint32_t *all, int output) {
+  if (w->output == output) return;
+  sweep_free(&w->train), sweep_free(&w->test);
+  w->train = collect(s, &s->data->train, labelled, n_labelled, output);
+  w->test = collect(s, &s->data->test, all, s->data->test.n, output);
+  w->output = output;
+}
+
+static void measure_one(const struct bt_session *s, const struct bt_evaluate *e,
+                        const struct splits *w, double start) {
+  struct bt_features train = {w->train.n, w->train.d, w->train.features, w->train.labels};
+  struct bt_features test = {w->test.n, w->test.d, w->test.features, w->test.labels};
+  double accuracy = bt_evaluate(e, &train, &test, s->data->classes);
+  print_result(s, bt_evaluate_name(e->kind), accuracy, train.n, test.n, bt_now() - start);
+}
+
+// A program without `evaluate`: means of its reports over the test split's full batches.
+static int measure_reports(struct bt_session *s) {
+  const struct bt_program *p = s->program;
+  int64_t batches = s->data->test.n / p->batch;
+  double *sums = bt_xcalloc((size_t)p->n_outputs, sizeof *sums);
+  uint32_t *index = bt_xcalloc((size_t)p->batch, sizeof *index);
+  struct bt_step_point point = {(uint64_t)s->options->seed, 0, 1, 1};
+  for (int64_t b = 0; b < batches; b++) {
+    for (int64_t i = 0; i < p->batch; i++) index[i] = (uint32_t)(b * p->batch + i);
+    bt_session_feed(s, &s->data->test, index, &point);
+    bt_session_step(s);
+    for (int i = 0; i < p->n_outputs; i++)
+      if (p->outputs[i].kind == BT_OUTPUT_REPORT) sums[i] += bt_session_scalar(s, i);
+  }
+  for (int i = 0; batches && i < p->n_outputs; i++)
+    if (p->outputs[i].kind == BT_OUTPUT_REPORT)
+      printf("%s: %.6g\n", p->outputs[i].name, sums[i] / (double)batches);
+  free(sums), free(index);
+  return batches ? 0 : bt_report_error(s->options, "the test split is smaller than one batch");
+}
+
+int bt_measure(struct bt_session *s) {
+  char err[4096];
+  uint32_t *labelled, *all;
+  if (!bt_session_load(s, err, sizeof err)) return bt_report_error(s->options, err);
+  if (s->program->n_evaluates == 0) return measure_reports(s);
+  int64_t n_labelled = bt_data_subset(&s->data->train, s->options->label_fraction,
+                                      (uint64_t)s->options->seed, &labelled);
+  bt_data_subset(&s->data->test, 1, 0, &all);
+  struct splits w = {.output = -1};
+  for (int i = 0; i < s->program->n_evaluates; i++) {
+    double start = bt_now();
+    const struct bt_evaluate *e = &s->program->evaluates[i];
+    collect_splits(s, &w, labelled, n_labelled, all, e->features);
+    measure_one(s, e, &w, start);
+  }
+  sweep_free(&w.train), sweep_free(&w.test);
+  free(labelled), free(all);
+  return fflush(stdout) == 0 ? 0 : bt_report_error(s->options, "cannot write the results");
+}

@@ -1,0 +1,300 @@
+// train.c: the training loop.
+//
+// Where a run stands is one number, the step: epoch, order of images, random numbers and rates all
+// follow from it and from the seed. So a checkpoint needs the tensors and the step, nothing else,
+// and a resumed run repeats the uninterrupted one bit for bit.
+//
+// A checkpoint is written at the end of each epoch and of the run, every --save-every steps, and
+// when SIGINT or SIGTERM arrives (a second SIGINT leaves at once). Parameters that are not finite
+// are never saved: the last good checkpoint stays.
+#define _GNU_SOURCE
+#include "checkpoint.h"
+#include "progress.h"
+#include "random.h"
+#include "trainer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+// ---- signals ----------------------------------------------------------------------------------
+// A signal handler can reach nothing but a global.
+
+static volatile sig_atomic_t signal_received;
+
+static void on_signal(int number) {
+  if (signal_received && number == SIGINT) _exit(130);
+  signal_received = number;
+}
+
+static void catch_signals(struct sigaction old[2]) {
+  struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+  sigemptyset(&action.sa_mask);
+  signal_received = 0;
+  sigaction(SIGINT, &action, &old[0]);
+  sigaction(SIGTERM, &action, &old[1]);
+}
+
+static void release_signals(const struct sigaction old[2]) {
+  sigaction(SIGINT, &old[0], NULL);
+  sigaction(SIGTERM, &old[1], NULL);
+}
+
+// ---- the run ----------------------------------------------------------------------------------
+
+struct run {
+  struct bt_session *s;
+  char *checkpoint;
+  int loss;                   // output
+  struct bt_step_point point; // step: done so far
+  int64_t saved;              // the step of the last checkpoint; -1: none
+  uint32_t *images;           // those with labels, or all
+  int64_t n_images;
+  uint32_t *order; // of this epoch: indices into images, then the images themselves
+  struct bt_progress progress;
+  char err[4096];
+};
+
+static int fail(struct run *r) {
+  bt_progress_end_line(&r->progress);
+  return bt_report_error(r->s->options, r->err);
+}
+
+// `out` exists (made if need be) and a file can be created in it.
+static bool check_writable(struct run *r) {
+  const char *out = r->s->options->out;
+  if (mkdir(out, 0777) != 0 && errno != EEXIST)
+    return bt_fail(r->err, sizeof r->err, "cannot make the folder %s: %s", out, strerror(errno));
+  char *probe = bt_path(out, r->s->program->name, ".probe");
+  int fd = open(probe, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+  bool ok = fd >= 0 || bt_fail(r->err, sizeof r->err, "cannot write to the folder %s: %s", out,
+                               strerror(errno));
+  if (fd >= 0) close(fd), unlink(probe);
+  free(probe);
+  return ok;
+}
+
+static bool refuse_overwriting(struct run *r) {
+  struct bt_progress_point old;
+  char why[4096], where[64];
+  if (access(r->checkpoint, F_OK) != 0 || r->s->options->force) return true;
+  if (bt_checkpoint_peek(r->checkpoint, &old, why, sizeof why))
+    snprintf(where, sizeof where, "step %" PRId64 " of %" PRId64, old.step, old.steps);
+  else
+    snprintf(where, sizeof where, "not a checkpoint that can be resumed");
+  return bt_fail(r->err, sizeof r->err,
+                 "%s exists (%s): give --resume to go on from it, another --out to keep it, or "
+                 "--force to start afresh over it",
+                 r->checkpoint, where);
+}
+
+// Sets the length of the run; `recorded` (of a checkpoint) holds where no option says otherwise.
+static bool choose_length(struct run *r, int64_t recorded) {
+  const struct bt_options *o = r->s->options;
+  struct bt_step_point *p = &r->point;
+  p->steps_per_epoch = r->n_images / r->s->program->batch;
+  if (p->steps_per_epoch < 1)
+    return bt_fail(r->err, sizeof r->err,
+                   "%s has %" PRId64 " images to train on, fewer than one batch of %" PRId64
+                   ": compile with a smaller batch, as in btc compile -D batch=%" PRId64,
+                   r->s->data->name, r->n_images, r->s->program->batch, r->n_images);
+  if (o->steps)
+    p->steps = o->steps;
+  else if (o->epochs)
+    p->steps = o->epochs * p->steps_per_epoch;
+  else if (recorded)
+    p->steps = recorded;
+  else
+    p->steps = r->s->program->epochs * p->steps_per_epoch;
+  return p->steps > 0 || bt_fail(r->err, sizeof r->err,
+                                 "program %s does not say for how many epochs it "
+                                 "trains: give --epochs N or --steps N",
+                                 r->s->program->name);
+}
+
+static bool check_resumed(struct run *r, const struct bt_progress_point *old) {
+  const struct bt_options *o = r->s->options;
+  if (o->seed_given && (uint64_t)o->seed != old->seed)
+    return bt_fail(r->err, sizeof r->err,
+                   "%s was trained with --seed %" PRIu64 ", not %" PRId64
+                   ": leave --seed away to go on",
+                   r->checkpoint, old->seed, o->seed);
+  if (old->steps_per_epoch != r->point.steps_per_epoch)
+    return bt_fail(r->err, sizeof r->err,
+                   "%s was trained with %" PRId64 " steps an epoch, now there "
+                   "are %" PRId64 ": the data, the labels or the batch are others",
+                   r->checkpoint, old->steps_per_epoch, r->point.steps_per_epoch);
+  return true;
+}
+
+static bool resume(struct run *r) {
+  struct bt_progress_point old;
+  bool source_changed;
+  if (access(r->checkpoint, F_OK) != 0)
+    return bt_fail(r->err, sizeof r->err, "nothing to resume: %s is not there", r->checkpoint);
+  if (!bt_checkpoint_load(r->checkpoint, r->s->module, r->s->program, r->s->store.data, &old,
+                          &source_changed, r->err, sizeof r->err))
+    return false;
+  if (!choose_length(r, old.steps) || !check_resumed(r, &old)) return false;
+  if (source_changed)
+    fprintf(stderr,
+            "warning: %s was written by a trainer of another source text; the run goes on "
+            "with this one's\n",
+            r->checkpoint);
+  r->point.seed = old.seed;
+  r->point.step = r->saved = old.step;
+  return true;
+}
+
+static bool start(struct run *r) {
+  return refuse_overwriting(r) && choose_length(r, 0) &&
+         bt_session_load(r->s, r->err, sizeof r->err);
+}
+
+// ---- saving -----------------------------------------------------------------------------------
+
+// The first of the program's tensors with a value that is not finite, or NULL.
+static const char *broken_tensor(const struct bt_session *s) {
+  for (int i = 0; i < s->program->n_tensors; i++) {
+    const struct bt_tensor *t = &s->module->tensors[s->program->tensors[i]];
+    int64_t n = bt_count(t->rank, t->shape), broken = 0;
+    const char *data = (const char *)s->store.data + t->offset;
+    for (int64_t k = 0; t->dtype == BT_F32 && k < n; k++)
+      broken += !isfinite(((const float *)data)[k]);
+    for (int64_t k = 0; t->dtype == BT_F64 && k < n; k++)
+      broken += !isfinite(((const double *)data)[k]);
+    if (broken) return t->name;
+  }
+  return NULL;
+}
+
+static void describe_break(struct run *r, const char *what) {
+  char kept[512];
+  if (r->saved >= 0)
+    snprintf(kept, sizeof kept, "%s keeps step %" PRId64, r->checkpoint, r->saved);
+  else
+    snprintf(kept, sizeof kept, "nothing was saved");
+  bt_fail(r->err, sizeof r->err,
+          "%s at step %" PRId64 " (epoch %.2f): the run stops, %s. Try a lower learning rate or a "
+          "longer warm-up",
+          what, r->point.step, (double)r->point.step / (double)r->point.steps_per_epoch, kept);
+}
+
+static bool save(struct run *r) {
+  if (r->saved == r->point.step) return true;
+  const char *broken = broken_tensor(r->s);
+  if (broken) {
+    char what[256];
+    snprintf(what, sizeof what, "parameter %.160s is not finite", broken);
+    return describe_break(r, what), false;
+  }
+  struct bt_progress_point point = {r->point.seed, r->point.step, r->point.steps,
+                                    r->point.steps_per_epoch};
+  if (!bt_checkpoint_save(r->checkpoint, r->s->module, r->s->program, r->s->store.data, &point,
+                          r->err, sizeof r->err))
+    return false;
+  r->saved = r->point.step;
+  return true;
+}
+
+// ---- steps ------------------------------------------------------------------------------------
+
+static void order_epoch(struct run *r) {
+  uint32_t epoch = (uint32_t)(r->point.step / r->point.steps_per_epoch);
+  bt_shuffle(r->point.seed, epoch, (uint32_t)r->n_images, r->order);
+  for (int64_t i = 0; i < r->n_images; i++) r->order[i] = r->images[r->order[i]];
+}
+
+static bool take_step(struct run *r) {
+  struct bt_step_point *p = &r->point;
+  int64_t in_epoch = p->step % p->steps_per_epoch;
+  bt_session_feed(r->s, &r->s->data->train, r->order + in_epoch * r->s->program->batch, p);
+  bt_session_step(r->s);
+  p->step++;
+  double loss = bt_session_scalar(r->s, r->loss);
+  if (!isfinite(loss)) {
+    char what[64];
+    snprintf(what, sizeof what, "the loss is %g", loss);
+    bt_progress_event(&r->progress, "not finite", p->step);
+    return describe_break(r, what), false;
+  }
+  bt_progress_step(&r->progress, p, loss);
+  return true;
+}
+
+static bool run_steps(struct run *r, int64_t end) {
+  struct bt_step_point *p = &r->point;
+  int64_t every = r->s->options->save_every;
+  bool ordered = false;
+  while (p->step < end && !signal_received) {
+    if (!ordered || p->step % p->steps_per_epoch == 0) order_epoch(r), ordered = true;
+    if (!take_step(r)) return false;
+    bool epoch_ends = p->step % p->steps_per_epoch == 0 || p->step == p->steps;
+    if (epoch_ends) bt_progress_epoch(&r->progress, p);
+    if ((epoch_ends || (every && p->step % every == 0)) && !save(r)) return false;
+  }
+  return save(r);
+}
+
+static int finish(struct run *r, int64_t end) {
+  bt_progress_end_line(&r->progress);
+  bool quiet = r->s->options->quiet;
+  if (signal_received && r->point.step < end) {
+    if (!quiet)
+      fprintf(stderr, "interrupted at step %" PRId64 "; saved to %s; --resume goes on\n",
+              r->point.step, r->checkpoint);
+    bt_progress_event(&r->progress, "interrupted", r->point.step);
+    return 128 + (int)signal_received;
+  }
+  if (!quiet)
+    fprintf(stderr, "%s to %s; peak memory %.1f MiB\n",
+            r->point.step < r->point.steps ? "stopped, saved" : "done, saved", r->checkpoint,
+            (double)bt_peak_bytes() / 0x1p20);
+  return 0;
+}
+
+static int train_from_here(struct run *r) {
+  struct sigaction old[2];
+  int64_t stop = r->s->options->stop_at, end = r->point.steps;
+  if (stop && stop < end) end = stop;
+  bool resumed = r->point.step > 0;
+  if (r->point.step >= end) {
+    if (!r->s->options->quiet)
+      fprintf(stderr, "%s is already at step %" PRId64 " of %" PRId64 "; nothing to do\n",
+              r->checkpoint, r->point.step, r->point.steps);
+    return 0;
+  }
+  if (!bt_progress_open(&r->progress, r->s, r->point.step, resumed, r->err, sizeof r->err))
+    return bt_report_error(r->s->options, r->err);
+  if (resumed) bt_progress_event(&r->progress, "resumed", r->point.step);
+  catch_signals(old);
+  int code = run_steps(r, end) ? finish(r, end) : fail(r);
+  release_signals(old);
+  bt_progress_close(&r->progress);
+  return code;
+}
+
+static int loss_output(const struct bt_program *p) {
+  for (int i = 0; i < p->n_outputs; i++)
+    if (p->outputs[i].kind == BT_OUTPUT_LOSS) return i;
+  bt_die("program %s has no loss", p->name);
+}
+
+int bt_train(struct bt_session *s) {
+  const struct bt_options *o = s->options;
+  struct run r = {.s = s, .saved = -1, .point = {.seed = (uint64_t)o->seed}};
+  r.checkpoint = bt_path(o->out, s->program->name, ".safetensors");
+  r.loss = loss_output(s->program);
+  r.n_images = bt_data_subset(&s->data->train, o->label_fraction, (uint64_t)o->seed, &r.images);
+  r.order = bt_xcalloc((size_t)r.n_images, sizeof *r.order);
+  bool ok = check_writable(&r) && (o->resume ? resume(&r) : start(&r));
+  int code = ok ? train_from_here(&r) : bt_report_error(o, r.err);
+  free(r.images), free(r.order), free(r.checkpoint);
+  return code;
+}

@@ -1,0 +1,65 @@
+// trainer.c: bt_main, the whole trainer. It reads the command line, opens what the command needs,
+// and hands over: train.c, sweep.c, bench.c, info.c, or the export below.
+#include "trainer.h"
+#include "checkpoint.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+int bt_report_error(const struct bt_options *options, const char *text) {
+  fflush(stdout);
+  fprintf(stderr, "%s: error: %s\n", options->self, text);
+  return 1;
+}
+
+// From --from, or the first training program's checkpoint in --out.
+static int export_instance(const struct bt_module *m, const struct bt_options *o) {
+  char err[4096];
+  const struct bt_program *p = m->programs;
+  for (int i = 0; i < m->n_programs && !bt_program_trains(p); i++) p = &m->programs[i];
+  char *from = o->from ? NULL : bt_path(o->out, p->name, ".safetensors");
+  int n;
+  bool ok = true;
+  if (from && access(from, F_OK) != 0)
+    ok = bt_fail(err, sizeof err, "%s is not there: run '%s %s' first, or give --from FILE", from,
+                 o->self, p->name);
+  ok = ok &&
+       bt_checkpoint_export(from ? from : o->from, o->output, m, o->instance, &n, err, sizeof err);
+  free(from);
+  if (!ok) return bt_report_error(o, err);
+  fprintf(stderr, "%s: %d tensors to %s\n", o->instance, n, o->output);
+  return 0;
+}
+
+static int run_program(const struct bt_module *m, const struct bt_options *o) {
+  char err[4096];
+  struct bt_session s;
+  int threads = bt_blas_init((int)o->threads);
+  if (!bt_session_open(&s, m, o->program, o, threads, err, sizeof err))
+    return bt_report_error(o, err);
+  int code = o->bench                        ? bt_bench(&s)
+             : bt_program_trains(o->program) ? bt_train(&s)
+                                             : bt_measure(&s);
+  bt_session_close(&s);
+  return code;
+}
+
+int bt_main(int argc, char **argv, const struct bt_module *module) {
+  struct bt_options options;
+  if (module->abi != BT_ABI) {
+    fprintf(stderr,
+            "this trainer was compiled for runtime interface %d and linked with %d: "
+            "compile it again\n",
+            module->abi, BT_ABI);
+    return 1;
+  }
+  int code = bt_cli_parse(argc, argv, module, &options);
+  switch (options.command) {
+  case BT_COMMAND_INFO: return bt_info(module, &options);
+  case BT_COMMAND_EXPORT: return export_instance(module, &options);
+  case BT_COMMAND_RUN: return run_program(module, &options);
+  case BT_COMMAND_DONE: return code;
+  }
+  bt_die("command %d", (int)options.command);
+}

@@ -1,0 +1,15 @@
+// trainer.h: what bt_main dispatches to. Each returns the exit code and has told the user why.
+#ifndef BT_TRAINER_H
+#define BT_TRAINER_H
+
+#include "session.h"
+
+int bt_train(struct bt_session *s);                                            // train.c
+int bt_measure(struct bt_session *s);                                          // sweep.c
+int bt_bench(struct bt_session *s);                                            // bench.c
+int bt_info(const struct bt_module *module, const struct bt_options *options); // info.c
+
+// Prints "SELF: error: TEXT" to stderr; returns 1.
+int bt_report_error(const struct bt_options *options, const char *text);
+
+#endif

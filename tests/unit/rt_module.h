@@ -1,0 +1,126 @@
+// rt_module.h: a hand-made trainer: logistic regression by momentum SGD over a random view, with a
+// rate that follows the schedule, and a program that measures the pixels. What the compiler emits
+// looks like this, so the runtime is tested without it.
+#ifndef RT_MODULE_H
+#define RT_MODULE_H
+
+#include "btrt.h"
+
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+
+enum { RT_BATCH = 8, RT_SIDE = 4, RT_PIXELS = RT_SIDE * RT_SIDE };
+
+// What the test wants to happen: at a step, a signal or a loss or a parameter that is not finite.
+static int64_t rt_signal_at = -1, rt_nan_at = -1, rt_break_at = -1;
+static int rt_signal = SIGINT, rt_signal_times = 1;
+static int64_t rt_steps_taken;
+
+static const struct bt_tensor rt_tensors[] = {
+    {"model.weight", BT_PARAM, BT_F32, 1, {RT_PIXELS}, 0, 64, {BT_INIT_UNIFORM, -0.1, 0.1}},
+    {"model.bias", BT_PARAM, BT_F32, 1, {1}, 64, 4, {BT_INIT_CONSTANT, 0, 0}},
+    {"model.seen", BT_STATE, BT_I64, 0, {0}, 128, 8, {BT_INIT_CONSTANT, 0, 0}},
+    {"optimizer.fit.model.weight.velocity",
+     BT_OPTIMIZER,
+     BT_F32,
+     1,
+     {RT_PIXELS},
+     192,
+     64,
+     {BT_INIT_CONSTANT, 0, 0}},
+};
+
+// Inputs: x (view a), y, step, steps, key. Outputs: loss, report.
+static void rt_fit_step(const struct bt_frame *f) {
+  const float *x = f->inputs[0], step = *(float *)f->inputs[2], steps = *(float *)f->inputs[3];
+  const int32_t *y = f->inputs[1];
+  const int64_t *key = f->inputs[4];
+  float *w = (float *)(f->store), *b = (float *)(f->store + 64), *v = (float *)(f->store + 192);
+  float rate = 0.1f * (1 - step / steps), loss = 0, gradient[RT_PIXELS] = {0}, gb = 0;
+  for (int i = 0; i < RT_BATCH; i++) {
+    float z = *b, t = (float)(y[i] % 2);
+    for (int j = 0; j < RT_PIXELS; j++) z += w[j] * x[i * RT_PIXELS + j];
+    float p = 1 / (1 + expf(-z));
+    loss += -logf(t > 0 ? p : 1 - p) / RT_BATCH;
+    for (int j = 0; j < RT_PIXELS; j++) gradient[j] += (p - t) * x[i * RT_PIXELS + j] / RT_BATCH;
+    gb += (p - t) / RT_BATCH;
+  }
+  for (int j = 0; j < RT_PIXELS; j++) v[j] = 0.9f * v[j] + gradient[j], w[j] -= rate * v[j];
+  *b -= rate * gb;
+  ++*(int64_t *)(f->store + 128);
+  for (int i = 0; key[1] == rt_signal_at && i < rt_signal_times; i++) raise(rt_signal);
+  if (key[1] == rt_break_at) w[3] = INFINITY;
+  *(float *)f->outputs[0] = key[1] == rt_nan_at ? NAN : loss;
+  *(float *)f->outputs[1] = rate;
+  rt_steps_taken++;
+}
+
+// Features: the pixels plus the weights' sum, so that loading shows.
+static void rt_pixels_step(const struct bt_frame *f) {
+  memcpy(f->outputs[0], f->inputs[0], sizeof(float) * RT_BATCH * RT_PIXELS);
+}
+
+static const struct bt_view_step rt_view_steps[] = {{BT_VIEW_random_crop, {RT_SIDE, 1}},
+                                                    {BT_VIEW_horizontal_flip, {0.5}}};
+static const struct bt_view rt_views[] = {{"a", 2, rt_view_steps}, {"plain", 0, NULL}};
+static const struct bt_input rt_fit_inputs[] = {
+    {"x", BT_INPUT_VIEW, BT_F32, 4, {RT_BATCH, 1, RT_SIDE, RT_SIDE}, 0, 0, 0},
+    {"y", BT_INPUT_LABEL, BT_I32, 1, {RT_BATCH}, 0, 0, 10},
+    {"step", BT_INPUT_STEP, BT_F32, 0, {0}, 0, 0, 0},
+    {"steps", BT_INPUT_STEPS, BT_F32, 0, {0}, 0, 0, 0},
+    {"key", BT_INPUT_KEY, BT_I64, 1, {2}, 0, 0, 0}};
+static const struct bt_output rt_fit_outputs[] = {{"loss", BT_OUTPUT_LOSS, BT_F32, 0, {0}},
+                                                  {"rate", BT_OUTPUT_REPORT, BT_F32, 0, {0}}};
+static const struct bt_input rt_pixels_inputs[] = {
+    {"x", BT_INPUT_VIEW, BT_F32, 4, {RT_BATCH, 1, RT_SIDE, RT_SIDE}, 1, 0, 0},
+    {"y", BT_INPUT_LABEL, BT_I32, 1, {RT_BATCH}, 0, 0, 10}};
+static const struct bt_output rt_pixels_outputs[] = {
+    {"features", BT_OUTPUT_VALUE, BT_F32, 2, {RT_BATCH, RT_PIXELS}}};
+static const struct bt_load rt_loads[] = {{"model", "fit", false}};
+static const struct bt_evaluate rt_evaluates[] = {{BT_EVALUATE_knn, 0, 1, {5, 0.1}},
+                                                  {BT_EVALUATE_linear_probe, 0, 1, {1e-4, 50}}};
+static const int rt_fit_tensors[] = {0, 1, 2, 3}, rt_pixels_tensors[] = {0, 1};
+
+static const struct bt_program rt_programs[] = {{.name = "fit",
+                                                 .step = rt_fit_step,
+                                                 .batch = RT_BATCH,
+                                                 .image = {1, RT_SIDE, RT_SIDE},
+                                                 .epochs = 2,
+                                                 .arena_bytes = 4096,
+                                                 .thread_bytes = 128,
+                                                 .n_inputs = 5,
+                                                 .inputs = rt_fit_inputs,
+                                                 .n_outputs = 2,
+                                                 .outputs = rt_fit_outputs,
+                                                 .n_tensors = 4,
+                                                 .tensors = rt_fit_tensors,
+                                                 .parameters = 17,
+                                                 .flops = 1e3},
+                                                {.name = "pixels",
+                                                 .step = rt_pixels_step,
+                                                 .batch = RT_BATCH,
+                                                 .image = {1, RT_SIDE, RT_SIDE},
+                                                 .n_inputs = 2,
+                                                 .inputs = rt_pixels_inputs,
+                                                 .n_outputs = 1,
+                                                 .outputs = rt_pixels_outputs,
+                                                 .n_loads = 1,
+                                                 .loads = rt_loads,
+                                                 .n_evaluates = 2,
+                                                 .evaluates = rt_evaluates,
+                                                 .n_tensors = 2,
+                                                 .tensors = rt_pixels_tensors}};
+static const struct bt_module rt_module = {.abi = BT_ABI,
+                                           .source_path = "toy.btg",
+                                           .source_text = "a toy",
+                                           .build = "by hand",
+                                           .n_programs = 2,
+                                           .programs = rt_programs,
+                                           .n_tensors = 4,
+                                           .tensors = rt_tensors,
+                                           .n_views = 2,
+                                           .views = rt_views,
+                                           .store_bytes = 256};
+
+#endif

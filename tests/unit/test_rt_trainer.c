@@ -1,0 +1,245 @@
+// test_rt_trainer.c: the command line from outside, on a hand-made module: each run is a process.
+#define _GNU_SOURCE
+#include "rt_module.h"
+#include "rt_test.h"
+
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+static char output[20000]; // of the last run: stdout and stderr
+static bool disk_full;     // wish: files of the child may not grow beyond 600 bytes
+
+// Runs the trainer with the words of `line` (%s: the folder) in a child; returns its exit code, or
+// -signal. The rt_* wishes hold in the child.
+static int train(const char *folder, const char *line) {
+  char words[2000], log[600], *argv[40] = {"train"};
+  int argc = 1, status;
+  for (size_t i = 0, n = 0; (words[n] = line[i]); i++, n++)
+    if (line[i] == '@') n += (size_t)sprintf(words + n, "%s", folder) - 1;
+  for (char *word = strtok(words, " "); word; word = strtok(NULL, " ")) argv[argc++] = word;
+  snprintf(log, sizeof log, "%s.out", folder);
+  fflush(NULL);
+  pid_t child = fork();
+  if (child == 0) {
+    if (disk_full) signal(SIGXFSZ, SIG_IGN), setrlimit(RLIMIT_FSIZE, &(struct rlimit){600, 600});
+    int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    dup2(fd, 1), dup2(fd, 2), close(fd);
+    int code = bt_main(argc, argv, &rt_module);
+    fflush(NULL);
+    exit(code);
+  }
+  assert_true(waitpid(child, &status, 0) == child);
+  char *text = rt_read(log, NULL);
+  snprintf(output, sizeof output, "%s", text);
+  free(text);
+  unlink(log);
+  rt_signal_at = rt_nan_at = rt_break_at = -1;
+  rt_signal = SIGINT, rt_signal_times = 1, disk_full = false;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static void expect(const char *folder, const char *line, int code, const char *text) {
+  int got = train(folder, line);
+  if (got != code) fail_msg("'%s' gave %d, not %d: %s", line, got, code, output);
+  rt_expect_text(output, text);
+}
+
+#define DATA " --data synthetic:50 " // 6 steps an epoch
+
+static void test_help(void **state) {
+  expect(*state, "--help", 0, "Programs (of toy.btg)");
+  rt_expect_text(output, "--resume");
+  expect(*state, "pixels --help", 0, "--untrained");
+  assert_null(strstr(output, "--resume"));
+  expect(*state, "fit -h", 0, "--resume");
+  expect(*state, "--version", 0, "by hand");
+  expect(*state, "info" DATA, 0, "17 parameters");
+  rt_expect_text(output, "total");
+  expect(*state, "info --json" DATA, 0, "\"total\"");
+  expect(*state, "info --data @", 1, "has no train-images");
+}
+
+static void test_wrong_usage(void **state) {
+  expect(*state, "fit --epoch 3", 2, "did you mean '--epochs'");
+  expect(*state, "fut", 2, "did you mean 'fit'");
+  expect(*state, "fit --epochs", 2, "takes a N");
+  expect(*state, "fit --epochs 0", 2, "whole number from 1");
+  expect(*state, "fit --epochs 3x", 2, "whole number from 1");
+  expect(*state, "fit --epochs=99999999999999999999", 2, "whole number from 1");
+  expect(*state, "fit --seed -1", 2, "whole number from 0");
+  expect(*state, "fit --quiet=yes", 2, "takes no value");
+  expect(*state, "fit --epochs 1 --steps 2", 2, "not both");
+  expect(*state, "fit --resume --force", 2, "not both");
+  expect(*state, "pixels --epochs 3", 2, "trains nothing");
+  expect(*state, "pixels --labels 0%", 2, "such as 1%");
+  expect(*state, "pixels --labels 1", 2, "such as 1%");
+  expect(*state, "fit more", 2, "one word too many");
+  expect(*state, "export", 2, "export what");
+  expect(*state, "export model", 2, "-o FILE");
+  assert_int_equal(rt_files_in(*state), 0);
+}
+
+static void test_training(void **state) {
+  expect(*state, DATA "--out @/run", 0, "done, saved");
+  rt_expect_text(output, "epoch 2/2");
+  char *log = rt_read(rt_path(*state, "run/fit.jsonl"), NULL);
+  rt_expect_text(log, "{\"event\":\"step\",\"step\":10,");
+  rt_expect_text(log, "\"rate\":");
+  rt_expect_text(log, "{\"event\":\"epoch\",\"step\":12,");
+  free(log);
+  expect(*state, DATA "--out @/run", 1, "--force to start afresh");
+  expect(*state, DATA "--out @/run --resume", 0, "nothing to do");
+  expect(*state, DATA "--out @/quiet --quiet", 0, "");
+  assert_string_equal(output, "");
+  assert_true(rt_same_file(rt_path(*state, "run/fit.safetensors"),
+                           rt_path(*state, "quiet/fit.safetensors")));
+  expect(*state, DATA "--out @/run --force --seed 5", 0, "done");
+  assert_false(rt_same_file(rt_path(*state, "run/fit.safetensors"),
+                            rt_path(*state, "quiet/fit.safetensors")));
+}
+
+static void test_threads_change_nothing(void **state) {
+  expect(*state, DATA "--out @/a --threads 1", 0, "done");
+  expect(*state, DATA "--out @/b --threads 3", 0, "done");
+  assert_true(
+      rt_same_file(rt_path(*state, "a/fit.safetensors"), rt_path(*state, "b/fit.safetensors")));
+}
+
+// Stopped anywhere, in the middle of an epoch or at its end, and resumed: the same bytes.
+static void test_resume_is_exact(void **state) {
+  char line[200];
+  expect(*state, DATA "--out @/whole --epochs 3", 0, "done");
+  for (int step = 1; step < 18; step++) {
+    snprintf(line, sizeof line, DATA "--out @/s%d --epochs 3 --stop-at %d", step, step);
+    expect(*state, line, 0, "stopped");
+    snprintf(line, sizeof line, DATA "--out @/s%d --resume", step);
+    expect(*state, line, 0, "done");
+    snprintf(line, sizeof line, "s%d/fit.safetensors", step);
+    assert_true(rt_same_file(rt_path(*state, "whole/fit.safetensors"), rt_path(*state, line)));
+  }
+}
+
+static void test_signals(void **state) {
+  static const struct { int number, code; } signals[] = {{SIGINT, 130}, {SIGTERM, 143}};
+  expect(*state, DATA "--out @/whole", 0, "done");
+  for (int i = 0; i < 2; i++) {
+    rt_signal_at = 7, rt_signal = signals[i].number;
+    expect(*state, DATA "--out @/cut --force", signals[i].code, "interrupted at step 8");
+    expect(*state, DATA "--out @/cut --resume", 0, "done");
+    assert_true(rt_same_file(rt_path(*state, "whole/fit.safetensors"),
+                             rt_path(*state, "cut/fit.safetensors")));
+  }
+}
+
+static void test_second_interrupt_leaves_at_once(void **state) {
+  rt_signal_at = 7, rt_signal_times = 2;
+  expect(*state, DATA "--out @/cut --quiet", 130, "");
+  char *log = rt_read(rt_path(*state, "cut/fit.jsonl"), NULL);
+  assert_null(strstr(log, "interrupted"));
+  free(log);
+  expect(*state, DATA "--out @/cut --resume", 0, "done"); // from the end of the first epoch
+}
+
+static void test_full_disk(void **state) {
+  expect(*state, DATA "--out @/run --stop-at 6", 0, "stopped");
+  expect(*state, DATA "--out @/good --stop-at 6", 0, "stopped");
+  disk_full = true;
+  expect(*state, DATA "--out @/run --resume", 1, "cannot write");
+  rt_expect_text(output, "fit.safetensors: File too large"); // what this limit says
+  assert_true(rt_same_file(rt_path(*state, "run/fit.safetensors"),
+                           rt_path(*state, "good/fit.safetensors")));
+  assert_int_equal(rt_files_in(rt_path(*state, "run")), 2); // checkpoint and log
+}
+
+static void test_few_labels(void **state) {
+  expect(*state, DATA "--out @/run --labels 40%", 0, "step 4/4"); // 20 images: 2 steps an epoch
+}
+
+static void test_resume_refusals(void **state) {
+  expect(*state, DATA "--out @/run --resume", 1, "nothing to resume");
+  expect(*state, DATA "--out @/run --seed 3", 0, "done");
+  expect(*state, DATA "--out @/run --seed 4 --resume --epochs 3", 1, "trained with --seed 3");
+  expect(*state, "--data synthetic:80 --out @/run --resume --epochs 3", 1,
+         "6 steps an epoch, now there are 10");
+  size_t n;
+  char *whole = rt_read(rt_path(*state, "run/fit.safetensors"), &n);
+  rt_write(rt_path(*state, "run/fit.safetensors"), whole, n - 1);
+  free(whole);
+  expect(*state, DATA "--out @/run --resume", 1, "truncated");
+  expect(*state, DATA "--out @/run", 1, "not a checkpoint that can be resumed");
+}
+
+static void test_not_finite(void **state) {
+  expect(*state, DATA "--out @/good --stop-at 6", 0, "stopped");
+  rt_nan_at = 8;
+  expect(*state, DATA "--out @/bad", 1, "the loss is nan at step 9");
+  rt_expect_text(output, "keeps step 6");
+  rt_break_at = 9; // the loss is still finite when the epoch's checkpoint is due
+  expect(*state, DATA "--out @/worse --save-every 10", 1,
+         "parameter model.weight is not finite at step 10");
+  assert_true(rt_same_file(rt_path(*state, "good/fit.safetensors"),
+                           rt_path(*state, "bad/fit.safetensors")));
+  assert_true(rt_same_file(rt_path(*state, "good/fit.safetensors"),
+                           rt_path(*state, "worse/fit.safetensors")));
+}
+
+static void test_bad_surroundings(void **state) {
+  rt_write(rt_path(*state, "file"), "x", 1);
+  expect(*state, DATA "--out @/file", 1, "cannot write");
+  expect(*state, DATA "--out @/no/where", 1, "cannot make the folder");
+  expect(*state, "--data @ --out @/run", 1, "has no train-images");
+  expect(*state, "--data synthetic:5 --out @/run", 1, "fewer than one batch");
+  assert_int_equal(rt_files_in(*state), 2);
+}
+
+static void test_measures(void **state) {
+  expect(*state, "pixels" DATA "--out @/run", 1, "run 'train fit' first");
+  expect(*state, "pixels" DATA "--out @/run --untrained", 0, "knn: ");
+  rt_expect_text(output, "linear_probe: ");
+  rt_expect_text(output, "untrained");
+  expect(*state, DATA "--out @/run", 0, "done");
+  expect(*state, "pixels" DATA "--out @/run --json --labels 20%", 0, "\"labels\":\"20%\"");
+  rt_expect_text(output, "\"train_images\":10,");
+  expect(*state, "pixels" DATA "--from @/none", 1, "cannot open");
+  expect(*state, "pixels" DATA "--from @/run/fit.safetensors", 0, "knn: ");
+}
+
+static void test_export(void **state) {
+  expect(*state, "export model -o @/m.safetensors --out @/run", 1, "run 'train fit' first");
+  expect(*state, DATA "--out @/run", 0, "done");
+  expect(*state, "export model -o @/m.safetensors --out @/run", 0, "3 tensors");
+  expect(*state, "export nodel -o @/n.safetensors --out @/run", 1, "no instance 'nodel'");
+  expect(*state, "export model -o @/no/m.safetensors --out @/run", 1, "cannot write");
+  expect(*state, "export model -o @/m.safetensors --from @/m.safetensors", 1, "another model");
+}
+
+static void test_bench(void **state) {
+  expect(*state, "fit --bench 5" DATA "--out @/run", 0, "step ");
+  expect(*state, "fit --bench 5 --json" DATA "--out @/run", 0, "\"step_ms\":");
+  assert_int_equal(rt_files_in(*state), 0);
+}
+
+static int setup(void **state) { return *state = rt_mkdir(), 0; }
+static int teardown(void **state) { return rt_rmdir(*state), 0; }
+#define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      WITH_FOLDER(test_help),
+      WITH_FOLDER(test_wrong_usage),
+      WITH_FOLDER(test_training),
+      WITH_FOLDER(test_threads_change_nothing),
+      WITH_FOLDER(test_resume_is_exact),
+      WITH_FOLDER(test_signals),
+      WITH_FOLDER(test_resume_refusals),
+      WITH_FOLDER(test_not_finite),
+      WITH_FOLDER(test_bad_surroundings),
+      WITH_FOLDER(test_measures),
+      WITH_FOLDER(test_export),
+      WITH_FOLDER(test_bench),
+      WITH_FOLDER(test_second_interrupt_leaves_at_once),
+      WITH_FOLDER(test_few_labels),
+      WITH_FOLDER(test_full_disk),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
