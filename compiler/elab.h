@@ -28,6 +28,7 @@ struct entry;
 struct instance;
 struct data;
 struct builtin;
+struct view_run;
 
 // ---- axes -------------------------------------------------------------------------------------
 // The name of an axis, as one frame uses it: `n` in z: f32[n, d]. Axes are compared by address. A
@@ -144,6 +145,7 @@ struct frame {
   VEC(struct axis *) axes;
   VEC(struct pack *) packs;
   VEC(struct name_at) owned;  // params, states and instances declared so far in this activation
+  struct view_run *view;      // of a view's body
   struct value result;        // after `return`
   bool returned;
   bool poisoned;              // a statement failed: what it should have bound is missing
@@ -266,6 +268,8 @@ struct node *leaf_tensor(struct elab *e, const char *name, enum op op, const str
 // ---- elab_program.c ---------------------------------------------------------------------------
 void program_elaborate(struct elab *e, struct unit *u, const struct decl *d, struct program *p);
 struct node *program_input(struct elab *e, const char *name, enum bt_input_kind kind, int view, int site, const struct tensor_type *t);
+const char *path_text(struct arena *a, const struct path *p); // "encoder.layer1.0"
+int program_input_index(struct elab *e, const struct bt_input *in);
 int model_tensor_index(const struct model *m, const char *name); // -1: none
 
 // ---- elab_view.c ------------------------------------------------------------------------------
