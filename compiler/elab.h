@@ -36,6 +36,7 @@ struct view_run;
 struct axis {
   const char *name;
   int64_t size;
+  bool sized;         // the name is an integer's: it says how many, not which axis
   struct frame *frame;
   struct axis *outer; // of the caller; NULL: nameless there
   struct loc loc;     // where the name got its size
@@ -201,7 +202,7 @@ void elab_warning(struct elab *e, struct loc loc, const char *format, ...) __att
 const char *did_you_mean(struct elab *e, const char *word, const char *const *candidates, int n);
 struct unit *unit_load(struct elab *e, const struct file *file, const char *path);
 void unit_apply_defines(struct elab *e, struct unit *main);
-struct entry *unit_entry(struct unit *u, const char *name); // its own or imported; NULL
+struct entry *unit_entry(const struct unit *u, const char *name); // its own or imported, also through other imports; NULL
 struct frame *frame_push(struct elab *e, struct frame *caller, struct unit *u, const struct decl *d, struct loc call); // NULL after a diagnostic: too deep
 void frame_bind(struct elab *e, struct frame *f, const char *name, struct loc loc, struct value v);
 struct binding *frame_find(struct frame *f, const char *name);

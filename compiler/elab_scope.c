@@ -78,10 +78,11 @@ static struct entry *own_entry(const struct unit *u, const char *name) {
   return NULL;
 }
 
-struct entry *unit_entry(struct unit *u, const char *name) {
+// What a file imports unqualified is passed on to those that import it. Imports have no cycles.
+struct entry *unit_entry(const struct unit *u, const char *name) {
   struct entry *n = own_entry(u, name);
   for (int i = 0; !n && i < u->imports.len; i++)
-    if (!u->imports.data[i].as) n = own_entry(u->imports.data[i].unit, name);
+    if (!u->imports.data[i].as) n = unit_entry(u->imports.data[i].unit, name);
   return n;
 }
 
@@ -118,11 +119,18 @@ static struct unit *unit_of_path(struct elab *e, const char *path) {
   return NULL;
 }
 
-static void check_collision(struct elab *e, struct unit *u, struct entry *n, struct loc at) {
-  struct entry *other = unit_entry(u, n->name);
+static void check_collision(struct elab *e, const struct unit *u, const struct entry *n, struct loc at) {
+  const struct entry *other = unit_entry(u, n->name);
   if (!other || other == n) return;
   elab_error(e, NULL, at, "`%s` would be defined twice: here and in %s; import one of them `as` a name", n->name, other->unit->path);
   elab_note(e, other->decl->name.loc, "the other `%s`", n->name);
+}
+
+// Every name that `from` brings must be new to `u`, or the same declaration by another route.
+static void check_collisions(struct elab *e, const struct unit *u, const struct unit *from, struct loc at) {
+  for (int i = 0; i < from->entries.len; i++) check_collision(e, u, from->entries.data[i], at);
+  for (int i = 0; i < from->imports.len; i++)
+    if (!from->imports.data[i].as) check_collisions(e, u, from->imports.data[i].unit, at);
 }
 
 static void import_one(struct elab *e, struct unit *u, const struct decl *d) {
@@ -139,8 +147,7 @@ static void import_one(struct elab *e, struct unit *u, const struct decl *d) {
     if (source < 0) return;
     v = unit_load(e, parse_file(e->b, source), path);
   }
-  if (!d->name.name)
-    for (int i = 0; i < v->entries.len; i++) check_collision(e, u, v->entries.data[i], at);
+  if (!d->name.name) check_collisions(e, u, v, at);
   vec_push(e->b->arena, &u->imports, ((struct import){v, d->name.name, at}));
 }
 
@@ -372,23 +379,26 @@ static struct value local_value(struct frame *f, const char *name, const struct 
   return v;
 }
 
-static int visible_names(struct elab *e, struct frame *f, const char **out) {
+static int unit_names(const struct unit *u, const char **out, int n) {
+  for (int i = 0; i < u->entries.len && n < CANDIDATES; i++) out[n++] = u->entries.data[i]->name;
+  for (int i = 0; i < u->imports.len && n < CANDIDATES; i++) {
+    if (u->imports.data[i].as) out[n++] = u->imports.data[i].as;
+    else n = unit_names(u->imports.data[i].unit, out, n);
+  }
+  return n;
+}
+
+static int visible_names(struct frame *f, const char **out) {
   int n = 0;
   for (int i = 0; i < f->locals.len && n < CANDIDATES; i++) out[n++] = f->locals.data[i].name;
   for (int i = 0; i < f->axes.len && n < CANDIDATES; i++) out[n++] = f->axes.data[i]->name;
-  for (int i = 0; i < f->unit->entries.len && n < CANDIDATES; i++) out[n++] = f->unit->entries.data[i]->name;
-  for (int i = 0; i < f->unit->imports.len; i++) {
-    const struct import *m = &f->unit->imports.data[i];
-    if (m->as && n < CANDIDATES) out[n++] = m->as;
-    for (int k = 0; !m->as && k < m->unit->entries.len && n < CANDIDATES; k++) out[n++] = m->unit->entries.data[k]->name;
-  }
-  (void)e;
+  n = unit_names(f->unit, out, n);
   return n + builtin_names(out + n, CANDIDATES - n);
 }
 
 static struct value unknown_name(struct elab *e, struct frame *f, const char *name, struct loc loc) {
   const char *names[CANDIDATES];
-  int n = visible_names(e, f, names);
+  int n = visible_names(f, names);
   if (builtin_planned(name)) {
     elab_error(e, f, loc, "`%s` is not supported yet", name);
     return value_error();

@@ -49,7 +49,9 @@ static struct axis *known_axis(struct elab *e, struct frame *f, const char *name
     elab_note(e, local ? local->loc : n->decl->name.loc, "`%s` is bound here", name);
     return NULL;
   }
-  return axis_new(e, f, name, v.integer, local ? local->loc : n->decl->name.loc, str_printf(e->b->arena, "`%s`", name));
+  axis = axis_new(e, f, name, v.integer, local ? local->loc : n->decl->name.loc, str_printf(e->b->arena, "`%s`", name));
+  axis->sized = true;
+  return axis;
 }
 
 static bool dim_number(struct elab *e, struct frame *f, const struct dim_syntax *d, int64_t *out) {
@@ -91,7 +93,10 @@ static bool axis_meet(struct binder *b, struct axis *axis, const struct dim_synt
   int64_t size = value_dim(b->v, i);
   struct axis *is = b->given.axes[i];
   if (b->from == b->f) {
-    if (is && is != axis) return name_conflict(b, axis, d, is, axis);
+    // `-> f32[n, out]` where `out` is configuration says how large the axis is; it may be `c` too.
+    bool renames = is && is != axis;
+    if (renames && !axis->sized && !is->sized) return name_conflict(b, axis, d, is, axis);
+    if (renames && size == axis->size) return true;
   } else {
     if (is && axis->outer && axis->outer != is) return name_conflict(b, axis, d, is, axis->outer);
     if (is && size == axis->size) axis->outer = is;
