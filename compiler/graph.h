@@ -221,7 +221,8 @@ struct program {
   struct node *loss;          // NULL: nothing is minimised
   int64_t batch;
   int epochs;
-  int64_t image[3];           // channels, height, width of its images; zeros without
+  VEC(struct bt_input) inputs; // what its step may read, live or not: bt_evaluate.labels indexes it
+  int64_t image[3];           // channels, height, width of its images; zeros without, and where not known
   VEC(struct bt_load) loads;
   VEC(struct bt_evaluate) evaluates;
   void *optimizer;            // the elaborator's own: what to apply to (parameter, gradient)
