@@ -8,9 +8,10 @@
 
 // A kernel whose loops equal an earlier one's is that one, called once more.
 static void find_same(struct codegen *cg, struct kernel *k) {
+  k->hash = loop_hash(k->loops);
   for (int i = 0; i < cg->distinct.len; i++) {
     struct kernel *first = cg->distinct.data[i];
-    if (loop_hash(first->loops) != loop_hash(k->loops) || !loop_equal(first->loops, k->loops)) continue;
+    if (first->hash != k->hash || !loop_equal(first->loops, k->loops)) continue;
     k->same = first;
     for (int j = 0; j < k->loops->sources.len; j++) {
       const char *place = k->loops->sources.data[j];
