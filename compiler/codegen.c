@@ -101,8 +101,6 @@ static bool add_program(struct codegen *cg, struct program *p) {
     made.flops += k->loops->flops;
   }
   made.plan = plan_arena(f);
-  place_in_store(cg, f);
-  use_tensors(cg, &made);
   vec_push(cg->arena, &cg->programs, made);
   return true;
 }
@@ -110,10 +108,15 @@ static bool add_program(struct codegen *cg, struct program *p) {
 struct codegen *codegen_model(struct model *m, const struct target *t) {
   struct codegen *cg = NEW(m->b->arena, struct codegen);
   *cg = (struct codegen){.model = m, .target = *t, .arena = m->b->arena};
-  place_tensors(cg);
   bool complete = true;
   for (int i = 0; i < m->programs.len; i++) complete &= add_program(cg, &m->programs.data[i]);
-  return complete ? cg : NULL;
+  if (!complete) return NULL;
+  place_tensors(cg); // now that every optimiser has added its own
+  for (int i = 0; i < cg->programs.len; i++) {
+    place_in_store(cg, cg->programs.data[i].fusion);
+    use_tensors(cg, &cg->programs.data[i]);
+  }
+  return cg;
 }
 
 static const struct codegen_program *program_of(const struct codegen *cg, const struct program *p) {
