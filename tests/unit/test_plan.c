@@ -11,7 +11,9 @@
 
 static const struct tensor_type row = {BT_F32, {.rank = 1, .dim = {1000}}};
 
-static struct node *input(struct graph *g, const char *name) { return g_input(g, name, BT_INPUT_ARRAY, 0, 0, &row); }
+static struct node *input(struct graph *g, const char *name) {
+  return g_input(g, name, BT_INPUT_ARRAY, 0, 0, &row);
+}
 static struct node *costly(struct graph *g, struct node *x) { return g_unary(g, OP_tanh, x); }
 
 // What reads everything of x, so that x must be in memory: a product with itself.
@@ -68,7 +70,8 @@ static void maps_work_in_place(void **state) {
   struct graph *g = graph_new(b, "in_place");
   struct node *x = outer(g, input(g, "x")), *y = g_unary(g, OP_exp, x);
   struct shape s = x->type.shape;
-  struct node *z = g_matmul(g, y, g_input(g, "w", BT_INPUT_ARRAY, 0, 0, &(struct tensor_type){BT_F32, s}), false, false);
+  struct node *z = g_matmul(
+      g, y, g_input(g, "w", BT_INPUT_ARRAY, 0, 0, &(struct tensor_type){BT_F32, s}), false, false);
   graph_output(g, "out", BT_OUTPUT_VALUE, z);
   const struct codegen_program *p = coded(b, g);
   assert_int_equal(p->plan.arena_bytes, plan_align((size_t)shape_count(&s) * 4));
@@ -125,7 +128,8 @@ static void identical_kernels_are_emitted_once(void **state) {
   struct btc *b = btc_new();
   struct graph *g = graph_new(b, "twice");
   for (int i = 0; i < 5; i++)
-    graph_output(g, str_printf(b->arena, "o%d", i), BT_OUTPUT_VALUE, costly(g, input(g, str_printf(b->arena, "x%d", i))));
+    graph_output(g, str_printf(b->arena, "o%d", i), BT_OUTPUT_VALUE,
+                 costly(g, input(g, str_printf(b->arena, "x%d", i))));
   struct target t;
   target_from_march(&t, "x86-64-v3");
   struct model *m = step_model(b, &g, 1);
@@ -157,15 +161,19 @@ static void an_overlap_is_fatal(void **state) {
 
 // Optimisers add tensors while programs are compiled: all have places of their own in the end.
 static const char trained[] =
-    "module scaled()(x: f32[n, d]) -> f32[n, d] {\n  param weight: f32[d] = 1\n  return x * weight\n}\n"
-    "module momentum(lr: f32)(w: f32[..s], g: f32[..s]) -> f32[..s] {\n  state velocity: f32[..s] = 0\n"
+    "module scaled()(x: f32[n, d]) -> f32[n, d] {\n  param weight: f32[d] = 1\n  return x * "
+    "weight\n}\n"
+    "module momentum(lr: f32)(w: f32[..s], g: f32[..s]) -> f32[..s] {\n  state velocity: f32[..s] "
+    "= 0\n"
     "  update velocity = 0.9 * velocity + g\n  return w - lr * velocity\n}\n"
-    "layer = scaled()\nprogram fit {\n  data x: f32[4, 8]\n  minimize sum(layer(x)^2)\n  optimizer momentum(0.1)\n  epochs 1\n}\n";
+    "layer = scaled()\nprogram fit {\n  data x: f32[4, 8]\n  minimize sum(layer(x)^2)\n  optimizer "
+    "momentum(0.1)\n  epochs 1\n}\n";
 
 static void tensors_do_not_overlap(void **state) {
   (void)state;
   struct btc *b = btc_new();
-  struct model *m = model_elaborate(b, parse_file(b, source_add(b, "fit.btg", trained, strlen(trained))));
+  struct model *m =
+      model_elaborate(b, parse_file(b, source_add(b, "fit.btg", trained, strlen(trained))));
   if (b->n_errors) diag_flush(b, stderr);
   assert_int_equal(b->n_errors, 0);
   struct target t;
@@ -173,7 +181,8 @@ static void tensors_do_not_overlap(void **state) {
   assert_non_null(codegen_model(m, &t));
   assert_int_equal(m->tensors.len, 2);
   for (int i = 1; i < m->tensors.len; i++)
-    assert_true(m->tensors.data[i].offset >= m->tensors.data[i - 1].offset + m->tensors.data[i - 1].bytes);
+    assert_true(m->tensors.data[i].offset >=
+                m->tensors.data[i - 1].offset + m->tensors.data[i - 1].bytes);
   btc_free(b);
 }
 
