@@ -243,7 +243,9 @@ static void gather_block(struct gather_conv *g, const struct axis axes[2], lx im
     lx cb = lb_for(b, "cb", g->src_channels / g->src.block);
     lx i = lb_for(b, "p", ay.taps);
     lx j = lb_for(b, "q", ax.taps);
-    lx lane = lb_for(b, "lane", g->src.block);
+    int64_t together = g->src.block % 4 ? 1 : 4; // channels to a branch
+    lx quarter = lb_for(b, "quarter", g->src.block / together);
+    lx lane = lx_add(lx_muli(quarter, together), lb_unroll(b, "lane", together));
     lx row = lx_addi(lx_add(lx_muli(y0, ay.src_stride), lx_muli(i, ay.off_step)), ay.off);
     lx col = lx_addi(lx_add(lx_muli(x0, ax.src_stride), lx_muli(j, ax.off_step)), ax.off);
     lx at = lb_let(b, "at", source_at(&g->src, g->first, image, cb, row, col, lane));
@@ -261,7 +263,7 @@ static void gather_block(struct gather_conv *g, const struct axis axes[2], lx im
     v = lb_unroll(b, "v", ov);
     lx k = lx_add(lx_muli(lx_add(lx_muli(v, rows), r), cols), c);
     lb_fma_at(b, acc, k, x, lx_reg_at(weight, v));
-    for (int e = 0; e < 7; e++) lb_end(b);
+    for (int e = 0; e < 8; e++) lb_end(b);
   }
   store_block(g, acc, axes, image, vector0, ov, y0, x0, rows, cols);
 }
