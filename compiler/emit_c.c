@@ -313,7 +313,7 @@ static void emit_reg_decl(struct emitter *c, const struct loop_stmt *s) {
   start_line(c);
   fprintf(c->out, "#pragma GCC unroll %d\n", r->count);
   start_line(c);
-  fprintf(c->out, "for (int at = 0; at < %d; at++) %s[at] = ", r->count, r->name);
+  fprintf(c->out, "for (int each = 0; each < %d; each++) %s[each] = ", r->count, r->name);
   emit(c, s->value, PREC_ANY);
   fputs(";\n", c->out);
 }

@@ -57,6 +57,9 @@ struct lb *lb_new(struct arena *arena, const struct target *t, const char *name)
   b->kernel->name = str_printf(arena, "%s", name);
   b->kernel->lanes = t->lanes;
   b->open[0].tail = &b->kernel->body;
+  static const char *const reserved[] = {"each", "mine", "shared_work",
+                                         "thread_work"}; // emit_c.c's
+  for (int i = 0; i < 4; i++) vec_push(arena, &b->names, reserved[i]);
   return b;
 }
 
