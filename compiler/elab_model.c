@@ -198,7 +198,7 @@ static bool function_run(struct function *fn, struct unit *u, const char *name, 
   int n = fn->decl->inputs.len;
   for (int i = 0; i < n && i < 32; i++)
     if (!function_argument(fn, &fn->decl->inputs.data[i], &given[i])) return false;
-  struct value r = apply_given(fn->e, fn->f, fn->callee, given, n, fn->decl->name.loc);
+  struct value r = apply_given(fn->e, fn->f, fn->callee, given, n, (struct loc){0});
   return function_outputs(fn, r, gradients);
 }
 

@@ -48,8 +48,12 @@ void elab_note(struct elab *e, struct loc loc, const char *format, ...) {
   if (e->muted || !loc.line) return;
   va_list ap;
   va_start(ap, format);
-  diag_note(e->b, loc, "%s", str_vprintf(e->b->arena, format, ap));
+  const char *message = str_vprintf(e->b->arena, format, ap);
   va_end(ap);
+  // The last diagnostic may be the same note: one axis on both sides of a conflict.
+  const struct diag *last = e->b->diags.len ? &e->b->diags.data[e->b->diags.len - 1] : NULL;
+  if (last && same_place(last->loc, loc) && strcmp(last->message, message) == 0) return;
+  diag_note(e->b, loc, "%s", message);
 }
 
 void elab_fixit(struct elab *e, const char *replacement) {
@@ -122,7 +126,7 @@ static struct unit *unit_of_path(struct elab *e, const char *path) {
 static void check_collision(struct elab *e, const struct unit *u, const struct entry *n, struct loc at) {
   const struct entry *other = unit_entry(u, n->name);
   if (!other || other == n) return;
-  elab_error(e, NULL, at, "`%s` would be defined twice: here and in %s; import one of them `as` a name", n->name, other->unit->path);
+  elab_error(e, NULL, at, "this import brings `%s` of %s, which is declared in %s too; `import … as name` keeps them apart", n->name, n->unit->path, other->unit->path);
   elab_note(e, other->decl->name.loc, "the other `%s`", n->name);
 }
 
