@@ -125,6 +125,7 @@ struct unit {
   VEC(struct entry *) entries;
   VEC(struct import) imports;
   bool busy;              // its imports are being read
+  bool incomplete;        // one of them failed: names may be missing
   bool main;
 };
 
@@ -186,6 +187,7 @@ struct elab {
   struct program *program;    // being elaborated; NULL: none
   struct graph *graph;        // its graph
   bool minimizes;             // it has a `minimize`
+  int64_t rows;               // of the first array of its data
   int next_site;              // random sites, in elaboration order
   VEC(struct binding) defined; // constants that -D rebinds
   bool muted;                 // the latest error was said before: so are its notes

@@ -55,7 +55,6 @@ struct model *model_elaborate(struct btc *b, const struct file *f) {
   // What a file with syntax errors seems to lack may be in what could not be read.
   if (b->n_errors) return m;
   struct unit *u = unit_load(e, f, b->files.data[f->source].path);
-  if (b->n_errors) return m;
   unit_apply_defines(e, u);
   declare_programs(e, u);
   evaluate_file(e, u);

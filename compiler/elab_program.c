@@ -69,7 +69,8 @@ static struct value data_tensor(struct elab *e, struct frame *f, const struct ty
   struct value v = value_tensor(n->loc, NULL);
   if (!type_resolve(e, f, n->type, &t, v.axes)) return value_error();
   bool label = t.dtype == BT_I32 && t.shape.rank == 1;
-  if (t.shape.rank > 0 && !batch_agrees(e, f, n, t.shape.dim[0])) return value_error();
+  if (label && !batch_agrees(e, f, n, t.shape.dim[0])) return value_error();
+  if (t.shape.rank > 0 && e->rows == 0) e->rows = t.shape.dim[0];
   graph_at(e, f, n->loc);
   v.node = program_input(e, n->name, label ? BT_INPUT_LABEL : BT_INPUT_ARRAY, -1, 0, &t);
   return v;
@@ -299,9 +300,10 @@ static bool block_minimizes(const struct block *b) {
   return false;
 }
 
-static void check_complete(struct elab *e, struct frame *f, const struct decl *d) {
+static void check_complete(struct elab *e, struct frame *f, const struct decl *d, int errors) {
   struct program *p = e->program;
-  if (f->poisoned || e->b->n_errors) return;
+  if (e->b->n_errors > errors) return;
+  if (p->batch == 0) p->batch = e->rows; // no images and no labels: the first array's rows
   if (p->loss && !p->optimizer)
     elab_error(e, f, d->name.loc, "the program `%s` minimises, but has no optimizer; for instance `optimizer sgd(lr: 0.1)`", p->name);
   else if (!p->loss && p->optimizer)
@@ -322,9 +324,11 @@ void program_elaborate(struct elab *e, struct unit *u, const struct decl *d, str
   e->program = p;
   e->graph = p->graph;
   e->next_site = 0;
+  e->rows = 0;
+  int errors = e->b->n_errors;
   f->training = block_minimizes(d->body);
   block_run(e, f, d->body, program_statement);
-  check_complete(e, f, d);
+  check_complete(e, f, d, errors);
   e->graph = NULL;
   e->program = NULL;
 }

@@ -27,10 +27,10 @@ static const char *frame_what(struct elab *e, const struct frame *f) {
   return str_printf(e->b->arena, "`%s`", f->decl->name.name);
 }
 
-static void note_calls(struct elab *e, const struct frame *f) {
+static void note_calls(struct elab *e, const struct frame *f, struct loc error) {
   int n = 0;
   for (; f && f->caller && n < CALL_NOTES; f = f->caller)
-    if (f->decl && f->call.line) diag_note(e->b, f->call, "in %s, applied here", frame_what(e, f)), n++;
+    if (f->decl && f->call.line && !same_place(f->call, error)) diag_note(e->b, f->call, "in %s, applied here", frame_what(e, f)), n++;
 }
 
 void elab_error(struct elab *e, const struct frame *f, struct loc loc, const char *format, ...) {
@@ -41,7 +41,7 @@ void elab_error(struct elab *e, const struct frame *f, struct loc loc, const cha
   e->muted = already_said(e->b, loc, message);
   if (e->muted) return;
   diag_error(e->b, loc, "%s", message);
-  note_calls(e, f && f->reports_as ? f->reports_as : f);
+  note_calls(e, f && f->reports_as ? f->reports_as : f, loc);
 }
 
 void elab_note(struct elab *e, struct loc loc, const char *format, ...) {
@@ -139,6 +139,7 @@ static void check_collisions(struct elab *e, const struct unit *u, const struct 
 
 static void import_one(struct elab *e, struct unit *u, const struct decl *d) {
   const char *path = import_path(e, u, d);
+  u->incomplete |= !path;
   if (!path) return;
   struct loc at = d->file ? d->loc : d->path.loc;
   struct unit *v = unit_of_path(e, path);
@@ -148,8 +149,11 @@ static void import_one(struct elab *e, struct unit *u, const struct decl *d) {
   }
   if (!v) {
     int source = source_open(e->b, path, at);
+    u->incomplete |= source < 0;
     if (source < 0) return;
+    int errors = e->b->n_errors;
     v = unit_load(e, parse_file(e->b, source), path);
+    u->incomplete |= e->b->n_errors > errors;
   }
   if (!d->name.name) check_collisions(e, u, v, at);
   vec_push(e->b->arena, &u->imports, ((struct import){v, d->name.name, at}));
@@ -316,6 +320,14 @@ static bool recursion(struct elab *e, struct frame *f, const struct entry *n, st
   return true;
 }
 
+static void bound_wrong(struct elab *e, struct frame *f, const struct entry *n, const struct value *v) {
+  struct loc loc = n->decl->value->loc;
+  if (v->kind == V_MODULE)
+    elab_error(e, f, loc, "`%s` is a module; `%s = %s(…)` configures it and binds an instance", v->entry->name, n->name, v->entry->name);
+  else
+    elab_error(e, f, loc, "`%s = …` binds an instance, but this is %s; a constant is written `const %s = …`", n->name, value_text(e, v), n->name);
+}
+
 static struct value evaluate_entry(struct elab *e, struct entry *n) {
   struct frame *f = frame_push(e, NULL, n->unit, NULL, (struct loc){0});
   struct graph *graph = e->graph;
@@ -327,7 +339,7 @@ static struct value evaluate_entry(struct elab *e, struct entry *n) {
   if (v.kind != V_ERROR && n->decl->kind == D_INSTANCE) {
     struct value bound = instance_bind(e, f, v, n->name, n->decl->name.loc, NULL);
     if (bound.kind == V_ERROR)
-      elab_error(e, f, n->decl->value->loc, "`%s = …` binds an instance, but this is %s; a constant is written `const %s = …`", n->name, value_text(e, &v), n->name);
+      bound_wrong(e, f, n, &v);
     v = bound;
   }
   e->graph = graph;
@@ -401,6 +413,8 @@ static int visible_names(struct frame *f, const char **out) {
 }
 
 static struct value unknown_name(struct elab *e, struct frame *f, const char *name, struct loc loc) {
+  // After a mistake in the frame, or a missing import, the name may be what is missing.
+  if (f->poisoned || f->unit->incomplete) return value_error();
   const char *names[CANDIDATES];
   int n = visible_names(f, names);
   if (builtin_planned(name)) {

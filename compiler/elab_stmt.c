@@ -92,7 +92,7 @@ static bool own(struct elab *e, struct frame *f, const struct name_at *name, con
   vec_push(e->b->arena, &f->owned, *name);
   if (f->instance->path) return true;
   const char *module = f->instance->module->name;
-  elab_error(e, f, f->call, "an inline `%s` owns `%s`, which would have no name; bind it first: `name = %s(…)`", module, name->name, module);
+  elab_error(e, f, f->call, "an inline `%s` owns %s, which would have no name; bind it first: `name = %s(…)`", module, what, module);
   elab_note(e, name->loc, "`%s` is declared here", name->name);
   return false;
 }

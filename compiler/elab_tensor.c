@@ -58,19 +58,22 @@ static bool misaligned(struct elab *e, struct frame *f, struct loc loc, const st
   const char *shapes = tensor_text(e, &v[0]);
   for (int i = 1; i < n; i++) shapes = str_printf(e->b->arena, "%s%s%s", shapes, i == n - 1 ? " and " : ", ", tensor_text(e, &v[i]));
   elab_error(e, f, loc, "%s of %s: %s", what, shapes, why);
-  for (int i = 0; i < n; i++)
-    for (int k = 0; k < value_rank(&v[i]); k++)
-      if (v[i].axes[k] && strchr(why, '`')) {
-        const struct axis *axis = v[i].axes[k];
-        if (strstr(why, str_printf(e->b->arena, "`%s`", axis->name))) elab_note(e, axis->loc, "`%s` is %lld by %s", axis->name, (long long)axis->size, axis->where);
-      }
   return false;
 }
 
-static bool merge_axis(struct elab *e, struct aligned *to, int at, const struct value *v, int i, const char **why) {
+static bool misnamed(struct elab *e, struct frame *f, struct loc loc, const struct value *v, int n, const char *what, const char *why, const struct axis *a, const struct axis *b) {
+  misaligned(e, f, loc, v, n, what, why);
+  elab_note(e, a->loc, "`%s` is %lld by %s", a->name, (long long)a->size, a->where);
+  elab_note(e, b->loc, "`%s` is %lld by %s", b->name, (long long)b->size, b->where);
+  return false;
+}
+
+// *clash: the two names, where it is names that do not fit.
+static bool merge_axis(struct elab *e, struct aligned *to, int at, const struct value *v, int i, const char **why, const struct axis **clash) {
   int64_t size = value_dim(v, i);
   struct axis *axis = v->axes[i];
   if (axis && to->axes[at] && axis != to->axes[at]) {
+    clash[0] = to->axes[at], clash[1] = axis;
     *why = str_printf(e->b->arena, "axes `%s` and `%s` meet at position %d and are different, even of one size; transpose one operand, or reduce or index the axis that is too many", to->axes[at]->name, axis->name, at);
     return false;
   }
@@ -115,8 +118,11 @@ bool tensors_align(struct elab *e, struct frame *f, struct loc loc, struct value
   for (int i = 0; i < n; i++) place_axes(&v[wide], &v[i], places[i]);
   for (int i = 0; i < n; i++) {
     const char *why = NULL;
-    for (int k = 0; k < value_rank(&v[i]); k++)
-      if (!merge_axis(e, &to, places[i][k], &v[i], k, &why)) return misaligned(e, f, loc, v, n, what, why);
+    const struct axis *clash[2] = {NULL};
+    for (int k = 0; k < value_rank(&v[i]); k++) {
+      if (merge_axis(e, &to, places[i][k], &v[i], k, &why, clash)) continue;
+      return clash[0] ? misnamed(e, f, loc, v, n, what, why, clash[0], clash[1]) : misaligned(e, f, loc, v, n, what, why);
+    }
   }
   graph_at(e, f, loc);
   for (int i = 0; i < n; i++) {
@@ -236,11 +242,14 @@ static bool product_fits(struct elab *e, struct frame *f, struct loc loc, const 
     why = "both must have one float type";
   else if (value_dim(a, ra - 1) != value_dim(b, rb - 2))
     why = str_printf(e->b->arena, "the inner sizes %lld and %lld differ", (long long)value_dim(a, ra - 1), (long long)value_dim(b, rb - 2));
-  else if (a->axes[ra - 1] && b->axes[rb - 2] && a->axes[ra - 1] != b->axes[rb - 2])
-    why = str_printf(e->b->arena, "the inner axes `%s` and `%s` are different, even of one size", a->axes[ra - 1]->name, b->axes[rb - 2]->name);
   for (int i = 0; !why && rb > 2 && i < rb - 2; i++)
     if (value_dim(a, i) != value_dim(b, i)) why = str_printf(e->b->arena, "the leading sizes %lld and %lld differ", (long long)value_dim(a, i), (long long)value_dim(b, i));
-  return why ? misaligned(e, f, loc, (struct value[]){*a, *b}, 2, "`@`", why) : true;
+  struct value both[2] = {*a, *b};
+  if (why) return misaligned(e, f, loc, both, 2, "`@`", why);
+  const struct axis *inner[2] = {a->axes[ra - 1], b->axes[rb - 2]};
+  if (!inner[0] || !inner[1] || inner[0] == inner[1]) return true;
+  why = str_printf(e->b->arena, "the inner axes `%s` and `%s` are different, even of one size", inner[0]->name, inner[1]->name);
+  return misnamed(e, f, loc, both, 2, "`@`", why, inner[0], inner[1]);
 }
 
 // x: [..b, k] times a matrix: the leading axes are one while it is multiplied.

@@ -189,7 +189,7 @@ static bool bind_dims(struct binder *b) {
     for (int k = 0, i = 0; k < t->dims.len; k++) {
       const struct dim_syntax *d = &t->dims.data[k];
       bool late = d->kind == DIM_EXPR && d->expr->kind != E_NAME;
-      if (late == computed) ok = bind_dim(b, d, i, pack) && ok;
+      if (late == computed && ok) ok = bind_dim(b, d, i, pack);
       i += d->kind == DIM_PACK ? pack : 1;
     }
   }
@@ -236,6 +236,9 @@ static bool unknown_type(struct elab *e, struct frame *f, const struct type *t) 
 static bool bind_static(struct binder *b) {
   const char *t = b->type->name;
   struct value *v = b->v;
+  bool known = false;
+  for (size_t i = 0; i < sizeof type_words / sizeof *type_words; i++) known |= strcmp(t, type_words[i]) == 0;
+  if (!known) return unknown_type(b->e, b->f, b->type);
   if (b->type->has_dims) {
     elab_error(b->e, b->f, b->type->loc, "`%s` is static and has no axes; a list is written `[%s]`", t, t);
     return false;
@@ -244,11 +247,8 @@ static bool bind_static(struct binder *b) {
   if (strcmp(t, "bool") == 0) return v->kind == V_BOOL || (v->kind == V_TENSOR && v->node->type.dtype == BT_BOOL) || wrong_kind(b);
   if (strcmp(t, "string") == 0) return v->kind == V_STRING || wrong_kind(b);
   if (strcmp(t, "module") == 0) return value_is_callable(v) || wrong_kind(b);
-  if (strcmp(t, "float") == 0) {
-    if (v->kind == V_INT) *v = value_float(v->loc, (double)v->integer);
-    return v->kind == V_FLOAT || wrong_kind(b);
-  }
-  return unknown_type(b->e, b->f, b->type);
+  if (v->kind == V_INT) *v = value_float(v->loc, (double)v->integer);
+  return v->kind == V_FLOAT || wrong_kind(b);
 }
 
 static bool bind_list(struct binder *b) {

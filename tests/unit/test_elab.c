@@ -149,7 +149,8 @@ static struct tensor64 *wanted(struct values *v, const struct st_file *f, const 
 
 static void elaborate_only(struct btc *b, int source) {
   struct model *m = model_elaborate(b, parse_file(b, source));
-  for (int i = 0; i < m->programs.len && b->n_errors == 0; i++) model_differentiate(m, &m->programs.data[i]);
+  if (b->n_errors) return;
+  for (int i = 0; i < m->programs.len; i++) model_differentiate(m, &m->programs.data[i]);
 }
 
 static void check_errors(const char *path) { check_expectations(path, elaborate_only); }
