@@ -190,6 +190,7 @@ struct elab {
   int64_t rows;               // of the first array of its data
   int next_site;              // random sites, in elaboration order
   VEC(struct binding) defined; // constants that -D rebinds
+  int nesting;                // calls in progress
   bool muted;                 // the latest error was said before: so are its notes
 };
 
@@ -239,6 +240,8 @@ struct value index_value(struct elab *e, struct frame *f, const struct expr *x);
 // ---- elab_tensor.c ----------------------------------------------------------------------------
 // A tensor of a tensor or a static number; dtype where the number has none of its own.
 bool as_tensor(struct elab *e, struct frame *f, struct value *v, dtype t, const char *what);
+// Whether a tensor of these sizes can be meant at all; diagnoses. Sizes multiply without overflow then.
+bool size_fits(struct elab *e, struct frame *f, struct loc loc, const struct shape *s);
 // Brings n tensors to one shape (decision 7); false after a diagnostic.
 bool tensors_align(struct elab *e, struct frame *f, struct loc loc, struct value *v, int n, const char *what);
 struct value tensor_binary(struct elab *e, struct frame *f, enum token_op op, struct loc loc, struct value a, struct value b);

@@ -4,7 +4,7 @@
 
 #include "elab.h"
 
-enum { MOST_PARAMS = 32 };
+enum { MOST_PARAMS = 32, CALLS_NESTED_MOST = 400 };
 
 // ---- arguments --------------------------------------------------------------------------------
 
@@ -327,10 +327,9 @@ struct value apply_value(struct elab *e, struct frame *f, struct value callee, c
 }
 
 // eval(x) and frozen(x) are not functions: they say how what is named is applied.
-static bool mode_word(struct elab *e, struct frame *f, const struct expr *x, enum mode *mode) {
+static bool mode_word(struct frame *f, const struct expr *x, enum mode *mode) {
   if (x->a->kind != E_NAME || frame_find(f, x->a->string) || unit_entry(f->unit, x->a->string)) return false;
   *mode = str_eq(x->a->string, "eval") ? MODE_EVAL : str_eq(x->a->string, "frozen") ? MODE_FROZEN : MODE_INHERIT;
-  (void)e;
   return *mode != MODE_INHERIT;
 }
 
@@ -351,9 +350,15 @@ static struct value with_mode(struct elab *e, struct frame *f, const struct expr
 
 struct value call_value(struct elab *e, struct frame *f, const struct expr *x) {
   enum mode mode;
-  if (mode_word(e, f, x, &mode)) return with_mode(e, f, x, mode);
+  if (mode_word(f, x, &mode)) return with_mode(e, f, x, mode);
+  if (e->nesting == CALLS_NESTED_MOST) {
+    elab_error(e, f, x->loc, "calls nest deeper than %d levels", CALLS_NESTED_MOST);
+    return value_error();
+  }
+  e->nesting++;
   struct value callee = expr_value(e, f, x->a);
   struct value r = apply_value(e, f, callee, &x->args, x->loc);
+  e->nesting--;
   if (r.kind != V_ERROR) r.loc = x->loc;
   return r;
 }

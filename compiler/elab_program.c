@@ -310,6 +310,8 @@ static void check_complete(struct elab *e, struct frame *f, const struct decl *d
     elab_error(e, f, ((struct optimizer *)p->optimizer)->loc, "there is nothing to optimise: the program `%s` has no `minimize`", p->name);
   else if (!p->loss && p->epochs)
     elab_error(e, f, d->name.loc, "the program `%s` has `epochs` but no `minimize`: it sweeps its data once", p->name);
+  else if (p->loss && p->evaluates.len)
+    elab_error(e, f, d->name.loc, "the program `%s` minimises and evaluates; features are measured by a program of its own, which says `load … from %s`", p->name, p->name);
   else if (p->graph->outputs.len == 0)
     elab_error(e, f, d->name.loc, "the program `%s` computes nothing: it has no `minimize`, `report` or `evaluate`", p->name);
   else if (p->batch == 0)

@@ -157,6 +157,7 @@ struct value builtin_eye(struct call *c) {
     return value_error();
   }
   struct shape s = shape_of(2, n, n);
+  if (!size_fits(c->e, c->f, c->loc, &s)) return value_error();
   graph_at(c->e, c->f, c->loc);
   struct value r = value_tensor(c->loc, g_cast(c->e->graph, on_diagonal(c->e->graph, &s), BT_F32));
   r.axes[0] = r.axes[1] = size.axis && size.axis->frame == c->f ? size.axis : NULL;
@@ -189,6 +190,7 @@ struct value builtin_one_hot(struct call *c) {
   s.dim[s.rank++] = classes;
   int axes[MAX_RANK];
   for (int i = 0; i < r; i++) axes[i] = i;
+  if (!size_fits(c->e, c->f, c->loc, &s)) return value_error();
   graph_at(c->e, c->f, c->loc);
   struct graph *g = c->e->graph;
   struct node *hot = g_binary(g, OP_eq, g_broadcast(g, y.node, &s, axes), g_iota(g, t, &s, r));
@@ -236,6 +238,14 @@ static bool window_fits(struct call *c, const struct value *x, const int64_t *ex
   return true;
 }
 
+// The padded result is no smaller than the real one.
+static bool output_fits(struct call *c, const struct value *x, int64_t channels, const int64_t *pad) {
+  struct shape s = x->node->type.shape;
+  s.dim[1] = channels;
+  for (int k = 0; k < 2; k++) s.dim[2 + k] += 2 * pad[k];
+  return size_fits(c->e, c->f, c->loc, &s);
+}
+
 static bool channels_fit(struct call *c, const struct value *x, const struct value *w, int64_t groups) {
   if (groups < 1 || value_dim(x, 1) % groups || value_dim(w, 0) % groups) {
     elab_error(c->e, c->f, c->loc, "%lld groups do not divide %s and %s", (long long)groups, tensor_text(c->e, x), tensor_text(c->e, w));
@@ -256,7 +266,7 @@ struct value builtin_conv(struct call *c) {
   if (c->given[5].present && !static_int(c->e, c->f, c->given[5].value, &a.i[CONV_GROUPS], "`groups`")) return value_error();
   int64_t extent[2];
   for (int k = 0; k < 2; k++) extent[k] = a.i[CONV_DILATION + k] * (value_dim(&w, 2 + k) - 1) + 1;
-  if (!channels_fit(c, &x, &w, a.i[CONV_GROUPS]) || !window_fits(c, &x, extent, &a.i[CONV_PAD])) return value_error();
+  if (!channels_fit(c, &x, &w, a.i[CONV_GROUPS]) || !window_fits(c, &x, extent, &a.i[CONV_PAD]) || !output_fits(c, &x, value_dim(&w, 0), &a.i[CONV_PAD])) return value_error();
   graph_at(c->e, c->f, c->loc);
   struct value r = value_tensor(c->loc, g_conv(c->e->graph, OP_conv2d, x.node, w.node, &a, NULL));
   r.axes[0] = x.axes[0];
@@ -274,7 +284,7 @@ struct value builtin_pool(struct call *c) {
     elab_error(c->e, c->f, c->loc, "the padding of `%s` is at most half its size", c->row->name);
     return value_error();
   }
-  if (!window_fits(c, &x, &a.i[POOL_SIZE], &a.i[POOL_PAD])) return value_error();
+  if (!window_fits(c, &x, &a.i[POOL_SIZE], &a.i[POOL_PAD]) || !output_fits(c, &x, value_dim(&x, 1), &a.i[POOL_PAD])) return value_error();
   graph_at(c->e, c->f, c->loc);
   struct value r = value_tensor(c->loc, graph_node(c->e->graph, c->row->op, &x.node, 1, &a, NULL));
   r.axes[0] = x.axes[0];

@@ -26,6 +26,16 @@ bool as_tensor(struct elab *e, struct frame *f, struct value *v, dtype t, const 
   return true;
 }
 
+enum { SIZE_MOST_LOG2 = 38 };
+
+bool size_fits(struct elab *e, struct frame *f, struct loc loc, const struct shape *s) {
+  int64_t n = 1;
+  bool fits = true;
+  for (int i = 0; i < s->rank; i++) fits = fits && !__builtin_mul_overflow(n, s->dim[i], &n) && n <= (int64_t)1 << SIZE_MOST_LOG2;
+  if (!fits) elab_error(e, f, loc, "a tensor of shape %s is too large", shape_text(e->b->arena, s));
+  return fits;
+}
+
 // ---- alignment --------------------------------------------------------------------------------
 // Decision 7. The operand of the largest rank says which axes there are. One of smaller rank is placed
 // by names where each of its axes has a name that occurs once there; else its axes are the last ones.
@@ -124,6 +134,9 @@ bool tensors_align(struct elab *e, struct frame *f, struct loc loc, struct value
       return clash[0] ? misnamed(e, f, loc, v, n, what, why, clash[0], clash[1]) : misaligned(e, f, loc, v, n, what, why);
     }
   }
+  struct shape shape = {.rank = to.rank};
+  memcpy(shape.dim, to.dim, sizeof to.dim);
+  if (!size_fits(e, f, loc, &shape)) return false;
   graph_at(e, f, loc);
   for (int i = 0; i < n; i++) {
     // A scalar stays one: the builders stretch it.
@@ -264,8 +277,11 @@ static struct node *product_with_matrix(struct graph *g, struct node *x, struct 
 
 struct value tensor_matmul(struct elab *e, struct frame *f, struct loc loc, struct value a, struct value b) {
   if (!product_fits(e, f, loc, &a, &b)) return value_error();
-  graph_at(e, f, loc);
   int rank = value_rank(&a), rb = value_rank(&b);
+  struct shape shape = a.node->type.shape;
+  shape.dim[rank - 1] = value_dim(&b, rb - 1);
+  if (!size_fits(e, f, loc, &shape)) return value_error();
+  graph_at(e, f, loc);
   struct value r = a;
   r.loc = loc;
   r.node = rb == 2 ? product_with_matrix(e->graph, a.node, b.node) : g_matmul(e->graph, a.node, b.node, false, false);

@@ -329,7 +329,7 @@ bool type_resolve(struct elab *e, struct frame *f, const struct type *t, struct 
     int at = out->shape.rank++;
     ok = resolve_dim(e, f, d, &out->shape.dim[at], &axes[at]) && ok;
   }
-  return ok;
+  return ok && size_fits(e, f, t->loc, &out->shape);
 }
 
 void axes_to_caller(const struct frame *callee, struct value *v) {

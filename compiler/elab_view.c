@@ -184,6 +184,7 @@ static struct value view_tensor(struct elab *e, struct frame *f, const struct en
   int64_t dim[4] = {d->dim[0], d->dim[1], run->height, run->width};
   if (!sizes_known(e, f, n, d, dim, call)) return value_error();
   struct tensor_type t = {BT_F32, shape_of(4, dim[0], dim[1], dim[2], dim[3])};
+  if (!size_fits(e, f, call, &t.shape)) return value_error();
   graph_at(e, f, call);
   struct node *leaf = program_input(e, d->name, BT_INPUT_VIEW, view_index(e, n, run), e->next_site++, &t);
   struct value v = value_tensor(call, leaf);

@@ -521,6 +521,29 @@ static void test_train_resnet18(void **state) {
   btc_free(b);
 }
 
+// The GELU network: one step, all gradients.
+static void test_step_resnet18_gelu(void **state) {
+  (void)state;
+  struct btc *b = fresh();
+  struct st_file *f = reference("step_resnet18_w8_gelu.safetensors");
+  struct model *m = model_of_file(b, "tests/models/resnet18_w8_gelu.btg");
+  struct program *p = program_named(m, "train");
+  add_gradient_outputs(p);
+  struct values v = {.arena = b->arena, .model = m};
+  for (int i = 0; i < st_count(f); i++) {
+    const char *name = st_at(f, i)->name;
+    if (name[0] == 'x') set_value(&v, name, tensor_of(b->arena, st_at(f, i)));
+    if (strncmp(name, "init.", 5) == 0) set_value(&v, name + 5, tensor_of(b->arena, st_at(f, i)));
+  }
+  struct tensor64 **r = step(&v, p->graph);
+  for (int i = 0; i < p->graph->outputs.len; i++) {
+    const struct graph_output *o = &p->graph->outputs.data[i];
+    assert_near_named(o->name, r[o->node->id], wanted(&v, f, o->name), 1e-9);
+  }
+  st_close(f);
+  btc_free(b);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_error_files),
@@ -536,6 +559,7 @@ int main(void) {
       cmocka_unit_test(test_optimizers),
       cmocka_unit_test(test_schedule),
       cmocka_unit_test(test_train_resnet18),
+      cmocka_unit_test(test_step_resnet18_gelu),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
