@@ -89,7 +89,8 @@ static void read_define(struct btc *b, const char *line) {
 }
 
 static void read_defines(struct btc *b, int source) {
-  for (const char *s = b->files.data[source].text; s; s = strchr(s, '\n')) read_define(b, s += *s == '\n');
+  for (const char *s = b->files.data[source].text; s; s = strchr(s, '\n'))
+    read_define(b, s += *s == '\n');
 }
 
 void check_expectations(const char *path, void (*compile)(struct btc *b, int source)) {

@@ -1,6 +1,6 @@
-// test_elab.c: elaboration. Mistakes are in tests/errors/, files that say what they must get. Values
-// are checked by running elaborated models in the interpreter against PyTorch's (skipped where the
-// reference tensors are not there).
+// test_elab.c: elaboration. Mistakes are in tests/errors/, files that say what they must get.
+// Values are checked by running elaborated models in the interpreter against PyTorch's (skipped
+// where the reference tensors are not there).
 #define _GNU_SOURCE // rt_test.h: asprintf
 #include <math.h>
 #include <stdlib.h>
@@ -33,7 +33,8 @@ static struct model *model_of_file(struct btc *b, const char *path) {
 }
 
 static struct model *model_of_text(struct btc *b, const char *text) {
-  struct model *m = model_elaborate(b, parse_file(b, source_add(b, "test.btg", text, strlen(text))));
+  struct model *m =
+      model_elaborate(b, parse_file(b, source_add(b, "test.btg", text, strlen(text))));
   assert_clean(b);
   return m;
 }
@@ -49,7 +50,8 @@ static int64_t parameters_under(const struct model *m, const char *prefix) {
   int64_t n = 0;
   for (int i = 0; i < m->tensors.len; i++) {
     const struct bt_tensor *t = &m->tensors.data[i];
-    if (t->role == BT_PARAM && strncmp(t->name, prefix, strlen(prefix)) == 0) n += (int64_t)t->bytes / dtype_size(t->dtype);
+    if (t->role == BT_PARAM && strncmp(t->name, prefix, strlen(prefix)) == 0)
+      n += (int64_t)t->bytes / dtype_size(t->dtype);
   }
   return n;
 }
@@ -57,7 +59,11 @@ static int64_t parameters_under(const struct model *m, const char *prefix) {
 // ---- values by name ---------------------------------------------------------------------------
 struct values {
   struct arena *arena;
-  VEC(struct { const char *name; struct tensor64 *t; }) all;
+  VEC(struct {
+    const char *name;
+    struct tensor64 *t;
+  })
+  all;
   const struct model *model; // states that have no value start as it says
 };
 
@@ -99,7 +105,8 @@ static struct tensor64 *tensor_of(struct arena *a, const struct st_tensor *s) {
   struct tensor64 *t = tensor64_new(a, &type);
   int64_t n = shape_count(&type.shape);
   for (int64_t i = 0; i < n; i++)
-    t->data[i] = s->dtype == BT_F64 ? ((const double *)s->data)[i] : (double)((const int64_t *)s->data)[i];
+    t->data[i] =
+        s->dtype == BT_F64 ? ((const double *)s->data)[i] : (double)((const int64_t *)s->data)[i];
   return t;
 }
 
@@ -113,20 +120,23 @@ static struct tensor64 *slice_of(struct arena *a, const struct tensor64 *t, int6
 }
 
 // Relative to the largest entry of what is wanted.
-static void assert_near_named(const char *name, const struct tensor64 *got, const struct tensor64 *want, double tolerance) {
+static void assert_near_named(const char *name, const struct tensor64 *got,
+                              const struct tensor64 *want, double tolerance) {
   int64_t n = shape_count(&want->type.shape);
   assert_int_equal(shape_count(&got->type.shape), n);
   double largest = 0;
   for (int64_t i = 0; i < n; i++) largest = fmax(largest, fabs(want->data[i]));
   for (int64_t i = 0; i < n; i++)
     if (!(fabs(got->data[i] - want->data[i]) <= tolerance * largest))
-      fail_msg("%s[%lld] is %.17g, not %.17g (largest %g)", name, (long long)i, got->data[i], want->data[i], largest);
+      fail_msg("%s[%lld] is %.17g, not %.17g (largest %g)", name, (long long)i, got->data[i],
+               want->data[i], largest);
 }
 
 // One step: evaluates, then commits the updates. Returns values by node id.
 static struct tensor64 **step(struct values *v, const struct graph *g) {
   struct tensor64 **r = interp_run(g, v->arena, false, leaf, v);
-  for (int i = 0; i < g->updates.len; i++) set_value(v, g->updates.data[i].name, r[g->updates.data[i].node->id]);
+  for (int i = 0; i < g->updates.len; i++)
+    set_value(v, g->updates.data[i].name, r[g->updates.data[i].node->id]);
   return r;
 }
 
@@ -171,7 +181,10 @@ static void test_resnet18_is_torchvisions(void **state) {
   assert_int_equal(parameters_under(m, "projector."), 512 * 2048 + 2 * 2048 * 2048 + 2 * 2 * 2048);
   const struct bt_tensor *t = model_tensor(m, "encoder.layer4.0.downsample.0.weight");
   assert_non_null(t);
-  assert_string_equal(shape_text(b->arena, &(struct shape){t->rank, {t->shape[0], t->shape[1], t->shape[2], t->shape[3]}}), "[512, 256, 1, 1]");
+  assert_string_equal(
+      shape_text(b->arena,
+                 &(struct shape){t->rank, {t->shape[0], t->shape[1], t->shape[2], t->shape[3]}}),
+      "[512, 256, 1, 1]");
   assert_int_equal(t->init.kind, BT_INIT_NORMAL);
   assert_true(fabs(t->init.b - sqrt(2.0 / 512)) < 1e-15);
   assert_non_null(model_tensor(m, "encoder.layer1.1.bn2.running_var"));
@@ -204,13 +217,15 @@ static void test_examples(void **state) {
 static void test_views(void **state) {
   (void)state;
   struct btc *b = fresh();
-  struct model *m = model_of_text(b,
-    "view a(s: int) { random_resized_crop(s, scale: 0.25..1.0)\n normalize(mean: [0.5, 0.5, 0.5], std: [1, 1, 2]) }\n"
-    "program p { data x: u8[4, 3, _, _]\n let u, v, w = a(8)(x), a(8)(x), a(6)(x)\n report r: sum(u * v) + sum(w) }\n");
+  struct model *m = model_of_text(b, "view a(s: int) { random_resized_crop(s, scale: 0.25..1.0)\n "
+                                     "normalize(mean: [0.5, 0.5, 0.5], std: [1, 1, 2]) }\n"
+                                     "program p { data x: u8[4, 3, _, _]\n let u, v, w = a(8)(x), "
+                                     "a(8)(x), a(6)(x)\n report r: sum(u * v) + sum(w) }\n");
   assert_int_equal(m->views.len, 2);
   const struct bt_view_step *steps = m->views.data[0].steps.data;
   assert_int_equal(steps[0].kind, BT_VIEW_random_resized_crop);
-  assert_true(steps[0].arg[0] == 8 && steps[0].arg[1] == 0.25 && steps[0].arg[2] == 1 && steps[0].arg[3] == 0.75);
+  assert_true(steps[0].arg[0] == 8 && steps[0].arg[1] == 0.25 && steps[0].arg[2] == 1 &&
+              steps[0].arg[3] == 0.75);
   assert_true(steps[1].arg[0] == 0.5 && steps[1].arg[6] == 2);
   struct program *p = &m->programs.data[0];
   assert_int_equal(p->inputs.len, 3);
@@ -225,7 +240,8 @@ static void test_views(void **state) {
 // `expression` of x: f32[2, 3] = 0 … 5, v: f32[3] = 1 2 4, q: f32[3, 3] = 0 … 8, as text.
 static void check_value(const char *expression, const char *want) {
   struct btc *b = fresh();
-  struct model *m = model_of_text(b, str_printf(b->arena, "fn f(x: f32[n, d], v: f32[d], q: f32[d, d]) = %s\n", expression));
+  struct model *m = model_of_text(
+      b, str_printf(b->arena, "fn f(x: f32[n, d], v: f32[d], q: f32[d, d]) = %s\n", expression));
   struct named_type args[] = {{"x", {BT_F32, shape_of(2, (int64_t)2, (int64_t)3)}, NULL},
                               {"v", {BT_F32, shape_of(1, (int64_t)3)}, NULL},
                               {"q", {BT_F32, shape_of(2, (int64_t)3, (int64_t)3)}, NULL}};
@@ -239,7 +255,8 @@ static void check_value(const char *expression, const char *want) {
   struct node *out = p->graph->outputs.data[0].node;
   const struct tensor64 *r = step(&v, p->graph)[out->id];
   char *text = str_printf(b->arena, "%s", type_text(b->arena, &out->type));
-  for (int64_t i = 0; i < shape_count(&out->type.shape); i++) text = str_printf(b->arena, "%s %g", text, r->data[i]);
+  for (int64_t i = 0; i < shape_count(&out->type.shape); i++)
+    text = str_printf(b->arena, "%s %g", text, r->data[i]);
   if (!str_eq(text, want)) fail_msg("%s is %s, not %s", expression, text, want);
   btc_free(b);
 }
@@ -278,13 +295,15 @@ static void test_tensor_expressions(void **state) {
   check_value("var(x, over: d)", "f32[2] 0.666667 0.666667");
   check_value("logsumexp(v * 0, over: 0)", "f32 1.09861");
   check_value("v * count(x) / count(x, over: n) + rank(q)", "f32[3] 5 8 14");
-  check_value("f32(x > 1) + len([1, 2]) - 7 % 4 + (if n < d then 1 else 0)", "f32[2, 3] 0 0 1 1 1 1");
+  check_value("f32(x > 1) + len([1, 2]) - 7 % 4 + (if n < d then 1 else 0)",
+              "f32[2, 3] 0 0 1 1 1 1");
   check_value("sum([for i in 0..3: v[i] * i][2])", "f32 8");
 }
 
 static void check_number(const char *expression, double want) {
   struct btc *b = fresh();
-  struct model *m = model_of_text(b, str_printf(b->arena, "const k = %s\nfn f(x: f32) = x * 0 + k\n", expression));
+  struct model *m = model_of_text(
+      b, str_printf(b->arena, "const k = %s\nfn f(x: f32) = x * 0 + k\n", expression));
   struct program *p = model_function(m, "f", NULL, 0, false);
   assert_clean(b);
   struct values v = {.arena = b->arena};
@@ -313,24 +332,28 @@ static void test_static_expressions(void **state) {
 static void test_state_threads(void **state) {
   (void)state;
   struct btc *b = fresh();
-  struct model *m = model_of_text(b,
-    "module counter()(x: f32) -> f32 {\n  param w: f32 = 1\n  state n: f32 = 10\n"
-    "  if training { update n = n + x }\n  return w * n\n}\nc = counter()\n"
-    "module sgd(lr: f32)(w: f32[..s], g: f32[..s]) -> f32[..s] { return w - lr * g }\n"
-    "program p { data x: f32[1]\n let u, v = c(sum(x)), c(sum(x))\n report u: u\n report v: v\n"
-    "  report e: eval(c)(sum(x))\n minimize u + v + frozen(c)(sum(x))\n optimizer sgd(lr: 0.5) }\n");
+  struct model *m = model_of_text(
+      b,
+      "module counter()(x: f32) -> f32 {\n  param w: f32 = 1\n  state n: f32 = 10\n"
+      "  if training { update n = n + x }\n  return w * n\n}\nc = counter()\n"
+      "module sgd(lr: f32)(w: f32[..s], g: f32[..s]) -> f32[..s] { return w - lr * g }\n"
+      "program p { data x: f32[1]\n let u, v = c(sum(x)), c(sum(x))\n report u: u\n report v: v\n"
+      "  report e: eval(c)(sum(x))\n minimize u + v + frozen(c)(sum(x))\n optimizer sgd(lr: 0.5) "
+      "}\n");
   struct program *p = &m->programs.data[0];
   model_differentiate(m, p);
   assert_clean(b);
   struct values v = {.arena = b->arena, .model = m};
-  set_value(&v, "x", tensor64_new(b->arena, &(struct tensor_type){BT_F32, shape_of(1, (int64_t)1)}));
+  set_value(&v, "x",
+            tensor64_new(b->arena, &(struct tensor_type){BT_F32, shape_of(1, (int64_t)1)}));
   value_named(&v, "x")->data[0] = 3;
   struct tensor64 **r = step(&v, p->graph);
   double got[3];
   for (int i = 0; i < 3; i++) got[i] = r[p->graph->outputs.data[i].node->id]->data[0];
   assert_true(got[0] == 13 && got[1] == 16 && got[2] == 16);
   assert_true(value_named(&v, "c.n")->data[0] == 16);
-  assert_true(value_named(&v, "c.w")->data[0] == 1 - 0.5 * (13 + 16)); // nothing from the frozen one
+  assert_true(value_named(&v, "c.w")->data[0] ==
+              1 - 0.5 * (13 + 16)); // nothing from the frozen one
   btc_free(b);
 }
 
@@ -340,8 +363,9 @@ static void test_defines(void **state) {
   struct btc *b = fresh();
   vec_push(b->arena, &b->opt.defines, ((struct define){"n", "5"}));
   vec_push(b->arena, &b->opt.defines, ((struct define){"rate", "2"}));
-  struct model *m = model_of_text(b, "const twice = 2 * n\nconst n = 3\nconst rate = 0.5\n"
-                                     "program p { data x: f32[n, twice]\n report r: sum(x) * rate }\n");
+  struct model *m =
+      model_of_text(b, "const twice = 2 * n\nconst n = 3\nconst rate = 0.5\n"
+                       "program p { data x: f32[n, twice]\n report r: sum(x) * rate }\n");
   const struct bt_input *x = &m->programs.data[0].inputs.data[0];
   assert_int_equal(x->shape[0], 5);
   assert_int_equal(x->shape[1], 10);
@@ -350,7 +374,8 @@ static void test_defines(void **state) {
 
 // ---- against PyTorch --------------------------------------------------------------------------
 
-static void check_output(struct values *v, const struct st_file *f, const char *name, const struct tensor64 *got) {
+static void check_output(struct values *v, const struct st_file *f, const char *name,
+                         const struct tensor64 *got) {
   if (st_find(f, name)) assert_near_named(name, got, wanted(v, f, name), 1e-9);
 }
 
@@ -369,7 +394,8 @@ static void check_function(const char *name, const char *function) {
     type.dtype = s->dtype == BT_I64 ? BT_I32 : BT_F32;
     args[n++] = (struct named_type){str_printf(b->arena, "%s", s->name), type, NULL};
   }
-  struct program *p = model_function(model_of_file(b, "tests/models/functions.btg"), function, args, n, true);
+  struct program *p =
+      model_function(model_of_file(b, "tests/models/functions.btg"), function, args, n, true);
   assert_clean(b);
   graph_verify(p->graph, "function");
   struct tensor64 **r = step(&v, p->graph);
@@ -395,8 +421,9 @@ static void test_barlow_twins(void **state) {
 
 static void test_layers(void **state) {
   (void)state;
-  static const char *const layers[] = {"layer_cross_entropy", "layer_linear", "layer_gelu_tanh", "layer_avgpool_global",
-                                       "layer_maxpool_k3_s2_p1", "layer_conv2d_bias", "layer_batchnorm2d", "layer_layernorm"};
+  static const char *const layers[] = {
+      "layer_cross_entropy",    "layer_linear",      "layer_gelu_tanh",   "layer_avgpool_global",
+      "layer_maxpool_k3_s2_p1", "layer_conv2d_bias", "layer_batchnorm2d", "layer_layernorm"};
   for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) check_function(layers[i], layers[i]);
 }
 
@@ -416,8 +443,10 @@ static void check_optimizer(const char *name) {
     set_value(&v, "gw", wanted(&v, f, str_printf(b->arena, "gw%d", i)));
     set_value(&v, "gb", wanted(&v, f, str_printf(b->arena, "gb%d", i)));
     step(&v, p->graph);
-    assert_near_named("w", value_named(&v, "p.w"), wanted(&v, f, str_printf(b->arena, "w%d", i + 1)), 1e-9);
-    assert_near_named("b", value_named(&v, "p.b"), wanted(&v, f, str_printf(b->arena, "b%d", i + 1)), 1e-9);
+    assert_near_named("w", value_named(&v, "p.w"),
+                      wanted(&v, f, str_printf(b->arena, "w%d", i + 1)), 1e-9);
+    assert_near_named("b", value_named(&v, "p.b"),
+                      wanted(&v, f, str_printf(b->arena, "b%d", i + 1)), 1e-9);
   }
   st_close(f);
   btc_free(b);
@@ -437,14 +466,16 @@ static void test_schedule(void **state) {
   struct program *p = program_named(m, "cosine");
   struct values v = {.arena = b->arena};
   const struct tensor64 *rates = wanted(&v, f, "lr");
-  set_value(&v, "x", tensor64_new(b->arena, &(struct tensor_type){BT_F32, shape_of(1, (int64_t)1)}));
+  set_value(&v, "x",
+            tensor64_new(b->arena, &(struct tensor_type){BT_F32, shape_of(1, (int64_t)1)}));
   set_value(&v, "epochs", scalar_value(&v, 100));
   set_value(&v, "steps", scalar_value(&v, 1000));
   for (int i = 0; i < 1000; i++) {
     set_value(&v, "step", scalar_value(&v, i));
     set_value(&v, "epoch", scalar_value(&v, i / 10.0));
     double got = step(&v, p->graph)[p->graph->outputs.data[0].node->id]->data[0];
-    if (!(fabs(got - rates->data[i]) <= 1e-12)) fail_msg("step %d: %.17g, not %.17g", i, got, rates->data[i]);
+    if (!(fabs(got - rates->data[i]) <= 1e-12))
+      fail_msg("step %d: %.17g, not %.17g", i, got, rates->data[i]);
   }
   st_close(f);
   btc_free(b);
@@ -453,7 +484,8 @@ static void test_schedule(void **state) {
 static void add_gradient_outputs(struct program *p) {
   struct graph *g = p->graph;
   int n = 0, nodes = g->nodes.len;
-  struct node **wrt = NEW_ARRAY(g->b->arena, struct node *, nodes), **grads = NEW_ARRAY(g->b->arena, struct node *, nodes);
+  struct node **wrt = NEW_ARRAY(g->b->arena, struct node *, nodes),
+              **grads = NEW_ARRAY(g->b->arena, struct node *, nodes);
   for (int i = 0; i < nodes; i++)
     if (g->nodes.data[i]->op == OP_param) wrt[n++] = g->nodes.data[i];
   graph_gradients(g, p->loss, NULL, wrt, n, grads);
@@ -464,7 +496,8 @@ static void add_gradient_outputs(struct program *p) {
 }
 
 // Every tensor that the reference has under `prefix`.
-static int check_tensors(struct values *v, const struct st_file *f, const char *prefix, double tolerance) {
+static int check_tensors(struct values *v, const struct st_file *f, const char *prefix,
+                         double tolerance) {
   int n = 0;
   size_t length = strlen(prefix);
   for (int i = 0; i < st_count(f); i++) {
@@ -485,11 +518,12 @@ static void check_features(struct values *v, struct model *m, const struct st_fi
   set_value(v, "x", x);
   struct tensor64 **r = interp_run(p->graph, v->arena, false, leaf, v);
   assert_int_equal(p->graph->updates.len, 0);
-  assert_near_named("features_eval", r[p->graph->outputs.data[0].node->id], wanted(v, f, "features_eval"), 1e-7);
+  assert_near_named("features_eval", r[p->graph->outputs.data[0].node->id],
+                    wanted(v, f, "features_eval"), 1e-7);
 }
 
-// The key check: elaboration, differentiation and optimiser of a whole network, three steps, against
-// PyTorch's tensors under torchvision's names.
+// The key check: elaboration, differentiation and optimiser of a whole network, three steps,
+// against PyTorch's tensors under torchvision's names.
 static void test_train_resnet18(void **state) {
   (void)state;
   struct btc *b = fresh();
@@ -502,14 +536,16 @@ static void test_train_resnet18(void **state) {
   graph_verify(p->graph, "differentiate");
   struct values v = {.arena = b->arena, .model = m};
   for (int i = 0; i < st_count(f); i++)
-    if (strncmp(st_at(f, i)->name, "init.", 5) == 0) set_value(&v, st_at(f, i)->name + 5, tensor_of(b->arena, st_at(f, i)));
+    if (strncmp(st_at(f, i)->name, "init.", 5) == 0)
+      set_value(&v, st_at(f, i)->name + 5, tensor_of(b->arena, st_at(f, i)));
   const struct tensor64 *losses = wanted(&v, f, "losses");
   for (int i = 0; i < 3; i++) {
     set_value(&v, "xa", slice_of(b->arena, wanted(&v, f, "xa"), i));
     set_value(&v, "xb", slice_of(b->arena, wanted(&v, f, "xb"), i));
     struct tensor64 **r = step(&v, p->graph);
     double loss = r[p->graph->outputs.data[0].node->id]->data[0];
-    if (!(fabs(loss - losses->data[i]) <= 1e-7 * fabs(losses->data[i]))) fail_msg("loss %d is %.17g, not %.17g", i, loss, losses->data[i]);
+    if (!(fabs(loss - losses->data[i]) <= 1e-7 * fabs(losses->data[i])))
+      fail_msg("loss %d is %.17g, not %.17g", i, loss, losses->data[i]);
     for (int k = 1; i == 0 && k < p->graph->outputs.len; k++) {
       const struct graph_output *o = &p->graph->outputs.data[k];
       assert_near_named(o->name, r[o->node->id], wanted(&v, f, o->name), 1e-7);
@@ -546,20 +582,13 @@ static void test_step_resnet18_gelu(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_error_files),
-      cmocka_unit_test(test_resnet18_is_torchvisions),
-      cmocka_unit_test(test_examples),
-      cmocka_unit_test(test_views),
-      cmocka_unit_test(test_tensor_expressions),
-      cmocka_unit_test(test_static_expressions),
-      cmocka_unit_test(test_state_threads),
-      cmocka_unit_test(test_defines),
-      cmocka_unit_test(test_barlow_twins),
-      cmocka_unit_test(test_layers),
-      cmocka_unit_test(test_optimizers),
-      cmocka_unit_test(test_schedule),
-      cmocka_unit_test(test_train_resnet18),
-      cmocka_unit_test(test_step_resnet18_gelu),
+      cmocka_unit_test(test_error_files),        cmocka_unit_test(test_resnet18_is_torchvisions),
+      cmocka_unit_test(test_examples),           cmocka_unit_test(test_views),
+      cmocka_unit_test(test_tensor_expressions), cmocka_unit_test(test_static_expressions),
+      cmocka_unit_test(test_state_threads),      cmocka_unit_test(test_defines),
+      cmocka_unit_test(test_barlow_twins),       cmocka_unit_test(test_layers),
+      cmocka_unit_test(test_optimizers),         cmocka_unit_test(test_schedule),
+      cmocka_unit_test(test_train_resnet18),     cmocka_unit_test(test_step_resnet18_gelu),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
