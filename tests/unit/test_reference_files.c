@@ -317,6 +317,29 @@ static void test_train(void **state) {
   btc_free(b);
 }
 
+// Evaluation of the trained encoder, with running statistics, on the first step's view a.
+static void test_features(void **state) {
+  (void)state;
+  struct btc *b = btc_new();
+  if (!have_reference(b, "train_resnet18_w8_lars")) skip();
+  value_list reference = read_reference(b, "train_resnet18_w8_lars"), given = {0};
+  for (int i = 0; i < reference.len; i++)
+    if (strncmp(reference.data[i].name, "final.", 6) == 0)
+      values_add(b->arena, &given, eval_name(b->arena, "init.", reference.data[i].name + 6), reference.data[i].tensor);
+  struct tensor_type labels = {BT_I32, shape_of(1, (int64_t)8)};
+  values_add(b->arena, &given, "x", values_find(&reference, "xa")); // with its axis of steps
+  values_add(b->arena, &given, "y", tensor64_new(b->arena, &labels));
+  struct model *m = open_model(b, "resnet18_w8_lars");
+  struct compiled native;
+  struct program *p = open_program(m, "features", false, &native);
+  value_list exact = run_program(m, p, NULL, &given, 1), single = run_program(m, p, &native, &given, 1);
+  const struct tensor64 *want = values_find(&reference, "features_eval");
+  expect_close("interpreter", "features", values_find(&exact, "features"), want, 1e-7);
+  expect_close("C", "features", values_find(&single, "features"), want, 1e-3);
+  compiled_unload(&native);
+  btc_free(b);
+}
+
 static void test_step(void **state) {
   (void)state;
   struct btc *b = btc_new();
@@ -343,6 +366,7 @@ int main(void) {
       {"optimizer_adamw", test_optimizer, NULL, NULL, "adamw"},
       {"schedule_cosine_warmup", test_schedule, NULL, NULL, NULL},
       {"train_resnet18_w8_lars", test_train, NULL, NULL, NULL},
+      {"train_resnet18_w8_lars, features", test_features, NULL, NULL, NULL},
       {"step_resnet18_w8_gelu", test_step, NULL, NULL, NULL},
   };
   enum { N_RUNS = sizeof run_tests / sizeof *run_tests };
