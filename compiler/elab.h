@@ -1,17 +1,26 @@
-// elab.h: elaboration, from the tree of a file to graphs. Shared by elab_*.c; nobody else includes it.
+// elab.h: elaboration, from the tree of a file to graphs. Shared by elab_*.c; nobody else includes
+// it.
 //
 // Elaboration is partial evaluation. The tree is interpreted once for each program: what is static
-// (numbers, strings, lists, modules, instances) is evaluated, calls are inlined, `if` and `for` splice
-// their bodies, and what touches a tensor appends nodes to the program's graph. Shapes are known at
-// every moment, so a mistake is reported where it is met, with the chain of calls that led there.
+// (numbers, strings, lists, modules, instances) is evaluated, calls are inlined, `if` and `for`
+// splice their bodies, and what touches a tensor appends nodes to the program's graph. Shapes are
+// known at every moment, so a mistake is reported where it is met, with the chain of calls that led
+// there.
 //
-//   elab_value.c    values and their texts                elab_call.c     arguments, functions, modules
-//   elab_scope.c    files, names, frames, diagnostics     elab_stmt.c     statements of bodies
-//   elab_type.c     types of signatures; axis names       elab_program.c  programs: data, loss, reports
-//   elab_expr.c     expressions on static values          elab_view.c     views of images
-//   elab_index.c    indices and slices                    elab_optim.c    backward and optimiser
-//   elab_tensor.c   alignment, operators on tensors       elab_model.c    the doors of graph.h
-//   elab_builtin*.c the functions that the language has
+//   elab_model.c     the doors of graph.h: a file's model, one of its functions
+//   elab_program.c   programs: data, loss, reports, evaluations
+//   elab_optim.c     backward and optimiser
+//   elab_view.c      views of images
+//   elab_stmt.c      statements of functions and modules
+//   elab_call.c      arguments, functions, modules, instances
+//   elab_expr.c      expressions on static values
+//   elab_index.c     indices and slices
+//   elab_tensor.c    alignment, operators on tensors
+//   elab_type.c      types of signatures, names of axes
+//   elab_builtin.c   the functions that the language has; elab_reduce.c, elab_shape.c: their families
+//   elab_scope.c     names, frames, diagnostics
+//   elab_unit.c      files, imports, -D
+//   elab_value.c     values and their texts
 //
 // An error leaves a *poisoned* value (V_ERROR). Whatever touches one is poisoned in silence, so one
 // mistake gives one message and elaboration goes on.
@@ -36,13 +45,18 @@ struct view_run;
 struct axis {
   const char *name;
   int64_t size;
-  bool sized;         // the name is an integer's: it says how many, not which axis
+  bool sized; // the name is an integer's: it says how many, not which axis
   struct frame *frame;
   struct axis *outer; // of the caller; NULL: nameless there
   struct loc loc;     // where the name got its size
   const char *where;  // "parameter `z`"
 };
-struct pack { const char *name; int n; struct axis *axes[MAX_RANK]; struct loc loc; };
+struct pack {
+  const char *name;
+  int n;
+  struct axis *axes[MAX_RANK];
+  struct loc loc;
+};
 
 // ---- values -----------------------------------------------------------------------------------
 enum value_kind {
@@ -67,7 +81,10 @@ enum value_kind {
 enum mode { MODE_INHERIT, MODE_EVAL, MODE_FROZEN }; // of an application; callables only
 
 struct value;
-struct value_list { int len, cap; struct value *data; };
+struct value_list {
+  int len, cap;
+  struct value *data;
+};
 
 struct value {
   enum value_kind kind;
@@ -78,17 +95,23 @@ struct value {
     double number;
     const char *string;
     struct value_list *list;
-    struct { double low, high; bool integral; };
+    struct {
+      double low, high;
+      bool integral;
+    };
     struct node *node;
-    struct { struct entry *entry; struct value *config; }; // config: one value per parameter
+    struct {
+      struct entry *entry;
+      struct value *config; // one value per parameter
+    };
     struct instance *instance;
     const struct builtin *builtin;
     struct unit *unit;
     struct data *data;
     struct bt_init init;
   };
-  struct axis *axis;            // V_INT
-  struct axis *axes[MAX_RANK];  // V_TENSOR; NULL: nameless
+  struct axis *axis;           // V_INT
+  struct axis *axes[MAX_RANK]; // V_TENSOR; NULL: nameless
 };
 
 struct value value_error(void);
@@ -98,10 +121,10 @@ struct value value_bool(struct loc loc, bool b);
 struct value value_string(struct loc loc, const char *s);
 struct value value_list(struct elab *e, struct loc loc, enum value_kind kind);
 void value_append(struct elab *e, struct value *list, struct value item);
-struct value value_tensor(struct loc loc, struct node *n); // axes nameless
-bool value_is_number(const struct value *v);               // V_INT or V_FLOAT
-double value_number(const struct value *v);                // of one that is
-bool value_is_callable(const struct value *v);             // may be applied to tensors
+struct value value_tensor(struct loc loc, struct node *n);      // axes nameless
+bool value_is_number(const struct value *v);                    // V_INT or V_FLOAT
+double value_number(const struct value *v);                     // of one that is
+bool value_is_callable(const struct value *v);                  // may be applied to tensors
 bool value_equal(const struct value *a, const struct value *b); // static values
 int value_rank(const struct value *tensor);
 int64_t value_dim(const struct value *tensor, int axis);
@@ -114,183 +137,253 @@ const char *tensor_text(struct elab *e, const struct value *v);
 struct entry {
   const char *name;
   const struct decl *decl;
-  struct unit *unit;   // where it was declared
+  struct unit *unit; // where it was declared
   enum { ENTRY_UNSEEN, ENTRY_BUSY, ENTRY_DONE } state;
-  struct value value;  // constants and instances, when done
+  struct value value; // constants and instances, when done
 };
-struct import { struct unit *unit; const char *as; struct loc loc; };
+struct import {
+  struct unit *unit;
+  const char *as;
+  struct loc loc;
+};
 struct unit {
-  const char *path;       // as opened
+  const char *path; // as opened
   const struct file *file;
   VEC(struct entry *) entries;
   VEC(struct import) imports;
-  bool busy;              // its imports are being read
+  bool busy;       // its imports are being read
+  bool incomplete; // one of them failed: names may be missing
   bool main;
 };
 
-struct binding { const char *name; struct value value; struct loc loc; const char *state; /* its full name, for states */ };
+struct binding {
+  const char *name;
+  struct value value;
+  struct loc loc;
+  const char *state; // its full name, for states
+};
 
 // One activation: of a function, module, view, program, or of a declaration's expression.
 struct frame {
   struct frame *caller;
   struct unit *unit;
-  const struct decl *decl;    // NULL: a file's own expressions
-  struct loc call;            // the place in the caller
-  struct instance *instance;  // whose module it is
-  const char *address;        // for node.path
-  const char *prefix;         // for names of parameters and instances: "encoder.layer1", or NULL
+  const struct decl *decl;   // NULL: a file's own expressions
+  struct loc call;           // the place in the caller
+  struct instance *instance; // whose module it is
+  const char *address;       // for node.path
+  const char *prefix;        // for names of parameters and instances: "encoder.layer1", or NULL
   bool training;
   enum bt_role state_role;
   int depth;
   VEC(struct binding) locals; // the latest of a name counts
   VEC(struct axis *) axes;
   VEC(struct pack *) packs;
-  VEC(struct name_at) owned;  // params, states and instances declared so far in this activation
-  struct view_run *view;      // of a view's body
-  struct value result;        // after `return`
+  VEC(struct name_at) owned; // params, states and instances declared so far in this activation
+  struct view_run *view;     // of a view's body
+  struct value result;       // after `return`
   bool returned;
-  bool poisoned;              // a statement failed: what it should have bound is missing
-  struct frame *reports_as;   // while its arguments are checked: the caller, whose mistake it would be
+  bool poisoned; // a statement failed: what it should have bound is missing
+  // While its arguments are checked: the caller, whose mistake it would be.
+  struct frame *reports_as;
 };
 
 // A module with configuration under a name. Its parameters live under `path`.
 struct instance {
   struct entry *module;
   struct value *config;
-  const char *path;           // NULL: inline
-  struct loc loc;             // where it is bound
+  const char *path; // NULL: inline
+  struct loc loc;   // where it is bound
   bool applied;
-  VEC(struct binding) children; // instances bound in its body, by name; kept between applications
+  VEC(struct binding) children;  // instances bound in its body, by name; kept between applications
   const struct program *counted; // `applications` counts those in this program
   int applications;
 };
 
 // What a parameter or state was fixed to, and where.
-struct tensor_site { struct loc declared, applied; };
+struct tensor_site {
+  struct loc declared, applied;
+};
 
 // `data x: u8[batch, 3, _, _]`
 struct data {
   const char *name;
   struct loc loc;
-  int64_t dim[4];             // 0: not known
+  int64_t dim[4]; // 0: not known
   struct axis *axes[4];
 };
 
 struct elab {
   struct btc *b;
   struct model *model;
-  VEC(struct unit *) units;   // the first is the main file
+  VEC(struct unit *) units; // the first is the main file
   VEC(struct instance *) instances;
-  VEC(struct tensor_site) sites; // beside model->tensors
+  VEC(struct tensor_site) sites;  // beside model->tensors
   VEC(struct program *) programs; // all, so that `load` may name a later one
-  struct program *program;    // being elaborated; NULL: none
-  struct graph *graph;        // its graph
-  bool minimizes;             // it has a `minimize`
-  int next_site;              // random sites, in elaboration order
-  VEC(struct binding) defined; // constants that -D rebinds
-  bool muted;                 // the latest error was said before: so are its notes
+  struct program *program;        // being elaborated; NULL: none
+  struct graph *graph;            // its graph
+  bool minimizes;                 // it has a `minimize`
+  int64_t rows;                   // of the first array of its data
+  int next_site;                  // random sites, in elaboration order
+  VEC(struct binding) defined;    // constants that -D rebinds
+  int nesting;                    // calls in progress
+  bool muted;                     // the latest error was said before: so are its notes
 };
 
 // ---- elab_scope.c -----------------------------------------------------------------------------
-// Errors are reported once for a place and text, whichever application met them, and are followed by
-// notes that show the calls that led there.
-void elab_error(struct elab *e, const struct frame *f, struct loc loc, const char *format, ...) __attribute__((format(printf, 4, 5)));
-void elab_note(struct elab *e, struct loc loc, const char *format, ...) __attribute__((format(printf, 3, 4))); // of the latest error, if it was reported
+// Errors are reported once for a place and text, whichever application met them, and are followed
+// by notes that show the calls that led there.
+void elab_error(struct elab *e, const struct frame *f, struct loc loc, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+void elab_note(struct elab *e, struct loc loc, const char *format, ...)
+    __attribute__((format(printf, 3, 4))); // of the latest error, if it was reported
 void elab_fixit(struct elab *e, const char *replacement);
-void elab_warning(struct elab *e, struct loc loc, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void elab_warning(struct elab *e, struct loc loc, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 // ", did you mean `x`?" or "".
 const char *did_you_mean(struct elab *e, const char *word, const char *const *candidates, int n);
 struct unit *unit_load(struct elab *e, const struct file *file, const char *path);
 void unit_apply_defines(struct elab *e, struct unit *main);
-struct entry *unit_entry(const struct unit *u, const char *name); // its own or imported, also through other imports; NULL
-struct frame *frame_push(struct elab *e, struct frame *caller, struct unit *u, const struct decl *d, struct loc call); // NULL after a diagnostic: too deep
+struct entry *unit_entry(const struct unit *u,
+                         const char *name); // its own or imported, also through other imports; NULL
+struct frame *frame_push(struct elab *e, struct frame *caller, struct unit *u, const struct decl *d,
+                         struct loc call); // NULL after a diagnostic: too deep
 void frame_bind(struct elab *e, struct frame *f, const char *name, struct loc loc, struct value v);
 struct binding *frame_find(struct frame *f, const char *name);
-struct value name_value(struct elab *e, struct frame *f, const char *name, struct loc loc); // diagnoses
-bool name_bindable(struct elab *e, struct frame *f, const char *name, struct loc loc); // may a local take it? diagnoses
+struct value name_value(struct elab *e, struct frame *f, const char *name,
+                        struct loc loc); // diagnoses
+bool name_bindable(struct elab *e, struct frame *f, const char *name,
+                   struct loc loc); // may a local take it? diagnoses
 struct value entry_value(struct elab *e, struct frame *f, struct entry *n, struct loc loc);
-void graph_at(struct elab *e, const struct frame *f, struct loc loc); // place and address of new nodes
-bool needs_graph(struct elab *e, const struct frame *f, struct loc loc, const char *what); // diagnoses
+void graph_at(struct elab *e, const struct frame *f,
+              struct loc loc); // place and address of new nodes
+bool needs_graph(struct elab *e, const struct frame *f, struct loc loc,
+                 const char *what); // diagnoses
 
 // ---- elab_type.c ------------------------------------------------------------------------------
 struct axis *frame_axis(struct frame *f, const char *name);
 struct pack *frame_pack(struct frame *f, const char *name);
-struct axis *axis_new(struct elab *e, struct frame *f, const char *name, int64_t size, struct loc loc, const char *where);
-// Checks `v` against a type of frame `f`, binds names that are new, and gives the value its form there
-// (an int becomes a float, a tensor's axes take the frame's names). `from`: the frame that the value's
-// axis names belong to (f itself for `let` and results). `what`: "argument `x` of `linear`".
-// False after a diagnostic at `loc`.
-bool type_bind(struct elab *e, struct frame *f, const struct type *t, struct value *v, struct frame *from, struct loc loc, const char *what);
+struct axis *axis_new(struct elab *e, struct frame *f, const char *name, int64_t size,
+                      struct loc loc, const char *where);
+// Checks `v` against a type of frame `f`, binds names that are new, and gives the value its form
+// there (an int becomes a float, a tensor's axes take the frame's names). `from`: the frame that
+// the value's axis names belong to (f itself for `let` and results). `what`: "argument `x` of
+// `linear`". False after a diagnostic at `loc`.
+bool type_bind(struct elab *e, struct frame *f, const struct type *t, struct value *v,
+               struct frame *from, struct loc loc, const char *what);
 // A param's, state's or data's type: every size must follow from the frame.
-bool type_resolve(struct elab *e, struct frame *f, const struct type *t, struct tensor_type *out, struct axis **axes);
+bool type_resolve(struct elab *e, struct frame *f, const struct type *t, struct tensor_type *out,
+                  struct axis **axes);
 // A result's axes in the caller's names.
 void axes_to_caller(const struct frame *callee, struct value *v);
 bool type_is_tensor(const struct type *t);
 
 // ---- elab_expr.c ------------------------------------------------------------------------------
 struct value expr_value(struct elab *e, struct frame *f, const struct expr *x);
-struct value binary_value(struct elab *e, struct frame *f, enum token_op op, struct loc loc, struct value a, struct value b);
+struct value binary_value(struct elab *e, struct frame *f, enum token_op op, struct loc loc,
+                          struct value a, struct value b);
 bool static_int(struct elab *e, struct frame *f, struct value v, int64_t *out, const char *what);
-struct value range_items(struct elab *e, struct frame *f, struct value v, const char *what); // a list or int range, as a list
+struct value range_items(struct elab *e, struct frame *f, struct value v,
+                         const char *what); // a list or int range, as a list
 struct value index_value(struct elab *e, struct frame *f, const struct expr *x);
 
 // ---- elab_tensor.c ----------------------------------------------------------------------------
 // A tensor of a tensor or a static number; dtype where the number has none of its own.
 bool as_tensor(struct elab *e, struct frame *f, struct value *v, dtype t, const char *what);
+// Whether a tensor of these sizes can be meant at all; diagnoses. Sizes multiply without overflow
+// then.
+bool size_fits(struct elab *e, struct frame *f, struct loc loc, const struct shape *s);
 // Brings n tensors to one shape (decision 7); false after a diagnostic.
-bool tensors_align(struct elab *e, struct frame *f, struct loc loc, struct value *v, int n, const char *what);
-struct value tensor_binary(struct elab *e, struct frame *f, enum token_op op, struct loc loc, struct value a, struct value b);
-struct value tensor_unary(struct elab *e, struct frame *f, enum op op, struct loc loc, struct value x);
+bool tensors_align(struct elab *e, struct frame *f, struct loc loc, struct value *v, int n,
+                   const char *what);
+struct value tensor_binary(struct elab *e, struct frame *f, enum token_op op, struct loc loc,
+                           struct value a, struct value b);
+struct value tensor_unary(struct elab *e, struct frame *f, enum op op, struct loc loc,
+                          struct value x);
 struct value tensor_transpose(struct elab *e, struct frame *f, struct loc loc, struct value x);
-struct value tensor_matmul(struct elab *e, struct frame *f, struct loc loc, struct value a, struct value b);
+struct value tensor_matmul(struct elab *e, struct frame *f, struct loc loc, struct value a,
+                           struct value b);
 struct value tensor_slice(struct elab *e, struct frame *f, const struct expr *x, struct value v);
 
 // ---- elab_call.c ------------------------------------------------------------------------------
-struct label { const char *name; bool required; struct loc loc; };
-struct given { struct value value; struct loc loc; bool present; };
+struct label {
+  const char *name;
+  bool required;
+  struct loc loc;
+};
+struct given {
+  struct value value;
+  struct loc loc;
+  bool present;
+};
 // Evaluates arguments in the caller's frame and sorts them by label; out[i] belongs to labels[i].
 // False after diagnostics, everything evaluated all the same.
-bool args_match(struct elab *e, struct frame *f, const arg_list *args, struct loc call, const char *callee, const struct label *labels, int n, struct given *out);
+bool args_match(struct elab *e, struct frame *f, const arg_list *args, struct loc call,
+                const char *callee, const struct label *labels, int n, struct given *out);
 struct value call_value(struct elab *e, struct frame *f, const struct expr *x);
-struct value apply_value(struct elab *e, struct frame *f, struct value callee, const arg_list *args, struct loc call);
+struct value apply_value(struct elab *e, struct frame *f, struct value callee, const arg_list *args,
+                         struct loc call);
 // Applies to values: lists in order, optimisers.
-struct value apply_given(struct elab *e, struct frame *f, struct value callee, struct given *given, int n, struct loc call);
-bool config_bind(struct elab *e, struct frame *f, struct entry *n, const arg_list *args, struct loc call, struct value **config);
-void frame_bind_config(struct elab *e, struct frame *f, const struct decl *d, const struct value *config);
+struct value apply_given(struct elab *e, struct frame *f, struct value callee, struct given *given,
+                         int n, struct loc call);
+bool config_bind(struct elab *e, struct frame *f, struct entry *n, const arg_list *args,
+                 struct loc call, struct value **config);
+void frame_bind_config(struct elab *e, struct frame *f, const struct decl *d,
+                       const struct value *config);
 // Names a value: configured modules in it become instances at `path`, `path`.0, …
-struct value instance_bind(struct elab *e, struct frame *f, struct value v, const char *path, struct loc loc, struct value *before);
+struct value instance_bind(struct elab *e, struct frame *f, struct value v, const char *path,
+                           struct loc loc, struct value *before);
 
 // ---- elab_stmt.c ------------------------------------------------------------------------------
-void block_run(struct elab *e, struct frame *f, const struct block *block, bool (*statement)(struct elab *e, struct frame *f, const struct stmt *s));
-bool body_statement(struct elab *e, struct frame *f, const struct stmt *s); // of functions and modules
-bool common_statement(struct elab *e, struct frame *f, const struct stmt *s); // let, if, for: true where it was one
+void block_run(struct elab *e, struct frame *f, const struct block *block,
+               bool (*statement)(struct elab *e, struct frame *f, const struct stmt *s));
+bool body_statement(struct elab *e, struct frame *f,
+                    const struct stmt *s); // of functions and modules
+bool common_statement(struct elab *e, struct frame *f,
+                      const struct stmt *s); // let, if, for: true where it was one
 struct node *leaf_tensor(struct elab *e, const char *name, enum op op, const struct tensor_type *t);
 
 // ---- elab_program.c ---------------------------------------------------------------------------
 void program_elaborate(struct elab *e, struct unit *u, const struct decl *d, struct program *p);
-struct node *program_input(struct elab *e, const char *name, enum bt_input_kind kind, int view, int site, const struct tensor_type *t);
+struct node *program_input(struct elab *e, const char *name, enum bt_input_kind kind, int view,
+                           int site, const struct tensor_type *t);
 const char *path_text(struct arena *a, const struct path *p); // "encoder.layer1.0"
 int program_input_index(struct elab *e, const struct bt_input *in);
 int model_tensor_index(const struct model *m, const char *name); // -1: none
 
 // ---- elab_view.c ------------------------------------------------------------------------------
-struct value view_apply(struct elab *e, struct frame *f, struct value view, struct value data, struct loc call);
+struct value view_apply(struct elab *e, struct frame *f, struct value view, struct value data,
+                        struct loc call);
 // The rows of a .def file's argument text "k=20 mean:channels": labels with their slots.
 enum slot_kind { SLOT_NUMBER, SLOT_RANGE, SLOT_CHANNELS };
-struct slot { const char *name; enum slot_kind kind; int at; bool has_default; double value[2]; };
-int slots_parse(struct arena *a, const char *text, struct slot *slots, int most); // returns how many
-bool slot_fill(struct elab *e, struct frame *f, const struct slot *s, const struct given *g, double *arg, const char *what, int *channels);
+struct slot {
+  const char *name;
+  enum slot_kind kind;
+  int at;
+  bool has_default;
+  double value[2];
+};
+int slots_parse(struct arena *a, const char *text, struct slot *slots,
+                int most); // returns how many
+bool slot_fill(struct elab *e, struct frame *f, const struct slot *s, const struct given *g,
+               double *arg, const char *what, int *channels);
 
 // ---- elab_builtin.c ---------------------------------------------------------------------------
 const struct builtin *builtin_find(const char *name);
 const char *builtin_name(const struct builtin *b);
 bool builtin_input(const char *name, enum bt_input_kind *kind); // step, steps, epoch, epochs
-struct value builtin_call(struct elab *e, struct frame *f, const struct builtin *b, const arg_list *args, struct loc call);
-struct value builtin_apply(struct elab *e, struct frame *f, const struct builtin *b, struct given *given, int n, struct loc call);
+struct value builtin_call(struct elab *e, struct frame *f, const struct builtin *b,
+                          const arg_list *args, struct loc call);
+struct value builtin_apply(struct elab *e, struct frame *f, const struct builtin *b,
+                           struct given *given, int n, struct loc call);
 int builtin_names(const char **out, int most);
 bool builtin_planned(const char *name); // in the language's plan, not built yet
 
 // ---- elab_optim.c -----------------------------------------------------------------------------
-struct optimizer { struct value rule; path_list on; struct loc loc; struct frame *frame; };
+struct optimizer {
+  struct value rule;
+  path_list on;
+  struct loc loc;
+  struct frame *frame;
+};
 
 #endif

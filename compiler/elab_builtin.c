@@ -1,5 +1,6 @@
 // elab_builtin.c: the functions of the language, one row each: name, parameters, how it is called.
-// A parameter that ends in `?` may be missing. Rows that fold on static numbers name the C function.
+// A parameter that ends in `?` may be missing. Rows that fold on static numbers name the C
+// function.
 #include <math.h>
 #include <string.h>
 
@@ -19,8 +20,10 @@ static struct value unary(struct call *c) {
       elab_error(c->e, c->f, c->loc, "`%s` of %g is not a number", c->row->name, value_number(&x));
       return value_error();
     }
-    bool stays_integer = x.kind == V_INT && (c->row->op == OP_abs || c->row->op == OP_floor || c->row->op == OP_relu);
-    return stays_integer || c->row->op == OP_floor ? value_int(c->loc, (int64_t)y) : value_float(c->loc, y);
+    bool stays_integer = x.kind == V_INT &&
+                         (c->row->op == OP_abs || c->row->op == OP_floor || c->row->op == OP_relu);
+    return stays_integer || c->row->op == OP_floor ? value_int(c->loc, (int64_t)y)
+                                                   : value_float(c->loc, y);
   }
   if (!builtin_tensor(c, 0, &x)) return value_error();
   return tensor_unary(c->e, c->f, c->row->op, c->loc, x);
@@ -32,7 +35,8 @@ static struct value extremum(struct call *c) {
   bool least = c->row->op == OP_reduce_min;
   if (!c->given[1].present) return builtin_reduce(c);
   if (c->given[2].present) {
-    elab_error(c->e, c->f, c->given[2].loc, "`%s` takes two values, or one and `over:`", c->row->name);
+    elab_error(c->e, c->f, c->given[2].loc, "`%s` takes two values, or one and `over:`",
+               c->row->name);
     return value_error();
   }
   if (value_is_number(&v[0]) && value_is_number(&v[1]))
@@ -44,7 +48,9 @@ static struct value where(struct call *c) {
   struct value v[3] = {c->given[0].value, c->given[1].value, c->given[2].value};
   if (v[0].kind == V_BOOL) return v[0].integer ? v[1] : v[2];
   if (v[0].kind != V_TENSOR || v[0].node->type.dtype != BT_BOOL) {
-    elab_error(c->e, c->f, c->given[0].loc, "the condition of `where` is a comparison of tensors, not %s", value_text(c->e, &v[0]));
+    elab_error(c->e, c->f, c->given[0].loc,
+               "the condition of `where` is a comparison of tensors, not %s",
+               value_text(c->e, &v[0]));
     return value_error();
   }
   return builtin_elementwise(c, OP_where, v, 3);
@@ -96,7 +102,8 @@ static struct value initializer(struct call *c) {
   for (int i = 0; i < 2; i++) {
     const struct value *v = &c->given[i].value;
     if (!value_is_number(v)) {
-      elab_error(c->e, c->f, c->given[i].loc, "`%s` needs numbers known at compile time, not %s", c->row->name, value_text(c->e, v));
+      elab_error(c->e, c->f, c->given[i].loc, "`%s` needs numbers known at compile time, not %s",
+                 c->row->name, value_text(c->e, v));
       return value_error();
     }
     x[i] = value_number(v);
@@ -153,8 +160,14 @@ static const struct builtin table[] = {
 enum { N_BUILTINS = sizeof table / sizeof *table };
 
 // Per-step scalars and words: names without a call.
-static const struct { const char *name; enum bt_input_kind kind; } inputs[] = {
-    {"step", BT_INPUT_STEP}, {"steps", BT_INPUT_STEPS}, {"epoch", BT_INPUT_EPOCH}, {"epochs", BT_INPUT_EPOCHS},
+static const struct {
+  const char *name;
+  enum bt_input_kind kind;
+} inputs[] = {
+    {"step", BT_INPUT_STEP},
+    {"steps", BT_INPUT_STEPS},
+    {"epoch", BT_INPUT_EPOCH},
+    {"epochs", BT_INPUT_EPOCHS},
 };
 enum { N_INPUTS = sizeof inputs / sizeof *inputs };
 static const char *const words[] = {"training", "eval", "frozen"};
@@ -207,7 +220,8 @@ static int row_labels(struct elab *e, const struct builtin *b, struct label *lab
   return n;
 }
 
-struct value builtin_call(struct elab *e, struct frame *f, const struct builtin *b, const arg_list *args, struct loc loc) {
+struct value builtin_call(struct elab *e, struct frame *f, const struct builtin *b,
+                          const arg_list *args, struct loc loc) {
   struct label labels[BUILTIN_PARAMS];
   struct call c = {.e = e, .f = f, .row = b, .loc = loc};
   int n = row_labels(e, b, labels);
@@ -215,14 +229,16 @@ struct value builtin_call(struct elab *e, struct frame *f, const struct builtin 
   return args_match(e, f, args, loc, name, labels, n, c.given) ? b->call(&c) : value_error();
 }
 
-struct value builtin_apply(struct elab *e, struct frame *f, const struct builtin *b, struct given *given, int n, struct loc loc) {
+struct value builtin_apply(struct elab *e, struct frame *f, const struct builtin *b,
+                           struct given *given, int n, struct loc loc) {
   struct label labels[BUILTIN_PARAMS];
   struct call c = {.e = e, .f = f, .row = b, .loc = loc};
   int most = row_labels(e, b, labels);
   bool fits = n <= most;
   for (int i = n; i < most; i++) fits = fits && !labels[i].required;
   if (!fits) {
-    elab_error(e, f, loc, "`%s` takes (%s), not %d argument%s", b->name, b->params, n, n == 1 ? "" : "s");
+    elab_error(e, f, loc, "`%s` takes (%s), not %d argument%s", b->name, b->params, n,
+               n == 1 ? "" : "s");
     return value_error();
   }
   memcpy(c.given, given, sizeof *given * (size_t)n);

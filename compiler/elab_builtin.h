@@ -17,8 +17,8 @@ struct builtin {
   const char *name;
   const char *params;
   struct value (*call)(struct call *c);
-  enum op op;              // OP_COUNT: none of its own
-  double (*fold)(double);  // on static numbers
+  enum op op;             // OP_COUNT: none of its own
+  double (*fold)(double); // on static numbers
 };
 
 // The i-th argument as a tensor; false after a diagnostic.

@@ -1,10 +1,10 @@
-// elab_call.c: calls. Arguments are evaluated in the caller's frame and sorted by label; functions and
-// modules run their bodies in a new frame; their results return in the caller's axis names.
+// elab_call.c: calls. Arguments are evaluated in the caller's frame and sorted by label; functions
+// and modules run their bodies in a new frame; their results return in the caller's axis names.
 #include <string.h>
 
 #include "elab.h"
 
-enum { MOST_PARAMS = 32 };
+enum { MOST_PARAMS = 32, CALLS_NESTED_MOST = 400 };
 
 // ---- arguments --------------------------------------------------------------------------------
 
@@ -17,20 +17,24 @@ static int label_index(const struct label *labels, int n, const char *name) {
 static const char *labels_text(struct elab *e, const struct label *labels, int n) {
   const char *text = "";
   for (int i = 0; i < n; i++)
-    text = str_printf(e->b->arena, "%s%s%s%s", text, i ? ", " : "", labels[i].name, labels[i].required ? "" : "?");
+    text = str_printf(e->b->arena, "%s%s%s%s", text, i ? ", " : "", labels[i].name,
+                      labels[i].required ? "" : "?");
   return text;
 }
 
-static bool place_argument(struct elab *e, struct frame *f, const struct arg *a, const char *callee, const struct label *labels, int n, struct given *out, int *next) {
+static bool place_argument(struct elab *e, struct frame *f, const struct arg *a, const char *callee,
+                           const struct label *labels, int n, struct given *out, int *next) {
   int at = a->label ? label_index(labels, n, a->label) : (*next)++;
   if (a->label && at < 0) {
     const char *names[MOST_PARAMS];
     for (int i = 0; i < n; i++) names[i] = labels[i].name;
-    elab_error(e, f, a->loc, "%s has no parameter `%s`%s", callee, a->label, did_you_mean(e, a->label, names, n));
+    elab_error(e, f, a->loc, "%s has no parameter `%s`%s", callee, a->label,
+               did_you_mean(e, a->label, names, n));
     return false;
   }
   if (at >= n) {
-    elab_error(e, f, a->loc, "too many arguments: %s takes (%s)", callee, labels_text(e, labels, n));
+    elab_error(e, f, a->loc, "too many arguments: %s takes (%s)", callee,
+               labels_text(e, labels, n));
     return false;
   }
   if (out[at].present) {
@@ -42,7 +46,8 @@ static bool place_argument(struct elab *e, struct frame *f, const struct arg *a,
   return true;
 }
 
-bool args_match(struct elab *e, struct frame *f, const arg_list *args, struct loc call, const char *callee, const struct label *labels, int n, struct given *out) {
+bool args_match(struct elab *e, struct frame *f, const arg_list *args, struct loc call,
+                const char *callee, const struct label *labels, int n, struct given *out) {
   bool ok = true;
   int next = 0;
   memset(out, 0, sizeof *out * (size_t)n);
@@ -71,7 +76,8 @@ bool args_match(struct elab *e, struct frame *f, const arg_list *args, struct lo
 
 static int labels_of(struct elab *e, const param_list *params, struct label *labels) {
   if (params->len > MOST_PARAMS) {
-    elab_error(e, NULL, params->data[MOST_PARAMS].loc, "at most %d parameters are supported", MOST_PARAMS);
+    elab_error(e, NULL, params->data[MOST_PARAMS].loc, "at most %d parameters are supported",
+               MOST_PARAMS);
     return -1;
   }
   for (int i = 0; i < params->len; i++) {
@@ -82,11 +88,13 @@ static int labels_of(struct elab *e, const param_list *params, struct label *lab
 }
 
 // One parameter of `callee`: the given value, or the default, in the parameter's type.
-static bool bind_param(struct elab *e, struct frame *callee, struct frame *caller, const struct param_decl *p, const struct given *g, struct value *out) {
+static bool bind_param(struct elab *e, struct frame *callee, struct frame *caller,
+                       const struct param_decl *p, const struct given *g, struct value *out) {
   struct value v = g->present ? g->value : expr_value(e, callee, p->default_value);
   struct loc loc = g->present ? g->loc : p->default_value->loc;
   const char *what = str_printf(e->b->arena, "`%s` of `%s`", p->name, callee->decl->name.name);
-  // What is wrong with an argument is the caller's mistake: it is reported among the caller's calls.
+  // What is wrong with an argument is the caller's mistake: it is reported among the caller's
+  // calls.
   callee->reports_as = g->present ? caller : NULL;
   bool ok = type_bind(e, callee, p->type, &v, g->present ? caller : callee, loc, what);
   callee->reports_as = NULL;
@@ -94,7 +102,8 @@ static bool bind_param(struct elab *e, struct frame *callee, struct frame *calle
   return ok;
 }
 
-bool config_bind(struct elab *e, struct frame *f, struct entry *n, const arg_list *args, struct loc call, struct value **config) {
+bool config_bind(struct elab *e, struct frame *f, struct entry *n, const arg_list *args,
+                 struct loc call, struct value **config) {
   const struct decl *d = n->decl;
   struct label labels[MOST_PARAMS];
   struct given given[MOST_PARAMS];
@@ -112,12 +121,14 @@ bool config_bind(struct elab *e, struct frame *f, struct entry *n, const arg_lis
   return ok;
 }
 
-void frame_bind_config(struct elab *e, struct frame *f, const struct decl *d, const struct value *config) {
+void frame_bind_config(struct elab *e, struct frame *f, const struct decl *d,
+                       const struct value *config) {
   for (int i = 0; i < d->config.len; i++) {
     const struct param_decl *p = &d->config.data[i];
     struct value v = config[i];
     dtype t;
-    if (e->graph && value_is_number(&v) && type_is_tensor(p->type) && dtype_parse(p->type->name, &t))
+    if (e->graph && value_is_number(&v) && type_is_tensor(p->type) &&
+        dtype_parse(p->type->name, &t))
       as_tensor(e, f, &v, t, p->name);
     frame_bind(e, f, p->name, p->loc, v);
   }
@@ -125,12 +136,14 @@ void frame_bind_config(struct elab *e, struct frame *f, const struct decl *d, co
 
 // ---- running a body ---------------------------------------------------------------------------
 
-static bool check_results(struct elab *e, struct frame *callee, const struct decl *d, struct value *r) {
+static bool check_results(struct elab *e, struct frame *callee, const struct decl *d,
+                          struct value *r) {
   int n = d->results.len;
   if (n == 0 || r->kind == V_ERROR) return r->kind != V_ERROR;
   int have = r->kind == V_TUPLE ? r->list->len : 1;
   if (have != n) {
-    elab_error(e, callee, r->loc, "`%s` returns %d value%s, but declares %d", d->name.name, have, have == 1 ? "" : "s", n);
+    elab_error(e, callee, r->loc, "`%s` returns %d value%s, but declares %d", d->name.name, have,
+               have == 1 ? "" : "s", n);
     elab_note(e, d->results.data[0]->loc, "declared here");
     return false;
   }
@@ -160,7 +173,8 @@ static struct value run_body(struct elab *e, struct frame *callee, const struct 
   return r;
 }
 
-static bool bind_inputs(struct elab *e, struct frame *callee, struct frame *caller, const struct decl *d, const struct given *given) {
+static bool bind_inputs(struct elab *e, struct frame *callee, struct frame *caller,
+                        const struct decl *d, const struct given *given) {
   bool ok = true;
   for (int i = 0; i < d->inputs.len; i++) {
     const struct param_decl *p = &d->inputs.data[i];
@@ -182,18 +196,22 @@ static void count_application(struct elab *e, struct instance *in, struct frame 
   if (in->counted != e->program) in->applications = 0;
   in->counted = e->program;
   in->applied = true;
-  if (in->path) callee->address = str_printf(e->b->arena, "%s@%s", in->path, application_letters(e->b->arena, in->applications));
+  if (in->path)
+    callee->address = str_printf(e->b->arena, "%s@%s", in->path,
+                                 application_letters(e->b->arena, in->applications));
   in->applications++;
 }
 
 static struct value freeze(struct elab *e, struct frame *f, struct loc loc, struct value v) {
-  if (v.kind == V_TENSOR && dtype_is_float(v.node->type.dtype)) return tensor_unary(e, f, OP_stop_gradient, loc, v);
+  if (v.kind == V_TENSOR && dtype_is_float(v.node->type.dtype))
+    return tensor_unary(e, f, OP_stop_gradient, loc, v);
   if (v.kind == V_TUPLE)
     for (int i = 0; i < v.list->len; i++) v.list->data[i] = freeze(e, f, loc, v.list->data[i]);
   return v;
 }
 
-static struct value run_module(struct elab *e, struct frame *f, struct instance *in, enum mode mode, const struct given *given, struct loc call) {
+static struct value run_module(struct elab *e, struct frame *f, struct instance *in, enum mode mode,
+                               const struct given *given, struct loc call) {
   const struct decl *d = in->module->decl;
   struct frame *callee = frame_push(e, f, in->module->unit, d, call);
   if (!callee) return value_error();
@@ -207,7 +225,8 @@ static struct value run_module(struct elab *e, struct frame *f, struct instance 
   return mode == MODE_FROZEN ? freeze(e, f, call, r) : r;
 }
 
-static struct value run_function(struct elab *e, struct frame *f, struct entry *n, const struct given *given, struct loc call) {
+static struct value run_function(struct elab *e, struct frame *f, struct entry *n,
+                                 const struct given *given, struct loc call) {
   struct frame *callee = frame_push(e, f, n->unit, n->decl, call);
   if (!callee) return value_error();
   if (f->decl && f->decl->kind == D_PROGRAM) callee->address = n->name;
@@ -223,12 +242,15 @@ static struct instance *inline_instance(struct elab *e, const struct value *modu
   return in;
 }
 
-static struct value not_callable(struct elab *e, struct frame *f, const struct value *v, struct loc call) {
-  if (v->kind != V_ERROR) elab_error(e, f, v->loc.line ? v->loc : call, "%s cannot be called", value_text(e, v));
+static struct value not_callable(struct elab *e, struct frame *f, const struct value *v,
+                                 struct loc call) {
+  if (v->kind != V_ERROR)
+    elab_error(e, f, v->loc.line ? v->loc : call, "%s cannot be called", value_text(e, v));
   return value_error();
 }
 
-static struct value apply_list(struct elab *e, struct frame *f, struct value list, struct value x, int from, struct loc call) {
+static struct value apply_list(struct elab *e, struct frame *f, struct value list, struct value x,
+                               int from, struct loc call) {
   for (int i = from; i < list.list->len && x.kind != V_ERROR; i++) {
     struct value callee = list.list->data[i];
     if (callee.mode == MODE_INHERIT) callee.mode = list.mode;
@@ -240,14 +262,17 @@ static struct value apply_list(struct elab *e, struct frame *f, struct value lis
 
 // The inputs that `callee` takes; false where it is no function or module over inputs.
 static bool inputs_of(const struct value *callee, const param_list **inputs, const char **name) {
-  const struct entry *n = callee->kind == V_INSTANCE ? callee->instance->module : callee->kind == V_FN || callee->kind == V_MODULE ? callee->entry : NULL;
+  const struct entry *n = callee->kind == V_INSTANCE ? callee->instance->module
+                          : callee->kind == V_FN || callee->kind == V_MODULE ? callee->entry
+                                                                             : NULL;
   if (!n) return false;
   *inputs = &n->decl->inputs;
   *name = n->name;
   return true;
 }
 
-static struct value run_callable(struct elab *e, struct frame *f, const struct value *callee, const struct given *given, struct loc call) {
+static struct value run_callable(struct elab *e, struct frame *f, const struct value *callee,
+                                 const struct given *given, struct loc call) {
   if (callee->kind == V_FN) return run_function(e, f, callee->entry, given, call);
   struct instance *in = callee->kind == V_INSTANCE ? callee->instance : inline_instance(e, callee);
   if (!e->graph) {
@@ -259,11 +284,14 @@ static struct value run_callable(struct elab *e, struct frame *f, const struct v
 
 static bool unconfigured(const struct value *v) { return v->kind == V_MODULE && !v->config; }
 
-struct value apply_given(struct elab *e, struct frame *f, struct value callee, struct given *given, int n, struct loc call) {
-  if (callee.kind == V_LIST && n >= 1 && value_is_callable(&callee)) return apply_list(e, f, callee, given[0].value, 0, call);
+struct value apply_given(struct elab *e, struct frame *f, struct value callee, struct given *given,
+                         int n, struct loc call) {
+  if (callee.kind == V_LIST && n >= 1 && value_is_callable(&callee))
+    return apply_list(e, f, callee, given[0].value, 0, call);
   if (callee.kind == V_BUILTIN) return builtin_apply(e, f, callee.builtin, given, n, call);
   if (unconfigured(&callee)) {
-    elab_error(e, f, callee.loc, "%s is applied; configure it first: `%s(…)`", value_text(e, &callee), callee.entry->name);
+    elab_error(e, f, callee.loc, "%s is applied; configure it first: `%s(…)`",
+               value_text(e, &callee), callee.entry->name);
     return value_error();
   }
   const param_list *inputs;
@@ -271,7 +299,8 @@ struct value apply_given(struct elab *e, struct frame *f, struct value callee, s
   if (!inputs_of(&callee, &inputs, &name)) return not_callable(e, f, &callee, call);
   struct given all[MOST_PARAMS] = {0};
   if (n > inputs->len) {
-    elab_error(e, f, call, "`%s` takes %d argument%s, not %d", name, inputs->len, inputs->len == 1 ? "" : "s", n);
+    elab_error(e, f, call, "`%s` takes %d argument%s, not %d", name, inputs->len,
+               inputs->len == 1 ? "" : "s", n);
     return value_error();
   }
   for (int i = 0; i < inputs->len && i < MOST_PARAMS; i++) {
@@ -284,7 +313,8 @@ struct value apply_given(struct elab *e, struct frame *f, struct value callee, s
   return run_callable(e, f, &callee, all, call);
 }
 
-static struct value call_view(struct elab *e, struct frame *f, struct value callee, const arg_list *args, struct loc call) {
+static struct value call_view(struct elab *e, struct frame *f, struct value callee,
+                              const arg_list *args, struct loc call) {
   if (callee.entry->decl->has_config && !callee.config) {
     if (!config_bind(e, f, callee.entry, args, call, &callee.config)) return value_error();
     callee.loc = call;
@@ -297,13 +327,15 @@ static struct value call_view(struct elab *e, struct frame *f, struct value call
   return view_apply(e, f, callee, g.value, call);
 }
 
-static struct value configure(struct elab *e, struct frame *f, struct value module, const arg_list *args, struct loc call) {
+static struct value configure(struct elab *e, struct frame *f, struct value module,
+                              const arg_list *args, struct loc call) {
   if (!config_bind(e, f, module.entry, args, call, &module.config)) return value_error();
   module.loc = call;
   return module;
 }
 
-struct value apply_value(struct elab *e, struct frame *f, struct value callee, const arg_list *args, struct loc call) {
+struct value apply_value(struct elab *e, struct frame *f, struct value callee, const arg_list *args,
+                         struct loc call) {
   if (callee.kind == V_BUILTIN) return builtin_call(e, f, callee.builtin, args, call);
   if (callee.kind == V_VIEW) return call_view(e, f, callee, args, call);
   if (unconfigured(&callee)) return configure(e, f, callee, args, call);
@@ -327,21 +359,25 @@ struct value apply_value(struct elab *e, struct frame *f, struct value callee, c
 }
 
 // eval(x) and frozen(x) are not functions: they say how what is named is applied.
-static bool mode_word(struct elab *e, struct frame *f, const struct expr *x, enum mode *mode) {
-  if (x->a->kind != E_NAME || frame_find(f, x->a->string) || unit_entry(f->unit, x->a->string)) return false;
-  *mode = str_eq(x->a->string, "eval") ? MODE_EVAL : str_eq(x->a->string, "frozen") ? MODE_FROZEN : MODE_INHERIT;
-  (void)e;
+static bool mode_word(struct frame *f, const struct expr *x, enum mode *mode) {
+  if (x->a->kind != E_NAME || frame_find(f, x->a->string) || unit_entry(f->unit, x->a->string))
+    return false;
+  *mode = str_eq(x->a->string, "eval")     ? MODE_EVAL
+          : str_eq(x->a->string, "frozen") ? MODE_FROZEN
+                                           : MODE_INHERIT;
   return *mode != MODE_INHERIT;
 }
 
-static struct value with_mode(struct elab *e, struct frame *f, const struct expr *x, enum mode mode) {
+static struct value with_mode(struct elab *e, struct frame *f, const struct expr *x,
+                              enum mode mode) {
   struct label label = {.name = "instance", .required = true};
   struct given g;
   const char *name = str_printf(e->b->arena, "`%s`", x->a->string);
   if (!args_match(e, f, &x->args, x->loc, name, &label, 1, &g)) return value_error();
   struct value v = g.value;
   if (!value_is_callable(&v)) {
-    elab_error(e, f, g.loc, "`%s` takes an instance, not %s; write `%s(encoder)(x)`", x->a->string, value_text(e, &v), x->a->string);
+    elab_error(e, f, g.loc, "`%s` takes an instance, not %s; write `%s(encoder)(x)`", x->a->string,
+               value_text(e, &v), x->a->string);
     return value_error();
   }
   v.mode = mode == MODE_FROZEN || v.mode == MODE_FROZEN ? MODE_FROZEN : mode;
@@ -351,17 +387,26 @@ static struct value with_mode(struct elab *e, struct frame *f, const struct expr
 
 struct value call_value(struct elab *e, struct frame *f, const struct expr *x) {
   enum mode mode;
-  if (mode_word(e, f, x, &mode)) return with_mode(e, f, x, mode);
+  if (mode_word(f, x, &mode)) return with_mode(e, f, x, mode);
+  if (e->nesting == CALLS_NESTED_MOST) {
+    elab_error(e, f, x->loc, "calls nest deeper than %d levels", CALLS_NESTED_MOST);
+    return value_error();
+  }
+  e->nesting++;
   struct value callee = expr_value(e, f, x->a);
   struct value r = apply_value(e, f, callee, &x->args, x->loc);
+  e->nesting--;
   if (r.kind != V_ERROR) r.loc = x->loc;
   return r;
 }
 
 // ---- naming instances -------------------------------------------------------------------------
 
-static struct value bind_module(struct elab *e, struct value v, const char *path, struct loc loc, const struct value *before) {
-  struct instance *in = before && before->kind == V_INSTANCE && before->instance->module == v.entry ? before->instance : NULL;
+static struct value bind_module(struct elab *e, struct value v, const char *path, struct loc loc,
+                                const struct value *before) {
+  struct instance *in = before && before->kind == V_INSTANCE && before->instance->module == v.entry
+                            ? before->instance
+                            : NULL;
   if (!in) {
     in = NEW(e->b->arena, struct instance);
     *in = (struct instance){.module = v.entry, .path = path, .loc = loc};
@@ -371,7 +416,8 @@ static struct value bind_module(struct elab *e, struct value v, const char *path
   return (struct value){.kind = V_INSTANCE, .mode = v.mode, .loc = loc, .instance = in};
 }
 
-struct value instance_bind(struct elab *e, struct frame *f, struct value v, const char *path, struct loc loc, struct value *before) {
+struct value instance_bind(struct elab *e, struct frame *f, struct value v, const char *path,
+                           struct loc loc, struct value *before) {
   if (v.kind == V_MODULE && v.config) return bind_module(e, v, path, loc, before);
   if (v.kind == V_FN || v.kind == V_BUILTIN || v.kind == V_INSTANCE) return v;
   if (v.kind != V_LIST || !value_is_callable(&v)) return value_error();
@@ -379,7 +425,8 @@ struct value instance_bind(struct elab *e, struct frame *f, struct value v, cons
   bound.mode = v.mode;
   for (int i = 0; i < v.list->len; i++) {
     const char *name = path ? str_printf(e->b->arena, "%s.%d", path, i) : NULL;
-    struct value *old = before && before->kind == V_LIST && i < before->list->len ? &before->list->data[i] : NULL;
+    struct value *old =
+        before && before->kind == V_LIST && i < before->list->len ? &before->list->data[i] : NULL;
     struct value item = instance_bind(e, f, v.list->data[i], name, loc, old);
     if (item.kind == V_ERROR) return item;
     value_append(e, &bound, item);

@@ -8,8 +8,10 @@
 
 // ---- static operators -------------------------------------------------------------------------
 
-static struct value operands_wrong(struct elab *e, struct frame *f, enum token_op op, struct loc loc, const struct value *a, const struct value *b) {
-  elab_error(e, f, loc, "`%s` does not take %s and %s", token_op_text(op), value_text(e, a), value_text(e, b));
+static struct value operands_wrong(struct elab *e, struct frame *f, enum token_op op,
+                                   struct loc loc, const struct value *a, const struct value *b) {
+  elab_error(e, f, loc, "`%s` does not take %s and %s", token_op_text(op), value_text(e, a),
+             value_text(e, b));
   return value_error();
 }
 
@@ -28,9 +30,12 @@ static bool int_power(int64_t base, int64_t exponent, int64_t *out) {
 }
 
 // Quotient towards minus infinity, remainder with the sign of b. b is not 0.
-static int64_t floor_quotient(int64_t a, int64_t b) { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }
+static int64_t floor_quotient(int64_t a, int64_t b) {
+  return a / b - (a % b != 0 && (a < 0) != (b < 0));
+}
 
-static struct value int_binary(struct elab *e, struct frame *f, enum token_op op, struct loc loc, int64_t a, int64_t b) {
+static struct value int_binary(struct elab *e, struct frame *f, enum token_op op, struct loc loc,
+                               int64_t a, int64_t b) {
   int64_t r = 0;
   bool over = false;
   switch (op) {
@@ -38,8 +43,14 @@ static struct value int_binary(struct elab *e, struct frame *f, enum token_op op
   case OP_SUB: over = __builtin_sub_overflow(a, b, &r); break;
   case OP_MUL: over = __builtin_mul_overflow(a, b, &r); break;
   case OP_POW: over = !int_power(a, b, &r); break;
-  case OP_FLOORDIV: over = a == INT64_MIN && b == -1; if (!over) r = floor_quotient(a, b); break;
-  case OP_MOD: over = a == INT64_MIN && b == -1; if (!over) r = a - b * floor_quotient(a, b); break;
+  case OP_FLOORDIV:
+    over = a == INT64_MIN && b == -1;
+    if (!over) r = floor_quotient(a, b);
+    break;
+  case OP_MOD:
+    over = a == INT64_MIN && b == -1;
+    if (!over) r = a - b * floor_quotient(a, b);
+    break;
   default: die("operator %s on integers", token_op_text(op));
   }
   return over ? overflow(e, f, loc) : value_int(loc, r);
@@ -72,7 +83,8 @@ static bool is_comparison(enum token_op op) { return op >= OP_LT && op <= OP_GE;
 static bool is_equality(enum token_op op) { return op == OP_EQ || op == OP_NE; }
 static bool is_logic(enum token_op op) { return op == OP_AND || op == OP_OR; }
 
-static struct value number_binary(struct elab *e, struct frame *f, enum token_op op, struct loc loc, const struct value *a, const struct value *b) {
+static struct value number_binary(struct elab *e, struct frame *f, enum token_op op, struct loc loc,
+                                  const struct value *a, const struct value *b) {
   double x = value_number(a), y = value_number(b);
   if (is_comparison(op)) return value_bool(loc, compare(op, x, y));
   if ((op == OP_DIV || op == OP_FLOORDIV || op == OP_MOD) && y == 0) {
@@ -80,24 +92,28 @@ static struct value number_binary(struct elab *e, struct frame *f, enum token_op
     return value_error();
   }
   bool integers = a->kind == V_INT && b->kind == V_INT;
-  if (integers && op != OP_DIV && !(op == OP_POW && y < 0)) return int_binary(e, f, op, loc, a->integer, b->integer);
+  if (integers && op != OP_DIV && !(op == OP_POW && y < 0))
+    return int_binary(e, f, op, loc, a->integer, b->integer);
   return value_float(loc, float_arithmetic(op, x, y));
 }
 
-static struct value list_concat(struct elab *e, struct loc loc, const struct value *a, const struct value *b) {
+static struct value list_concat(struct elab *e, struct loc loc, const struct value *a,
+                                const struct value *b) {
   struct value v = value_list(e, loc, V_LIST);
   for (int i = 0; i < a->list->len; i++) value_append(e, &v, a->list->data[i]);
   for (int i = 0; i < b->list->len; i++) value_append(e, &v, b->list->data[i]);
   return v;
 }
 
-struct value binary_value(struct elab *e, struct frame *f, enum token_op op, struct loc loc, struct value a, struct value b) {
+struct value binary_value(struct elab *e, struct frame *f, enum token_op op, struct loc loc,
+                          struct value a, struct value b) {
   if (a.kind == V_ERROR || b.kind == V_ERROR) return value_error();
   if (a.kind == V_TENSOR || b.kind == V_TENSOR) return tensor_binary(e, f, op, loc, a, b);
   if (is_equality(op)) return value_bool(loc, value_equal(&a, &b) == (op == OP_EQ));
   if (is_logic(op) && a.kind == V_BOOL && b.kind == V_BOOL)
     return value_bool(loc, op == OP_AND ? a.integer && b.integer : a.integer || b.integer);
-  if (op != OP_MATMUL && !is_logic(op) && value_is_number(&a) && value_is_number(&b)) return number_binary(e, f, op, loc, &a, &b);
+  if (op != OP_MATMUL && !is_logic(op) && value_is_number(&a) && value_is_number(&b))
+    return number_binary(e, f, op, loc, &a, &b);
   if (op == OP_ADD && a.kind == V_LIST && b.kind == V_LIST) return list_concat(e, loc, &a, &b);
   return operands_wrong(e, f, op, loc, &a, &b);
 }
@@ -105,7 +121,8 @@ struct value binary_value(struct elab *e, struct frame *f, enum token_op op, str
 // `and`, `or` with a static left side decide without the right one where they can.
 static struct value binary_expr(struct elab *e, struct frame *f, const struct expr *x) {
   struct value a = expr_value(e, f, x->a);
-  if (a.kind == V_BOOL && is_logic(x->op) && (bool)a.integer == (x->op == OP_OR)) return value_bool(x->loc, a.integer);
+  if (a.kind == V_BOOL && is_logic(x->op) && (bool)a.integer == (x->op == OP_OR))
+    return value_bool(x->loc, a.integer);
   struct value b = expr_value(e, f, x->b);
   return binary_value(e, f, x->op, x->loc, a, b);
 }
@@ -114,7 +131,8 @@ static struct value unary_expr(struct elab *e, struct frame *f, const struct exp
   struct value v = expr_value(e, f, x->a);
   bool negate = x->op == OP_NEG;
   if (v.kind == V_ERROR) return v;
-  if (negate && v.kind == V_INT) return v.integer == INT64_MIN ? overflow(e, f, x->loc) : value_int(x->loc, -v.integer);
+  if (negate && v.kind == V_INT)
+    return v.integer == INT64_MIN ? overflow(e, f, x->loc) : value_int(x->loc, -v.integer);
   if (negate && v.kind == V_FLOAT) return value_float(x->loc, -v.number);
   if (!negate && v.kind == V_BOOL) return value_bool(x->loc, !v.integer);
   if (v.kind == V_TENSOR) return tensor_unary(e, f, negate ? OP_neg : OP_not, x->loc, v);
@@ -130,7 +148,8 @@ bool static_int(struct elab *e, struct frame *f, struct value v, int64_t *out, c
     *out = v.integer;
     return true;
   }
-  elab_error(e, f, v.loc, "%s must be an integer known at compile time, not %s", what, value_text(e, &v));
+  elab_error(e, f, v.loc, "%s must be an integer known at compile time, not %s", what,
+             value_text(e, &v));
   return false;
 }
 
@@ -139,11 +158,13 @@ enum { RANGE_MOST = 100000 };
 struct value range_items(struct elab *e, struct frame *f, struct value v, const char *what) {
   if (v.kind == V_ERROR || v.kind == V_LIST) return v;
   if (v.kind != V_RANGE || !v.integral || v.high - v.low > RANGE_MOST) {
-    elab_error(e, f, v.loc, "%s runs over a list or a range of integers, not %s", what, value_text(e, &v));
+    elab_error(e, f, v.loc, "%s runs over a list or a range of integers, not %s", what,
+               value_text(e, &v));
     return value_error();
   }
   struct value items = value_list(e, v.loc, V_LIST);
-  for (int64_t i = (int64_t)v.low; i < (int64_t)v.high; i++) value_append(e, &items, value_int(v.loc, i));
+  for (int64_t i = (int64_t)v.low; i < (int64_t)v.high; i++)
+    value_append(e, &items, value_int(v.loc, i));
   return items;
 }
 
@@ -181,7 +202,9 @@ static struct value if_expr(struct elab *e, struct frame *f, const struct expr *
   if (c.kind == V_ERROR) return c;
   if (c.kind == V_BOOL) return expr_value(e, f, c.integer ? x->b : x->c);
   if (c.kind == V_TENSOR)
-    elab_error(e, f, x->a->loc, "`if` is decided at compile time, but this is %s; use `where(condition, x, y)`", value_text(e, &c));
+    elab_error(e, f, x->a->loc,
+               "`if` is decided at compile time, but this is %s; use `where(condition, x, y)`",
+               value_text(e, &c));
   else
     elab_error(e, f, x->a->loc, "`if` needs `true` or `false`, not %s", value_text(e, &c));
   return value_error();
@@ -191,31 +214,42 @@ static struct value range_expr(struct elab *e, struct frame *f, const struct exp
   struct value a = expr_value(e, f, x->a), b = expr_value(e, f, x->b);
   if (a.kind == V_ERROR || b.kind == V_ERROR) return value_error();
   if (!value_is_number(&a) || !value_is_number(&b)) {
-    elab_error(e, f, x->loc, "a range needs two numbers known at compile time, not %s and %s", value_text(e, &a), value_text(e, &b));
+    elab_error(e, f, x->loc, "a range needs two numbers known at compile time, not %s and %s",
+               value_text(e, &a), value_text(e, &b));
     return value_error();
   }
-  return (struct value){.kind = V_RANGE, .loc = x->loc, .low = value_number(&a), .high = value_number(&b), .integral = a.kind == V_INT && b.kind == V_INT};
+  return (struct value){.kind = V_RANGE,
+                        .loc = x->loc,
+                        .low = value_number(&a),
+                        .high = value_number(&b),
+                        .integral = a.kind == V_INT && b.kind == V_INT};
 }
 
-static struct value unit_field(struct elab *e, struct frame *f, const struct expr *x, struct unit *u) {
+static struct value unit_field(struct elab *e, struct frame *f, const struct expr *x,
+                               struct unit *u) {
   const char *names[256];
   int n = 0;
   for (int i = 0; i < u->entries.len && n < 256; i++) {
     names[n++] = u->entries.data[i]->name;
-    if (str_eq(u->entries.data[i]->name, x->string)) return entry_value(e, f, u->entries.data[i], x->op_loc);
+    if (str_eq(u->entries.data[i]->name, x->string))
+      return entry_value(e, f, u->entries.data[i], x->op_loc);
   }
-  elab_error(e, f, x->op_loc, "%s has no `%s`%s", u->path, x->string, did_you_mean(e, x->string, names, n));
+  elab_error(e, f, x->op_loc, "%s has no `%s`%s", u->path, x->string,
+             did_you_mean(e, x->string, names, n));
   return value_error();
 }
 
-static struct value instance_field(struct elab *e, struct frame *f, const struct expr *x, struct instance *in) {
+static struct value instance_field(struct elab *e, struct frame *f, const struct expr *x,
+                                   struct instance *in) {
   const char *names[128];
   int n = 0;
   for (int i = 0; i < in->children.len && n < 128; i++) {
     names[n++] = in->children.data[i].name;
     if (str_eq(in->children.data[i].name, x->string)) return in->children.data[i].value;
   }
-  elab_error(e, f, x->op_loc, "`%s` has no part `%s`%s%s", in->path, x->string, did_you_mean(e, x->string, names, n), in->applied ? "" : "; its parts exist once it has been applied");
+  elab_error(e, f, x->op_loc, "`%s` has no part `%s`%s%s", in->path, x->string,
+             did_you_mean(e, x->string, names, n),
+             in->applied ? "" : "; its parts exist once it has been applied");
   return value_error();
 }
 

@@ -1,11 +1,12 @@
-// elab_index.c: x[…] on lists (static) and on tensors: an integer takes one slice and drops the axis,
-// lo..hi a window, `..` or `_` the whole axis. Negative positions count from the end.
+// elab_index.c: x[…] on lists (static) and on tensors: an integer takes one slice and drops the
+// axis, lo..hi a window, `..` or `_` the whole axis. Negative positions count from the end.
 #include <string.h>
 
 #include "elab.h"
 
 // lo..hi within a size. False after a diagnostic.
-static bool window_bounds(struct elab *e, struct frame *f, const struct expr *x, int64_t size, int64_t *low, int64_t *high) {
+static bool window_bounds(struct elab *e, struct frame *f, const struct expr *x, int64_t size,
+                          int64_t *low, int64_t *high) {
   *low = 0;
   *high = size;
   if (x->a && !static_int(e, f, expr_value(e, f, x->a), low, "an index")) return false;
@@ -14,27 +15,33 @@ static bool window_bounds(struct elab *e, struct frame *f, const struct expr *x,
   if (*low < 0) *low += size;
   if (*high < 0) *high += size;
   if (*low >= 0 && *low < *high && *high <= size) return true;
-  elab_error(e, f, x->loc, "the window %lld..%lld does not lie in an axis of size %lld, or is empty", (long long)given_low, (long long)given_high, (long long)size);
+  elab_error(e, f, x->loc,
+             "the window %lld..%lld does not lie in an axis of size %lld, or is empty",
+             (long long)given_low, (long long)given_high, (long long)size);
   return false;
 }
 
-static bool position(struct elab *e, struct frame *f, const struct expr *x, int64_t size, int64_t *at) {
+static bool position(struct elab *e, struct frame *f, const struct expr *x, int64_t size,
+                     int64_t *at) {
   if (!static_int(e, f, expr_value(e, f, x), at, "an index")) return false;
   int64_t given = *at;
   if (*at < 0) *at += size;
   if (*at >= 0 && *at < size) return true;
-  elab_error(e, f, x->loc, "index %lld is outside an axis of size %lld", (long long)given, (long long)size);
+  elab_error(e, f, x->loc, "index %lld is outside an axis of size %lld", (long long)given,
+             (long long)size);
   return false;
 }
 
-static struct value list_index(struct elab *e, struct frame *f, const struct expr *x, struct value v) {
+static struct value list_index(struct elab *e, struct frame *f, const struct expr *x,
+                               struct value v) {
   if (x->items.len != 1) {
     elab_error(e, f, x->loc, "a list has one axis, not %d", x->items.len);
     return value_error();
   }
   const struct expr *item = x->items.data[0];
   int64_t low, high;
-  if (item->kind != E_RANGE) return position(e, f, item, v.list->len, &low) ? v.list->data[low] : value_error();
+  if (item->kind != E_RANGE)
+    return position(e, f, item, v.list->len, &low) ? v.list->data[low] : value_error();
   if (!window_bounds(e, f, item, v.list->len, &low, &high)) return value_error();
   struct value r = value_list(e, x->loc, V_LIST);
   for (int64_t i = low; i < high; i++) value_append(e, &r, v.list->data[i]);
@@ -53,7 +60,8 @@ struct value tensor_slice(struct elab *e, struct frame *f, const struct expr *x,
   for (int i = 0; i < rank; i++) {
     const struct expr *item = i < x->items.len ? x->items.data[i] : NULL;
     int64_t size = window.dim[i], high;
-    bool whole = !item || item->kind == E_WILDCARD || (item->kind == E_RANGE && !item->a && !item->b);
+    bool whole =
+        !item || item->kind == E_WILDCARD || (item->kind == E_RANGE && !item->a && !item->b);
     bool drops = !whole && item->kind != E_RANGE;
     if (drops) {
       if (!position(e, f, item, size, &start[i])) return value_error();

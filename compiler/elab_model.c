@@ -21,11 +21,13 @@ static void evaluate_file(struct elab *e, struct unit *u) {
   struct frame *f = frame_push(e, NULL, u, NULL, (struct loc){0});
   for (int i = 0; i < u->entries.len; i++) {
     struct entry *n = u->entries.data[i];
-    if (n->decl->kind == D_CONST || n->decl->kind == D_INSTANCE) entry_value(e, f, n, n->decl->name.loc);
+    if (n->decl->kind == D_CONST || n->decl->kind == D_INSTANCE)
+      entry_value(e, f, n, n->decl->name.loc);
   }
   for (int i = 0; i < u->file->decls.len; i++)
     if (u->file->decls.data[i]->kind == D_SCHEDULE)
-      elab_warning(e, u->file->decls.data[i]->loc, "`schedule` is not supported yet: the compiler chooses every kernel");
+      elab_warning(e, u->file->decls.data[i]->loc,
+                   "`schedule` is not supported yet: the compiler chooses every kernel");
 }
 
 static void elaborate_programs(struct elab *e, struct unit *u) {
@@ -36,14 +38,17 @@ static void elaborate_programs(struct elab *e, struct unit *u) {
     program_elaborate(e, u, d, p);
     if (e->b->n_errors == 0) graph_verify(p->graph, "elaborate");
   }
-  for (int i = 0; i < e->programs.len; i++) vec_push(e->b->arena, &e->model->programs, *e->programs.data[i]);
+  for (int i = 0; i < e->programs.len; i++)
+    vec_push(e->b->arena, &e->model->programs, *e->programs.data[i]);
 }
 
 static void warn_unapplied(struct elab *e) {
   if (e->b->n_errors || e->programs.len == 0) return;
   for (int i = 0; i < e->instances.len; i++) {
     const struct instance *in = e->instances.data[i];
-    if (!in->applied) elab_warning(e, in->loc, "`%s` is never applied, so it has no parameters", in->path ? in->path : in->module->name);
+    if (!in->applied)
+      elab_warning(e, in->loc, "`%s` is never applied, so it has no parameters",
+                   in->path ? in->path : in->module->name);
   }
 }
 
@@ -55,7 +60,6 @@ struct model *model_elaborate(struct btc *b, const struct file *f) {
   // What a file with syntax errors seems to lack may be in what could not be read.
   if (b->n_errors) return m;
   struct unit *u = unit_load(e, f, b->files.data[f->source].path);
-  if (b->n_errors) return m;
   unit_apply_defines(e, u);
   declare_programs(e, u);
   evaluate_file(e, u);
@@ -106,8 +110,10 @@ static bool function_argument(struct function *fn, const struct param_decl *p, s
     g->value = static_argument(fn, p, *a->scalar);
     return g->value.kind != V_ERROR;
   }
-  if (a) t = a->type;
-  else if (p->default_value) return g->present = false, true;
+  if (a)
+    t = a->type;
+  else if (p->default_value)
+    return g->present = false, true;
   else if (!type_is_tensor(p->type)) {
     elab_error(fn->e, NULL, p->loc, "`%s` of `%s` needs a value", p->name, fn->decl->name.name);
     return false;
@@ -123,12 +129,16 @@ static bool function_argument(struct function *fn, const struct param_decl *p, s
 static bool arguments_known(struct function *fn, bool gradients) {
   const char *names[33];
   int n = 0;
-  for (int i = 0; i < fn->decl->inputs.len && n < 32; i++) names[n++] = fn->decl->inputs.data[i].name;
+  for (int i = 0; i < fn->decl->inputs.len && n < 32; i++)
+    names[n++] = fn->decl->inputs.data[i].name;
   bool ok = true;
   for (int i = 0; i < fn->n_args; i++) {
     bool found = gradients && str_eq(fn->args[i].name, "dout");
     for (int k = 0; k < n; k++) found |= str_eq(fn->args[i].name, names[k]);
-    if (!found) elab_error(fn->e, NULL, fn->decl->name.loc, "`%s` has no parameter `%s`%s", fn->decl->name.name, fn->args[i].name, did_you_mean(fn->e, fn->args[i].name, names, n));
+    if (!found)
+      elab_error(fn->e, NULL, fn->decl->name.loc, "`%s` has no parameter `%s`%s",
+                 fn->decl->name.name, fn->args[i].name,
+                 did_you_mean(fn->e, fn->args[i].name, names, n));
     ok = ok && found;
   }
   return ok;
@@ -141,10 +151,12 @@ static bool function_gradients(struct function *fn, struct node *out) {
   struct node *seed = NULL, *wrt[32], *grads[32];
   int n = 0;
   if (dout && !type_eq(&dout->type, &out->type)) {
-    elab_error(e, NULL, fn->decl->name.loc, "the cotangent `dout` is %s, but the result is %s", type_text(e->b->arena, &dout->type), type_text(e->b->arena, &out->type));
+    elab_error(e, NULL, fn->decl->name.loc, "the cotangent `dout` is %s, but the result is %s",
+               type_text(e->b->arena, &dout->type), type_text(e->b->arena, &out->type));
     return false;
   }
-  if (dout || out->type.shape.rank > 0) seed = program_input(e, "dout", BT_INPUT_ARRAY, -1, 0, &out->type);
+  if (dout || out->type.shape.rank > 0)
+    seed = program_input(e, "dout", BT_INPUT_ARRAY, -1, 0, &out->type);
   for (int i = 0; i < fn->n_inputs; i++)
     if (dtype_is_float(fn->inputs[i]->type.dtype)) wrt[n++] = fn->inputs[i];
   graph_gradients(g, out, seed, wrt, n, grads);
@@ -162,11 +174,13 @@ static bool function_outputs(struct function *fn, struct value r, bool gradients
   for (int i = 0; i < n; i++) {
     struct value *v = r.kind == V_TUPLE ? &r.list->data[i] : &r;
     if (!as_tensor(e, fn->f, v, BT_F32, "the result")) return false;
-    graph_output(e->graph, n == 1 ? "out" : str_printf(e->b->arena, "out%d", i), BT_OUTPUT_VALUE, v->node);
+    graph_output(e->graph, n == 1 ? "out" : str_printf(e->b->arena, "out%d", i), BT_OUTPUT_VALUE,
+                 v->node);
   }
   if (!gradients) return true;
   if (n == 1 && dtype_is_float(r.node->type.dtype)) return function_gradients(fn, r.node);
-  elab_error(e, NULL, fn->decl->name.loc, "gradients need one float result, and `%s` returns %s", fn->decl->name.name, value_text(e, &r));
+  elab_error(e, NULL, fn->decl->name.loc, "gradients need one float result, and `%s` returns %s",
+             fn->decl->name.name, value_text(e, &r));
   return false;
 }
 
@@ -176,19 +190,25 @@ static bool function_find(struct function *fn, struct unit *u, const char *name)
   const char *names[256];
   int n = 0;
   for (int i = 0; i < u->entries.len && n < 256; i++)
-    if (u->entries.data[i]->decl->kind == D_FN || u->entries.data[i]->decl->kind == D_INSTANCE) names[n++] = u->entries.data[i]->name;
+    if (u->entries.data[i]->decl->kind == D_FN || u->entries.data[i]->decl->kind == D_INSTANCE)
+      names[n++] = u->entries.data[i]->name;
   struct entry *found = unit_entry(u, name);
   if (!found || (found->decl->kind != D_FN && found->decl->kind != D_INSTANCE)) {
-    elab_error(e, NULL, (struct loc){0}, "%s has no function `%s`%s", u->path, name, did_you_mean(e, name, names, n));
+    elab_error(e, NULL, (struct loc){0}, "%s has no function `%s`%s", u->path, name,
+               did_you_mean(e, name, names, n));
     return false;
   }
   fn->callee = entry_value(e, fn->f, found, found->decl->name.loc);
   struct value first = fn->callee;
   while (first.kind == V_LIST && first.list->len) first = first.list->data[0];
   if (first.kind == V_ERROR) return false;
-  if (first.kind == V_FN) fn->decl = first.entry->decl;
-  else if (first.kind == V_INSTANCE) fn->decl = first.instance->module->decl;
-  else elab_error(e, NULL, found->decl->name.loc, "`%s` is %s, which cannot be run by itself", name, value_text(e, &first));
+  if (first.kind == V_FN)
+    fn->decl = first.entry->decl;
+  else if (first.kind == V_INSTANCE)
+    fn->decl = first.instance->module->decl;
+  else
+    elab_error(e, NULL, found->decl->name.loc, "`%s` is %s, which cannot be run by itself", name,
+               value_text(e, &first));
   return fn->decl != NULL;
 }
 
@@ -198,11 +218,12 @@ static bool function_run(struct function *fn, struct unit *u, const char *name, 
   int n = fn->decl->inputs.len;
   for (int i = 0; i < n && i < 32; i++)
     if (!function_argument(fn, &fn->decl->inputs.data[i], &given[i])) return false;
-  struct value r = apply_given(fn->e, fn->f, fn->callee, given, n, fn->decl->name.loc);
+  struct value r = apply_given(fn->e, fn->f, fn->callee, given, n, (struct loc){0});
   return function_outputs(fn, r, gradients);
 }
 
-struct program *model_function(struct model *m, const char *function, const struct named_type *args, int n_args, bool gradients) {
+struct program *model_function(struct model *m, const char *function, const struct named_type *args,
+                               int n_args, bool gradients) {
   struct elab *e = m->elab;
   if (e->b->n_errors || e->units.len == 0) return NULL;
   struct unit *u = e->units.data[0];

@@ -23,33 +23,44 @@ static node_list parameters_of(struct elab *e, const struct graph *g, const stru
   node_list list = {0};
   for (int i = 0; i < g->nodes.len; i++) {
     struct node *n = g->nodes.data[i];
-    if (n->op == OP_param && dtype_is_float(n->type.dtype) && selected(e, o, n->attr.s)) vec_push(e->b->arena, &list, n);
+    if (n->op == OP_param && dtype_is_float(n->type.dtype) && selected(e, o, n->attr.s))
+      vec_push(e->b->arena, &list, n);
   }
   return list;
 }
 
 // Every path after `on` must select something that gets a gradient.
-static void check_selection(struct elab *e, const struct optimizer *o, const node_list *params, struct node *const *grads) {
+static void check_selection(struct elab *e, const struct optimizer *o, const node_list *params,
+                            struct node *const *grads) {
   bool any = false;
   for (int i = 0; i < params->len; i++) any |= grads[i] != NULL;
   for (int k = 0; any && k < o->on.len; k++) {
     const char *path = path_text(e->b->arena, &o->on.data[k]);
     bool found = false;
-    for (int i = 0; i < params->len; i++) found |= grads[i] && path_covers(path, params->data[i]->attr.s);
-    if (!found) elab_error(e, NULL, o->on.data[k].loc, "no parameter of `%s` gets a gradient in `%s`", path, e->program->name);
+    for (int i = 0; i < params->len; i++)
+      found |= grads[i] && path_covers(path, params->data[i]->attr.s);
+    if (!found)
+      elab_error(e, NULL, o->on.data[k].loc, "no parameter of `%s` gets a gradient in `%s`", path,
+                 e->program->name);
   }
-  if (!any) elab_error(e, NULL, o->loc, "there is nothing to train: no parameter%s gets a gradient from what `%s` minimises", o->on.len ? " after `on`" : "", e->program->name);
+  if (!any)
+    elab_error(e, NULL, o->loc,
+               "there is nothing to train: no parameter%s gets a gradient from what `%s` minimises",
+               o->on.len ? " after `on`" : "", e->program->name);
 }
 
-static struct instance *optimizer_instance(struct elab *e, const struct optimizer *o, const char *param) {
+static struct instance *optimizer_instance(struct elab *e, const struct optimizer *o,
+                                           const char *param) {
   struct instance *in = NEW(e->b->arena, struct instance);
   *in = (struct instance){.module = o->rule.entry, .config = o->rule.config, .loc = o->loc};
   in->path = str_printf(e->b->arena, "optimizer.%s.%s", e->program->name, param);
   return in;
 }
 
-static bool update_parameter(struct elab *e, const struct optimizer *o, struct frame *f, struct node *w, struct node *dw) {
-  struct value rule = {.kind = V_INSTANCE, .loc = o->loc, .instance = optimizer_instance(e, o, w->attr.s)};
+static bool update_parameter(struct elab *e, const struct optimizer *o, struct frame *f,
+                             struct node *w, struct node *dw) {
+  struct value rule = {
+      .kind = V_INSTANCE, .loc = o->loc, .instance = optimizer_instance(e, o, w->attr.s)};
   struct given given[2] = {
       {.value = value_tensor(o->loc, w), .loc = o->loc, .present = true},
       {.value = value_tensor(o->loc, dw), .loc = o->loc, .present = true},
@@ -57,7 +68,8 @@ static bool update_parameter(struct elab *e, const struct optimizer *o, struct f
   struct value next = apply_given(e, f, rule, given, 2, o->loc);
   if (next.kind == V_ERROR) return false;
   if (next.kind != V_TENSOR || !type_eq(&next.node->type, &w->type)) {
-    elab_error(e, f, o->loc, "the optimizer makes %s of the parameter `%s`, %s", value_text(e, &next), w->attr.s, type_text(e->b->arena, &w->type));
+    elab_error(e, f, o->loc, "the optimizer makes %s of the parameter `%s`, %s",
+               value_text(e, &next), w->attr.s, type_text(e->b->arena, &w->type));
     return false;
   }
   graph_update(e->graph, w->attr.s, next.node);
@@ -74,7 +86,8 @@ static void differentiate(struct elab *e, struct program *p, const struct optimi
   struct frame *f = frame_push(e, o->frame, o->frame->unit, NULL, o->loc);
   f->state_role = BT_OPTIMIZER;
   for (int i = 0; i < params.len; i++)
-    if (grads[i] && !update_parameter(e, o, f, params.data[i], grads[i])) return; // the rest would say the same
+    if (grads[i] && !update_parameter(e, o, f, params.data[i], grads[i]))
+      return; // the rest would say the same
 }
 
 void model_differentiate(struct model *m, struct program *p) {

@@ -1,5 +1,5 @@
-// elab_program.c: programs. A program's statements make its graph: data and views are its inputs, what
-// it minimises is its loss, reports and features its outputs.
+// elab_program.c: programs. A program's statements make its graph: data and views are its inputs,
+// what it minimises is its loss, reports and features its outputs.
 #include <string.h>
 
 #include "elab.h"
@@ -18,23 +18,33 @@ int program_input_index(struct elab *e, const struct bt_input *in) {
   return p->inputs.len - 1;
 }
 
-struct node *program_input(struct elab *e, const char *name, enum bt_input_kind kind, int view, int site, const struct tensor_type *t) {
-  struct bt_input in = {.name = name, .kind = kind, .dtype = t->dtype, .rank = t->shape.rank, .view = view, .site = site};
+struct node *program_input(struct elab *e, const char *name, enum bt_input_kind kind, int view,
+                           int site, const struct tensor_type *t) {
+  struct bt_input in = {.name = name,
+                        .kind = kind,
+                        .dtype = t->dtype,
+                        .rank = t->shape.rank,
+                        .view = view,
+                        .site = site};
   memcpy(in.shape, t->shape.dim, sizeof in.shape);
   program_input_index(e, &in);
   return g_input(e->graph, name, kind, view, site, t);
 }
 
-static bool batch_agrees(struct elab *e, struct frame *f, const struct typed_name *n, int64_t batch) {
+static bool batch_agrees(struct elab *e, struct frame *f, const struct typed_name *n,
+                         int64_t batch) {
   struct program *p = e->program;
   if (p->batch == 0) p->batch = batch;
   if (p->batch == batch) return true;
-  elab_error(e, f, n->type->loc, "`%s` has %lld rows a step, but the program's other data have %lld", n->name, (long long)batch, (long long)p->batch);
+  elab_error(e, f, n->type->loc,
+             "`%s` has %lld rows a step, but the program's other data have %lld", n->name,
+             (long long)batch, (long long)p->batch);
   return false;
 }
 
 // u8[batch, channels, height, width], of which only the batch must be known.
-static bool data_dim(struct elab *e, struct frame *f, const struct dim_syntax *d, int i, struct data *out) {
+static bool data_dim(struct elab *e, struct frame *f, const struct dim_syntax *d, int i,
+                     struct data *out) {
   struct type one = {.loc = d->loc, .name = "u8", .has_dims = true};
   struct tensor_type t;
   if (d->kind == DIM_INFERRED && i > 0) return true;
@@ -50,14 +60,17 @@ static struct value data_images(struct elab *e, struct frame *f, const struct ty
   bool packed = false;
   for (int i = 0; i < n->type->dims.len; i++) packed |= n->type->dims.data[i].kind == DIM_PACK;
   if (n->type->dims.len != 4 || packed) {
-    elab_error(e, f, n->type->loc, "images are `u8[batch, channels, height, width]`, with `_` for sizes that are not known");
+    elab_error(
+        e, f, n->type->loc,
+        "images are `u8[batch, channels, height, width]`, with `_` for sizes that are not known");
     return value_error();
   }
   for (int i = 0; i < 4; i++)
     if (!data_dim(e, f, &n->type->dims.data[i], i, d)) return value_error();
   if (!batch_agrees(e, f, n, d->dim[0])) return value_error();
   if (d->dim[1] > 4) {
-    elab_error(e, f, n->type->dims.data[1].loc, "images have at most 4 channels, not %lld", (long long)d->dim[1]);
+    elab_error(e, f, n->type->dims.data[1].loc, "images have at most 4 channels, not %lld",
+               (long long)d->dim[1]);
     return value_error();
   }
   memcpy(e->program->image, d->dim + 1, sizeof e->program->image);
@@ -69,7 +82,8 @@ static struct value data_tensor(struct elab *e, struct frame *f, const struct ty
   struct value v = value_tensor(n->loc, NULL);
   if (!type_resolve(e, f, n->type, &t, v.axes)) return value_error();
   bool label = t.dtype == BT_I32 && t.shape.rank == 1;
-  if (t.shape.rank > 0 && !batch_agrees(e, f, n, t.shape.dim[0])) return value_error();
+  if (label && !batch_agrees(e, f, n, t.shape.dim[0])) return value_error();
+  if (t.shape.rank > 0 && e->rows == 0) e->rows = t.shape.dim[0];
   graph_at(e, f, n->loc);
   v.node = program_input(e, n->name, label ? BT_INPUT_LABEL : BT_INPUT_ARRAY, -1, 0, &t);
   return v;
@@ -90,7 +104,8 @@ static void run_data(struct elab *e, struct frame *f, const struct stmt *s) {
 static bool scalar(struct elab *e, struct frame *f, struct value *v, const char *what) {
   if (v->kind == V_ERROR || !as_tensor(e, f, v, BT_F32, what)) return false;
   if (value_rank(v) == 0 && v->node->type.dtype == BT_F32) return true;
-  elab_error(e, f, v->loc, "%s is one f32 number, not %s%s", what, tensor_text(e, v), value_rank(v) ? "; `mean` or `sum` makes one of it" : "; convert it with `f32(…)`");
+  elab_error(e, f, v->loc, "%s is one f32 number, not %s%s", what, tensor_text(e, v),
+             value_rank(v) ? "; `mean` or `sum` makes one of it" : "; convert it with `f32(…)`");
   return false;
 }
 
@@ -119,7 +134,9 @@ static void run_report(struct elab *e, struct frame *f, const struct stmt *s) {
 
 // ---- evaluate ---------------------------------------------------------------------------------
 
-static const struct { const char *name, *arguments; } evaluate_rows[] = {
+static const struct {
+  const char *name, *arguments;
+} evaluate_rows[] = {
 #define EVALUATE(name, arguments) {#name, arguments},
 #include "../runtime/evaluate.def"
 #undef EVALUATE
@@ -135,7 +152,8 @@ static int features_output(struct elab *e, struct node *n) {
   struct graph *g = e->graph;
   for (int i = 0; i < g->outputs.len; i++)
     if (g->outputs.data[i].kind == BT_OUTPUT_VALUE && g->outputs.data[i].node == n) return i;
-  const char *name = g->outputs.len ? str_printf(e->b->arena, "features%d", g->outputs.len) : "features";
+  const char *name =
+      g->outputs.len ? str_printf(e->b->arena, "features%d", g->outputs.len) : "features";
   graph_output(g, name, BT_OUTPUT_VALUE, n);
   return g->outputs.len - 1;
 }
@@ -143,18 +161,25 @@ static int features_output(struct elab *e, struct node *n) {
 static int labels_input(struct elab *e, struct frame *f, const struct given *g) {
   const struct value *v = &g->value;
   struct program *p = e->program;
-  if (v->kind == V_TENSOR && v->node->op == OP_input && v->node->attr.i[INPUT_KIND] == BT_INPUT_LABEL)
+  if (v->kind == V_TENSOR && v->node->op == OP_input &&
+      v->node->attr.i[INPUT_KIND] == BT_INPUT_LABEL)
     for (int i = 0; i < p->inputs.len; i++)
       if (str_eq(p->inputs.data[i].name, v->node->attr.s)) return i;
-  elab_error(e, f, g->loc, "the labels are data, as in `data y: i32[batch]`, not %s", value_text(e, v));
+  elab_error(e, f, g->loc, "the labels are data, as in `data y: i32[batch]`, not %s",
+             value_text(e, v));
   return -1;
 }
 
 static bool features_fit(struct elab *e, struct frame *f, const struct given *g) {
   const struct value *v = &g->value;
-  if (v->kind == V_TENSOR && v->node->type.dtype == BT_F32 && value_rank(v) == 2 && value_dim(v, 0) == e->program->batch) return true;
-  const char *mend = v->kind == V_TENSOR && value_rank(v) > 2 ? "; `reshape(x, [count(x, over: 0), -1])` flattens it" : "";
-  elab_error(e, f, g->loc, "features are f32[batch, d], one row an image, not %s%s", value_text(e, v), mend);
+  if (v->kind == V_TENSOR && v->node->type.dtype == BT_F32 && value_rank(v) == 2 &&
+      value_dim(v, 0) == e->program->batch)
+    return true;
+  const char *mend = v->kind == V_TENSOR && value_rank(v) > 2
+                         ? "; `reshape(x, [count(x, over: 0), -1])` flattens it"
+                         : "";
+  elab_error(e, f, g->loc, "features are f32[batch, d], one row an image, not %s%s",
+             value_text(e, v), mend);
   return false;
 }
 
@@ -162,20 +187,24 @@ static void run_evaluate(struct elab *e, struct frame *f, const struct stmt *s) 
   int row = 0;
   while (row < N_EVALUATES && !str_eq(evaluate_rows[row].name, s->name.name)) row++;
   if (row == N_EVALUATES) {
-    elab_error(e, f, s->name.loc, "unknown evaluation `%s`%s", s->name.name, did_you_mean(e, s->name.name, evaluate_names, N_EVALUATES));
+    elab_error(e, f, s->name.loc, "unknown evaluation `%s`%s", s->name.name,
+               did_you_mean(e, s->name.name, evaluate_names, N_EVALUATES));
     return;
   }
   struct slot slots[EVALUATE_SLOTS];
-  struct label labels[EVALUATE_SLOTS + 2] = {{.name = "features", .required = true}, {.name = "labels", .required = true}};
+  struct label labels[EVALUATE_SLOTS + 2] = {{.name = "features", .required = true},
+                                             {.name = "labels", .required = true}};
   struct given given[EVALUATE_SLOTS + 2];
   int n = slots_parse(e->b->arena, evaluate_rows[row].arguments, slots, EVALUATE_SLOTS);
-  for (int i = 0; i < n; i++) labels[2 + i] = (struct label){.name = slots[i].name, .required = !slots[i].has_default};
+  for (int i = 0; i < n; i++)
+    labels[2 + i] = (struct label){.name = slots[i].name, .required = !slots[i].has_default};
   const char *what = str_printf(e->b->arena, "`%s`", s->name.name);
   if (!args_match(e, f, &s->args, s->loc, what, labels, n + 2, given)) return;
   struct bt_evaluate ev = {.kind = (enum bt_evaluate_kind)row};
   bool ok = true;
   int channels = 0;
-  for (int i = 0; i < n; i++) ok = slot_fill(e, f, &slots[i], &given[2 + i], ev.arg, what, &channels) && ok;
+  for (int i = 0; i < n; i++)
+    ok = slot_fill(e, f, &slots[i], &given[2 + i], ev.arg, what, &channels) && ok;
   ok = features_fit(e, f, &given[0]) && ok;
   ev.labels = labels_input(e, f, &given[1]);
   if (!ok || ev.labels < 0) return;
@@ -198,10 +227,12 @@ static bool path_names_instance(struct elab *e, struct frame *f, const struct pa
   const struct name_at *first = &p->parts.data[0];
   struct unit *u = f->unit;
   for (int i = 0; i < u->entries.len; i++)
-    if (u->entries.data[i]->decl->kind == D_INSTANCE && n < 256) names[n++] = u->entries.data[i]->name;
+    if (u->entries.data[i]->decl->kind == D_INSTANCE && n < 256)
+      names[n++] = u->entries.data[i]->name;
   struct entry *found = unit_entry(u, first->name);
   if (found && found->decl->kind == D_INSTANCE) return true;
-  elab_error(e, f, first->loc, "`%s` is not an instance%s", first->name, did_you_mean(e, first->name, names, n));
+  elab_error(e, f, first->loc, "`%s` is not an instance%s", first->name,
+             did_you_mean(e, first->name, names, n));
   return false;
 }
 
@@ -213,10 +244,12 @@ static bool load_source_exists(struct elab *e, struct frame *f, const struct stm
     names[n++] = e->programs.data[i]->name;
     if (!str_eq(e->programs.data[i]->name, s->name.name)) continue;
     if (e->programs.data[i] != e->program) return true;
-    elab_error(e, f, s->name.loc, "`%s` cannot load from itself; `--resume` goes on with a run", s->name.name);
+    elab_error(e, f, s->name.loc, "`%s` cannot load from itself; `--resume` goes on with a run",
+               s->name.name);
     return false;
   }
-  elab_error(e, f, s->name.loc, "there is no program `%s`%s", s->name.name, did_you_mean(e, s->name.name, names, n));
+  elab_error(e, f, s->name.loc, "there is no program `%s`%s", s->name.name,
+             did_you_mean(e, s->name.name, names, n));
   return false;
 }
 
@@ -234,7 +267,8 @@ static void run_epochs(struct elab *e, struct frame *f, const struct stmt *s) {
   int64_t n;
   if (!static_int(e, f, expr_value(e, f, s->value), &n, "the number of epochs")) return;
   if (n < 1 || n > INT32_MAX) {
-    elab_error(e, f, s->value->loc, "the number of epochs must be at least 1, not %lld", (long long)n);
+    elab_error(e, f, s->value->loc, "the number of epochs must be at least 1, not %lld",
+               (long long)n);
     return;
   }
   e->program->epochs = (int)n;
@@ -243,7 +277,8 @@ static void run_epochs(struct elab *e, struct frame *f, const struct stmt *s) {
 static bool is_optimizer(const struct value *v) {
   if (v->kind != V_MODULE || !v->config) return false;
   const struct decl *d = v->entry->decl;
-  return d->inputs.len == 2 && type_is_tensor(d->inputs.data[0].type) && type_is_tensor(d->inputs.data[1].type);
+  return d->inputs.len == 2 && type_is_tensor(d->inputs.data[0].type) &&
+         type_is_tensor(d->inputs.data[1].type);
 }
 
 static void run_optimizer(struct elab *e, struct frame *f, const struct stmt *s) {
@@ -252,7 +287,10 @@ static void run_optimizer(struct elab *e, struct frame *f, const struct stmt *s)
   f->address = NULL;
   bool ok = v.kind != V_ERROR;
   if (ok && !is_optimizer(&v)) {
-    elab_error(e, f, s->value->loc, "an optimizer is a module (parameter, gradient) -> parameter with its configuration, as in `sgd(lr: 0.1)`, not %s", value_text(e, &v));
+    elab_error(e, f, s->value->loc,
+               "an optimizer is a module (parameter, gradient) -> parameter with its "
+               "configuration, as in `sgd(lr: 0.1)`, not %s",
+               value_text(e, &v));
     ok = false;
   }
   if (e->program->optimizer) {
@@ -277,12 +315,19 @@ static bool program_statement(struct elab *e, struct frame *f, const struct stmt
   case S_EVALUATE: run_evaluate(e, f, s); break;
   case S_PASS: elab_error(e, f, s->loc, "`pass` is not supported yet"); break;
   case S_KEEP: elab_error(e, f, s->loc, "`keep` is not supported yet"); break;
-  case S_RETURN: elab_error(e, f, s->loc, "a program returns nothing; `report name: value` logs a value"); break;
-  case S_PARAM: case S_STATE: case S_UPDATE:
+  case S_RETURN:
+    elab_error(e, f, s->loc, "a program returns nothing; `report name: value` logs a value");
+    break;
+  case S_PARAM:
+  case S_STATE:
+  case S_UPDATE:
     elab_error(e, f, s->loc, "parameters and states belong to modules, not to programs");
     break;
   case S_BIND:
-    elab_error(e, f, s->name.loc, "instances are bound at the top of the file, where programs share them; a value is bound by `let %s = …`", s->name.name);
+    elab_error(e, f, s->name.loc,
+               "instances are bound at the top of the file, where programs share them; a value is "
+               "bound by `let %s = …`",
+               s->name.name);
     break;
   default: return body_statement(e, f, s);
   }
@@ -294,22 +339,36 @@ static bool program_statement(struct elab *e, struct frame *f, const struct stmt
 static bool block_minimizes(const struct block *b) {
   for (int i = 0; b && i < b->stmts.len; i++) {
     const struct stmt *s = b->stmts.data[i];
-    if (s->kind == S_MINIMIZE || block_minimizes(s->body) || block_minimizes(s->else_body)) return true;
+    if (s->kind == S_MINIMIZE || block_minimizes(s->body) || block_minimizes(s->else_body))
+      return true;
   }
   return false;
 }
 
-static void check_complete(struct elab *e, struct frame *f, const struct decl *d) {
+static void check_complete(struct elab *e, struct frame *f, const struct decl *d, int errors) {
   struct program *p = e->program;
-  if (f->poisoned || e->b->n_errors) return;
+  if (e->b->n_errors > errors) return;
+  if (p->batch == 0) p->batch = e->rows; // no images and no labels: the first array's rows
   if (p->loss && !p->optimizer)
-    elab_error(e, f, d->name.loc, "the program `%s` minimises, but has no optimizer; for instance `optimizer sgd(lr: 0.1)`", p->name);
+    elab_error(
+        e, f, d->name.loc,
+        "the program `%s` minimises, but has no optimizer; for instance `optimizer sgd(lr: 0.1)`",
+        p->name);
   else if (!p->loss && p->optimizer)
-    elab_error(e, f, ((struct optimizer *)p->optimizer)->loc, "there is nothing to optimise: the program `%s` has no `minimize`", p->name);
+    elab_error(e, f, ((struct optimizer *)p->optimizer)->loc,
+               "there is nothing to optimise: the program `%s` has no `minimize`", p->name);
   else if (!p->loss && p->epochs)
-    elab_error(e, f, d->name.loc, "the program `%s` has `epochs` but no `minimize`: it sweeps its data once", p->name);
+    elab_error(e, f, d->name.loc,
+               "the program `%s` has `epochs` but no `minimize`: it sweeps its data once", p->name);
+  else if (p->loss && p->evaluates.len)
+    elab_error(e, f, d->name.loc,
+               "the program `%s` minimises and evaluates; features are measured by a program of "
+               "its own, which says `load … from %s`",
+               p->name, p->name);
   else if (p->graph->outputs.len == 0)
-    elab_error(e, f, d->name.loc, "the program `%s` computes nothing: it has no `minimize`, `report` or `evaluate`", p->name);
+    elab_error(e, f, d->name.loc,
+               "the program `%s` computes nothing: it has no `minimize`, `report` or `evaluate`",
+               p->name);
   else if (p->batch == 0)
     elab_error(e, f, d->name.loc, "the program `%s` has no `data`", p->name);
   else if (p->loss && p->epochs == 0)
@@ -322,9 +381,11 @@ void program_elaborate(struct elab *e, struct unit *u, const struct decl *d, str
   e->program = p;
   e->graph = p->graph;
   e->next_site = 0;
+  e->rows = 0;
+  int errors = e->b->n_errors;
   f->training = block_minimizes(d->body);
   block_run(e, f, d->body, program_statement);
-  check_complete(e, f, d);
+  check_complete(e, f, d, errors);
   e->graph = NULL;
   e->program = NULL;
 }

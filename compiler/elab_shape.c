@@ -6,14 +6,16 @@
 // ---- shapes -----------------------------------------------------------------------------------
 
 // A list of integers, nested lists flattened (a pack is a list). False after a diagnostic.
-static bool int_list(struct call *c, const struct value *v, struct loc loc, const char *what, struct value *out, int *n) {
+static bool int_list(struct call *c, const struct value *v, struct loc loc, const char *what,
+                     struct value *out, int *n) {
   if (v->kind == V_LIST) {
     for (int i = 0; i < v->list->len; i++)
       if (!int_list(c, &v->list->data[i], loc, what, out, n)) return false;
     return true;
   }
   if (v->kind != V_INT || *n == MAX_RANK) {
-    elab_error(c->e, c->f, loc, "%s is a list of at most %d integers, not %s", what, MAX_RANK, value_text(c->e, v));
+    elab_error(c->e, c->f, loc, "%s is a list of at most %d integers, not %s", what, MAX_RANK,
+               value_text(c->e, v));
     return false;
   }
   out[(*n)++] = *v;
@@ -26,19 +28,25 @@ static bool infer_size(struct call *c, const struct value *x, struct shape *s) {
   int unknown = -1;
   bool ok = true;
   for (int i = 0; i < s->rank; i++) {
-    if (s->dim[i] == -1 && unknown < 0) unknown = i;
-    else if (s->dim[i] < 1 || __builtin_mul_overflow(known, s->dim[i], &known)) ok = false;
+    if (s->dim[i] == -1 && unknown < 0)
+      unknown = i;
+    else if (s->dim[i] < 1 || __builtin_mul_overflow(known, s->dim[i], &known))
+      ok = false;
   }
   ok = ok && (unknown < 0 ? known == total : total % known == 0);
   if (ok && unknown >= 0) s->dim[unknown] = total / known;
-  if (!ok) elab_error(c->e, c->f, c->loc, "%s of %lld elements does not take the shape %s", tensor_text(c->e, x), (long long)total, shape_text(c->e->b->arena, s));
+  if (!ok)
+    elab_error(c->e, c->f, c->loc, "%s of %lld elements does not take the shape %s",
+               tensor_text(c->e, x), (long long)total, shape_text(c->e->b->arena, s));
   return ok;
 }
 
 struct value builtin_reshape(struct call *c) {
   struct value x, sizes[MAX_RANK];
   struct shape s = {0};
-  if (!builtin_tensor(c, 0, &x) || !int_list(c, &c->given[1].value, c->given[1].loc, "a shape", sizes, &s.rank)) return value_error();
+  if (!builtin_tensor(c, 0, &x) ||
+      !int_list(c, &c->given[1].value, c->given[1].loc, "a shape", sizes, &s.rank))
+    return value_error();
   struct value r = value_tensor(c->loc, NULL);
   for (int i = 0; i < s.rank; i++) {
     s.dim[i] = sizes[i].integer;
@@ -66,7 +74,8 @@ struct value builtin_permute(struct call *c) {
     if (ok) seen[order[n++] = at[0]] = true;
   }
   if (!ok) {
-    elab_error(c->e, c->f, c->given[1].loc, "`permute` needs each axis of %s once, by name or position", tensor_text(c->e, &x));
+    elab_error(c->e, c->f, c->given[1].loc,
+               "`permute` needs each axis of %s once, by name or position", tensor_text(c->e, &x));
     return value_error();
   }
   graph_at(c->e, c->f, c->loc);
@@ -78,15 +87,20 @@ struct value builtin_permute(struct call *c) {
 static bool concat_fits(struct call *c, const struct value *a, const struct value *b, int axis) {
   bool fits = a->node->type.dtype == b->node->type.dtype && value_rank(a) == value_rank(b);
   for (int i = 0; fits && i < value_rank(a); i++)
-    fits = i == axis || (value_dim(a, i) == value_dim(b, i) && (!a->axes[i] || !b->axes[i] || a->axes[i] == b->axes[i]));
-  if (!fits) elab_error(c->e, c->f, c->loc, "`concat` along axis %d of %s and %s: the other axes differ", axis, tensor_text(c->e, a), tensor_text(c->e, b));
+    fits = i == axis || (value_dim(a, i) == value_dim(b, i) &&
+                         (!a->axes[i] || !b->axes[i] || a->axes[i] == b->axes[i]));
+  if (!fits)
+    elab_error(c->e, c->f, c->loc, "`concat` along axis %d of %s and %s: the other axes differ",
+               axis, tensor_text(c->e, a), tensor_text(c->e, b));
   return fits;
 }
 
 struct value builtin_concat(struct call *c) {
   const struct value *xs = &c->given[0].value;
   if (xs->kind != V_LIST || xs->list->len == 0) {
-    elab_error(c->e, c->f, c->given[0].loc, "`concat` takes a list of tensors, as in `concat([a, b], 0)`, not %s", value_text(c->e, xs));
+    elab_error(c->e, c->f, c->given[0].loc,
+               "`concat` takes a list of tensors, as in `concat([a, b], 0)`, not %s",
+               value_text(c->e, xs));
     return value_error();
   }
   int n = xs->list->len, axes[MAX_RANK], n_axes;
@@ -96,7 +110,8 @@ struct value builtin_concat(struct call *c) {
       nodes[i] = xs->list->data[i].node;
       continue;
     }
-    elab_error(c->e, c->f, c->given[0].loc, "`concat` takes tensors, not %s", value_text(c->e, &xs->list->data[i]));
+    elab_error(c->e, c->f, c->given[0].loc, "`concat` takes tensors, not %s",
+               value_text(c->e, &xs->list->data[i]));
     return value_error();
   }
   struct value first = xs->list->data[0];
@@ -117,7 +132,8 @@ static bool square(struct call *c, struct value *x) {
   if (!builtin_tensor(c, 0, x)) return false;
   int r = value_rank(x);
   if (r >= 2 && value_dim(x, r - 1) == value_dim(x, r - 2)) return true;
-  elab_error(c->e, c->f, c->loc, "`%s` takes a square matrix, not %s", c->row->name, tensor_text(c->e, x));
+  elab_error(c->e, c->f, c->loc, "`%s` takes a square matrix, not %s", c->row->name,
+             tensor_text(c->e, x));
   return false;
 }
 
@@ -151,12 +167,15 @@ struct value builtin_offdiag(struct call *c) {
 struct value builtin_eye(struct call *c) {
   int64_t n;
   struct value size = c->given[0].value;
-  if (!static_int(c->e, c->f, size, &n, "the size of `eye`") || !needs_graph(c->e, c->f, c->loc, "a tensor")) return value_error();
+  if (!static_int(c->e, c->f, size, &n, "the size of `eye`") ||
+      !needs_graph(c->e, c->f, c->loc, "a tensor"))
+    return value_error();
   if (n < 1) {
     elab_error(c->e, c->f, c->loc, "a size must be at least 1, not %lld", (long long)n);
     return value_error();
   }
   struct shape s = shape_of(2, n, n);
+  if (!size_fits(c->e, c->f, c->loc, &s)) return value_error();
   graph_at(c->e, c->f, c->loc);
   struct value r = value_tensor(c->loc, g_cast(c->e->graph, on_diagonal(c->e->graph, &s), BT_F32));
   r.axes[0] = r.axes[1] = size.axis && size.axis->frame == c->f ? size.axis : NULL;
@@ -168,7 +187,8 @@ static void note_classes(struct call *c, const struct node *labels, int64_t clas
   struct program *p = c->e->program;
   for (int i = 0; p && i < p->inputs.len; i++) {
     struct bt_input *in = &p->inputs.data[i];
-    if (labels->op != OP_input || in->kind != BT_INPUT_LABEL || !str_eq(in->name, labels->attr.s)) continue;
+    if (labels->op != OP_input || in->kind != BT_INPUT_LABEL || !str_eq(in->name, labels->attr.s))
+      continue;
     if (in->classes == 0 || classes < in->classes) in->classes = (int)classes;
   }
 }
@@ -178,17 +198,21 @@ struct value builtin_one_hot(struct call *c) {
   struct value y;
   int64_t classes;
   struct value k = c->given[1].value;
-  if (!builtin_tensor(c, 0, &y) || !static_int(c->e, c->f, k, &classes, "the number of classes")) return value_error();
+  if (!builtin_tensor(c, 0, &y) || !static_int(c->e, c->f, k, &classes, "the number of classes"))
+    return value_error();
   dtype t = y.node->type.dtype;
   int r = value_rank(&y);
   if ((t != BT_I32 && t != BT_I64) || r == MAX_RANK || classes < 1) {
-    elab_error(c->e, c->f, c->loc, "`one_hot` takes integer labels and a number of classes, not %s and %lld", tensor_text(c->e, &y), (long long)classes);
+    elab_error(c->e, c->f, c->loc,
+               "`one_hot` takes integer labels and a number of classes, not %s and %lld",
+               tensor_text(c->e, &y), (long long)classes);
     return value_error();
   }
   struct shape s = y.node->type.shape;
   s.dim[s.rank++] = classes;
   int axes[MAX_RANK];
   for (int i = 0; i < r; i++) axes[i] = i;
+  if (!size_fits(c->e, c->f, c->loc, &s)) return value_error();
   graph_at(c->e, c->f, c->loc);
   struct graph *g = c->e->graph;
   struct node *hot = g_binary(g, OP_eq, g_broadcast(g, y.node, &s, axes), g_iota(g, t, &s, r));
@@ -202,7 +226,8 @@ struct value builtin_one_hot(struct call *c) {
 // ---- windows ----------------------------------------------------------------------------------
 
 // stride: 2 or stride: [2, 1], at least `least`; `missing` where it is not given.
-static bool pair(struct call *c, int i, const char *what, int64_t least, const int64_t missing[2], int64_t *out) {
+static bool pair(struct call *c, int i, const char *what, int64_t least, const int64_t missing[2],
+                 int64_t *out) {
   if (!c->given[i].present) {
     out[0] = missing[0], out[1] = missing[1];
     return true;
@@ -215,7 +240,9 @@ static bool pair(struct call *c, int i, const char *what, int64_t least, const i
       out[k] = item->integer;
       continue;
     }
-    elab_error(c->e, c->f, c->given[i].loc, "`%s` of `%s` is an integer of at least %lld, or two of them, not %s", what, c->row->name, (long long)least, value_text(c->e, v));
+    elab_error(c->e, c->f, c->given[i].loc,
+               "`%s` of `%s` is an integer of at least %lld, or two of them, not %s", what,
+               c->row->name, (long long)least, value_text(c->e, v));
     return false;
   }
   return true;
@@ -223,26 +250,44 @@ static bool pair(struct call *c, int i, const char *what, int64_t least, const i
 
 static bool four_axes(struct call *c, const struct value *v, const char *what) {
   if (value_rank(v) == 4 && dtype_is_float(v->node->type.dtype)) return true;
-  elab_error(c->e, c->f, c->loc, "`%s` takes %s of four axes, not %s", c->row->name, what, tensor_text(c->e, v));
+  elab_error(c->e, c->f, c->loc, "`%s` takes %s of four axes, not %s", c->row->name, what,
+             tensor_text(c->e, v));
   return false;
 }
 
-static bool window_fits(struct call *c, const struct value *x, const int64_t *extent, const int64_t *pad) {
+static bool window_fits(struct call *c, const struct value *x, const int64_t *extent,
+                        const int64_t *pad) {
   for (int k = 0; k < 2; k++) {
     if (value_dim(x, 2 + k) + 2 * pad[k] >= extent[k]) continue;
-    elab_error(c->e, c->f, c->loc, "a window of %lld×%lld is larger than %s with padding %lld×%lld", (long long)extent[0], (long long)extent[1], tensor_text(c->e, x), (long long)pad[0], (long long)pad[1]);
+    elab_error(c->e, c->f, c->loc, "a window of %lld×%lld is larger than %s with padding %lld×%lld",
+               (long long)extent[0], (long long)extent[1], tensor_text(c->e, x), (long long)pad[0],
+               (long long)pad[1]);
     return false;
   }
   return true;
 }
 
-static bool channels_fit(struct call *c, const struct value *x, const struct value *w, int64_t groups) {
+// The padded result is no smaller than the real one.
+static bool output_fits(struct call *c, const struct value *x, int64_t channels,
+                        const int64_t *pad) {
+  struct shape s = x->node->type.shape;
+  s.dim[1] = channels;
+  for (int k = 0; k < 2; k++) s.dim[2 + k] += 2 * pad[k];
+  return size_fits(c->e, c->f, c->loc, &s);
+}
+
+static bool channels_fit(struct call *c, const struct value *x, const struct value *w,
+                         int64_t groups) {
   if (groups < 1 || value_dim(x, 1) % groups || value_dim(w, 0) % groups) {
-    elab_error(c->e, c->f, c->loc, "%lld groups do not divide %s and %s", (long long)groups, tensor_text(c->e, x), tensor_text(c->e, w));
+    elab_error(c->e, c->f, c->loc, "%lld groups do not divide %s and %s", (long long)groups,
+               tensor_text(c->e, x), tensor_text(c->e, w));
     return false;
   }
   if (value_dim(x, 1) == groups * value_dim(w, 1)) return true;
-  elab_error(c->e, c->f, c->loc, "`conv2d` of %s with weights %s: %lld channels meet %lld in %lld group%s", tensor_text(c->e, x), tensor_text(c->e, w), (long long)value_dim(x, 1), (long long)value_dim(w, 1), (long long)groups, groups == 1 ? "" : "s");
+  elab_error(c->e, c->f, c->loc,
+             "`conv2d` of %s with weights %s: %lld channels meet %lld in %lld group%s",
+             tensor_text(c->e, x), tensor_text(c->e, w), (long long)value_dim(x, 1),
+             (long long)value_dim(w, 1), (long long)groups, groups == 1 ? "" : "s");
   return false;
 }
 
@@ -251,12 +296,20 @@ struct value builtin_conv(struct call *c) {
   struct value x, w;
   struct attr a = {.n = 7, .i = {[CONV_GROUPS] = 1}};
   if (!builtin_tensor(c, 0, &x) || !builtin_tensor(c, 1, &w)) return value_error();
-  if (!four_axes(c, &x, "images [n, c, h, w]") || !four_axes(c, &w, "weights [out, in, h, w]")) return value_error();
-  if (!pair(c, 2, "stride", 1, one, &a.i[CONV_STRIDE]) || !pair(c, 3, "pad", 0, zero, &a.i[CONV_PAD]) || !pair(c, 4, "dilation", 1, one, &a.i[CONV_DILATION])) return value_error();
-  if (c->given[5].present && !static_int(c->e, c->f, c->given[5].value, &a.i[CONV_GROUPS], "`groups`")) return value_error();
+  if (!four_axes(c, &x, "images [n, c, h, w]") || !four_axes(c, &w, "weights [out, in, h, w]"))
+    return value_error();
+  if (!pair(c, 2, "stride", 1, one, &a.i[CONV_STRIDE]) ||
+      !pair(c, 3, "pad", 0, zero, &a.i[CONV_PAD]) ||
+      !pair(c, 4, "dilation", 1, one, &a.i[CONV_DILATION]))
+    return value_error();
+  if (c->given[5].present &&
+      !static_int(c->e, c->f, c->given[5].value, &a.i[CONV_GROUPS], "`groups`"))
+    return value_error();
   int64_t extent[2];
   for (int k = 0; k < 2; k++) extent[k] = a.i[CONV_DILATION + k] * (value_dim(&w, 2 + k) - 1) + 1;
-  if (!channels_fit(c, &x, &w, a.i[CONV_GROUPS]) || !window_fits(c, &x, extent, &a.i[CONV_PAD])) return value_error();
+  if (!channels_fit(c, &x, &w, a.i[CONV_GROUPS]) || !window_fits(c, &x, extent, &a.i[CONV_PAD]) ||
+      !output_fits(c, &x, value_dim(&w, 0), &a.i[CONV_PAD]))
+    return value_error();
   graph_at(c->e, c->f, c->loc);
   struct value r = value_tensor(c->loc, g_conv(c->e->graph, OP_conv2d, x.node, w.node, &a, NULL));
   r.axes[0] = x.axes[0];
@@ -269,12 +322,17 @@ struct value builtin_pool(struct call *c) {
   struct value x;
   struct attr a = {.n = 6};
   if (!builtin_tensor(c, 0, &x) || !four_axes(c, &x, "images [n, c, h, w]")) return value_error();
-  if (!pair(c, 1, "size", 1, NULL, &a.i[POOL_SIZE]) || !pair(c, 2, "stride", 1, &a.i[POOL_SIZE], &a.i[POOL_STRIDE]) || !pair(c, 3, "pad", 0, zero, &a.i[POOL_PAD])) return value_error();
+  if (!pair(c, 1, "size", 1, NULL, &a.i[POOL_SIZE]) ||
+      !pair(c, 2, "stride", 1, &a.i[POOL_SIZE], &a.i[POOL_STRIDE]) ||
+      !pair(c, 3, "pad", 0, zero, &a.i[POOL_PAD]))
+    return value_error();
   if (2 * a.i[POOL_PAD] > a.i[POOL_SIZE] || 2 * a.i[POOL_PAD + 1] > a.i[POOL_SIZE + 1]) {
     elab_error(c->e, c->f, c->loc, "the padding of `%s` is at most half its size", c->row->name);
     return value_error();
   }
-  if (!window_fits(c, &x, &a.i[POOL_SIZE], &a.i[POOL_PAD])) return value_error();
+  if (!window_fits(c, &x, &a.i[POOL_SIZE], &a.i[POOL_PAD]) ||
+      !output_fits(c, &x, value_dim(&x, 1), &a.i[POOL_PAD]))
+    return value_error();
   graph_at(c->e, c->f, c->loc);
   struct value r = value_tensor(c->loc, graph_node(c->e->graph, c->row->op, &x.node, 1, &a, NULL));
   r.axes[0] = x.axes[0];

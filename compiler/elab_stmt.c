@@ -8,9 +8,11 @@ typedef bool statement_rule(struct elab *e, struct frame *f, const struct stmt *
 
 // ---- let --------------------------------------------------------------------------------------
 
-static void bind_let(struct elab *e, struct frame *f, const struct typed_name *name, struct value v) {
+static void bind_let(struct elab *e, struct frame *f, const struct typed_name *name,
+                     struct value v) {
   const char *what = str_printf(e->b->arena, "`%s`", name->name);
-  if (v.kind != V_ERROR && name->type && !type_bind(e, f, name->type, &v, f, v.loc, what)) v = value_error();
+  if (v.kind != V_ERROR && name->type && !type_bind(e, f, name->type, &v, f, v.loc, what))
+    v = value_error();
   if (!name_bindable(e, f, name->name, name->loc)) return;
   frame_bind(e, f, name->name, name->loc, v);
 }
@@ -19,15 +21,18 @@ static void let_tuple(struct elab *e, struct frame *f, const struct stmt *s, str
   int have = v.kind == V_TUPLE ? v.list->len : 1;
   bool fits = have == s->names.len;
   if (!fits && v.kind != V_ERROR)
-    elab_error(e, f, s->loc, "%d name%s for %d value%s", s->names.len, s->names.len == 1 ? "" : "s", have, have == 1 ? "" : "s");
-  for (int i = 0; i < s->names.len; i++) bind_let(e, f, &s->names.data[i], fits ? v.list->data[i] : value_error());
+    elab_error(e, f, s->loc, "%d name%s for %d value%s", s->names.len, s->names.len == 1 ? "" : "s",
+               have, have == 1 ? "" : "s");
+  for (int i = 0; i < s->names.len; i++)
+    bind_let(e, f, &s->names.data[i], fits ? v.list->data[i] : value_error());
 }
 
 static void run_let(struct elab *e, struct frame *f, const struct stmt *s) {
   const char *address = f->address;
   if (f->decl && f->decl->kind == D_PROGRAM) f->address = s->names.data[0].name;
   struct value values = value_list(e, s->loc, V_TUPLE);
-  for (int i = 0; i < s->values.len; i++) value_append(e, &values, expr_value(e, f, s->values.data[i]));
+  for (int i = 0; i < s->values.len; i++)
+    value_append(e, &values, expr_value(e, f, s->values.data[i]));
   f->address = address;
   if (s->values.len == 1 && (s->names.len > 1 || values.list->data[0].kind == V_TUPLE))
     let_tuple(e, f, s, values.list->data[0]);
@@ -46,7 +51,9 @@ static void run_if(struct elab *e, struct frame *f, const struct stmt *s, statem
   }
   f->poisoned = true;
   if (c.kind == V_TENSOR)
-    elab_error(e, f, s->value->loc, "`if` is decided at compile time, but this is %s; use `where(condition, x, y)`", value_text(e, &c));
+    elab_error(e, f, s->value->loc,
+               "`if` is decided at compile time, but this is %s; use `where(condition, x, y)`",
+               value_text(e, &c));
   else if (c.kind != V_ERROR)
     elab_error(e, f, s->value->loc, "`if` needs `true` or `false`, not %s", value_text(e, &c));
 }
@@ -80,7 +87,8 @@ void block_run(struct elab *e, struct frame *f, const struct block *block, state
 
 static bool own(struct elab *e, struct frame *f, const struct name_at *name, const char *what) {
   if (!f->instance) {
-    elab_error(e, f, name->loc, "only a module has %s, and this is %s", what, f->decl->kind == D_FN ? "a function" : "none");
+    elab_error(e, f, name->loc, "only a module has %s, and this is %s", what,
+               f->decl->kind == D_FN ? "a function" : "none");
     return false;
   }
   for (int i = 0; i < f->owned.len; i++) {
@@ -92,12 +100,15 @@ static bool own(struct elab *e, struct frame *f, const struct name_at *name, con
   vec_push(e->b->arena, &f->owned, *name);
   if (f->instance->path) return true;
   const char *module = f->instance->module->name;
-  elab_error(e, f, f->call, "an inline `%s` owns `%s`, which would have no name; bind it first: `name = %s(…)`", module, name->name, module);
+  elab_error(e, f, f->call,
+             "an inline `%s` owns %s, which would have no name; bind it first: `name = %s(…)`",
+             module, what, module);
   elab_note(e, name->loc, "`%s` is declared here", name->name);
   return false;
 }
 
-static bool initial(struct elab *e, struct frame *f, const struct stmt *s, bool state, struct bt_init *out) {
+static bool initial(struct elab *e, struct frame *f, const struct stmt *s, bool state,
+                    struct bt_init *out) {
   struct value v = expr_value(e, f, s->value);
   if (v.kind == V_ERROR) return false;
   if (value_is_number(&v)) {
@@ -108,7 +119,8 @@ static bool initial(struct elab *e, struct frame *f, const struct stmt *s, bool 
     *out = v.init;
     return true;
   }
-  elab_error(e, f, s->value->loc, "`%s` starts as a number%s, not as %s", s->name.name, state ? "" : ", `uniform(low, high)` or `normal(mean, sd)`", value_text(e, &v));
+  elab_error(e, f, s->value->loc, "`%s` starts as a number%s, not as %s", s->name.name,
+             state ? "" : ", `uniform(low, high)` or `normal(mean, sd)`", value_text(e, &v));
   return false;
 }
 
@@ -118,8 +130,10 @@ int model_tensor_index(const struct model *m, const char *name) {
   return -1;
 }
 
-static void add_tensor(struct elab *e, const char *name, enum bt_role role, const struct tensor_type *t, struct bt_init init, struct tensor_site site) {
-  struct bt_tensor tensor = {.name = name, .role = role, .dtype = t->dtype, .rank = t->shape.rank, .init = init};
+static void add_tensor(struct elab *e, const char *name, enum bt_role role,
+                       const struct tensor_type *t, struct bt_init init, struct tensor_site site) {
+  struct bt_tensor tensor = {
+      .name = name, .role = role, .dtype = t->dtype, .rank = t->shape.rank, .init = init};
   memcpy(tensor.shape, t->shape.dim, sizeof tensor.shape);
   tensor.bytes = (size_t)shape_count(&t->shape) * (size_t)dtype_size(t->dtype);
   vec_push(e->b->arena, &e->model->tensors, tensor);
@@ -127,7 +141,8 @@ static void add_tensor(struct elab *e, const char *name, enum bt_role role, cons
 }
 
 // The first application of an instance fixes its parameters; later ones must agree.
-static bool fix_tensor(struct elab *e, struct frame *f, const struct stmt *s, const char *name, enum bt_role role, const struct tensor_type *t, struct bt_init init) {
+static bool fix_tensor(struct elab *e, struct frame *f, const struct stmt *s, const char *name,
+                       enum bt_role role, const struct tensor_type *t, struct bt_init init) {
   int at = model_tensor_index(e->model, name);
   if (at < 0) {
     add_tensor(e, name, role, t, init, (struct tensor_site){s->name.loc, f->call});
@@ -137,7 +152,8 @@ static bool fix_tensor(struct elab *e, struct frame *f, const struct stmt *s, co
   struct tensor_type fixed = {was->dtype, {.rank = was->rank}};
   memcpy(fixed.shape.dim, was->shape, sizeof was->shape);
   if (type_eq(&fixed, t) && was->role == role) return true;
-  elab_error(e, f, f->call, "`%s` would be %s here, but is %s since its first application", name, type_text(e->b->arena, t), type_text(e->b->arena, &fixed));
+  elab_error(e, f, f->call, "`%s` would be %s here, but is %s since its first application", name,
+             type_text(e->b->arena, t), type_text(e->b->arena, &fixed));
   elab_note(e, e->sites.data[at].applied, "the first application");
   elab_note(e, s->name.loc, "`%s` is declared here", s->name.name);
   return false;
@@ -174,15 +190,18 @@ static bool declare_tensor(struct elab *e, struct frame *f, const struct stmt *s
   return true; // the name is bound: nothing follows from a mistake in it
 }
 
-static bool state_type_fits(struct elab *e, struct frame *f, const struct stmt *s, const struct value *was, struct value *v) {
+static bool state_type_fits(struct elab *e, struct frame *f, const struct stmt *s,
+                            const struct value *was, struct value *v) {
   if (value_is_number(v)) {
     if (!as_tensor(e, f, v, was->node->type.dtype, "an update")) return false;
     v->node = g_broadcast(e->graph, v->node, &was->node->type.shape, NULL);
   }
   bool fits = v->kind == V_TENSOR && type_eq(&v->node->type, &was->node->type);
-  for (int i = 0; fits && i < value_rank(v); i++) fits = !v->axes[i] || !was->axes[i] || v->axes[i] == was->axes[i];
+  for (int i = 0; fits && i < value_rank(v); i++)
+    fits = !v->axes[i] || !was->axes[i] || v->axes[i] == was->axes[i];
   if (fits) return true;
-  elab_error(e, f, s->value->loc, "the update of `%s`, %s, is %s", s->name.name, tensor_text(e, was), value_text(e, v));
+  elab_error(e, f, s->value->loc, "the update of `%s`, %s, is %s", s->name.name,
+             tensor_text(e, was), value_text(e, v));
   return false;
 }
 
@@ -194,7 +213,8 @@ static bool run_update(struct elab *e, struct frame *f, const struct stmt *s) {
     int n = 0;
     for (int i = 0; i < f->locals.len && n < 64; i++)
       if (f->locals.data[i].state) names[n++] = f->locals.data[i].name;
-    elab_error(e, f, s->name.loc, "`%s` is not a state of this module%s", s->name.name, did_you_mean(e, s->name.name, names, n));
+    elab_error(e, f, s->name.loc, "`%s` is not a state of this module%s", s->name.name,
+               did_you_mean(e, s->name.name, names, n));
     return true;
   }
   struct value was = b->value;
@@ -220,18 +240,26 @@ static bool bind_child(struct elab *e, struct frame *f, const struct stmt *s) {
   struct value v = expr_value(e, f, s->value);
   const char *name = s->name.name;
   if (v.kind != V_ERROR && !value_is_callable(&v)) {
-    elab_error(e, f, s->name.loc, "`%s = …` binds an instance, but this is %s; a value is bound by `let`", name, value_text(e, &v));
+    elab_error(e, f, s->name.loc,
+               "`%s = …` binds an instance, but this is %s; a value is bound by `let`", name,
+               value_text(e, &v));
     elab_fixit(e, str_printf(e->b->arena, "let %s", name));
     v = value_error();
   }
   if (!f->instance) {
-    elab_error(e, f, s->name.loc, "only a module owns instances; bind `%s` at the top of the file or in a module, or a value by `let`", name);
+    elab_error(e, f, s->name.loc,
+               "only a module owns instances; bind `%s` at the top of the file or in a module, or "
+               "a value by `let`",
+               name);
     v = value_error();
   }
   if (!name_bindable(e, f, name, s->name.loc)) return true;
   for (int i = 0; v.kind != V_ERROR && i < f->owned.len; i++) {
     if (!str_eq(f->owned.data[i].name, name)) continue;
-    elab_error(e, f, s->name.loc, "`%s` is bound twice in one application; a list of instances is bound by `%s = [for …: …]`", name, name);
+    elab_error(
+        e, f, s->name.loc,
+        "`%s` is bound twice in one application; a list of instances is bound by `%s = [for …: …]`",
+        name, name);
     elab_note(e, f->owned.data[i].loc, "the first is here");
     v = value_error();
   }
@@ -240,9 +268,14 @@ static bool bind_child(struct elab *e, struct frame *f, const struct stmt *s) {
     const char *path = f->prefix ? str_printf(e->b->arena, "%s.%s", f->prefix, name) : NULL;
     struct binding *before = child_of(f->instance, name);
     v = instance_bind(e, f, v, path, s->name.loc, before ? &before->value : NULL);
-    if (v.kind == V_ERROR) elab_error(e, f, s->value->loc, "a module is configured before it is bound, as in `%s = linear(10)`", name);
-    if (before) before->value = v;
-    else vec_push(e->b->arena, &f->instance->children, ((struct binding){.name = name, .value = v, .loc = s->name.loc}));
+    if (v.kind == V_ERROR)
+      elab_error(e, f, s->value->loc,
+                 "a module is configured before it is bound, as in `%s = linear(10)`", name);
+    if (before)
+      before->value = v;
+    else
+      vec_push(e->b->arena, &f->instance->children,
+               ((struct binding){.name = name, .value = v, .loc = s->name.loc}));
   }
   frame_bind(e, f, name, s->name.loc, v);
   return true;
@@ -251,7 +284,8 @@ static bool bind_child(struct elab *e, struct frame *f, const struct stmt *s) {
 // ---- the rest ---------------------------------------------------------------------------------
 
 static bool run_return(struct elab *e, struct frame *f, const struct stmt *s) {
-  f->result = s->values.len == 1 ? expr_value(e, f, s->values.data[0]) : value_list(e, s->loc, V_TUPLE);
+  f->result =
+      s->values.len == 1 ? expr_value(e, f, s->values.data[0]) : value_list(e, s->loc, V_TUPLE);
   for (int i = 0; s->values.len > 1 && i < s->values.len; i++) {
     struct value v = expr_value(e, f, s->values.data[i]);
     if (v.kind == V_ERROR) f->poisoned = true;
@@ -269,25 +303,28 @@ static bool run_call(struct elab *e, struct frame *f, const struct stmt *s) {
     builtin_call(e, f, callee.builtin, &s->args, s->loc);
     return false;
   }
-  elab_error(e, f, s->loc, "the result of this call goes nowhere; `let y = %s(…)` keeps it", s->name.name);
+  elab_error(e, f, s->loc, "the result of this call goes nowhere; `let y = %s(…)` keeps it",
+             s->name.name);
   return true;
 }
 
 static const char *const statement_words[] = {
-    [S_KEEP] = "keep", [S_DATA] = "data", [S_MINIMIZE] = "minimize", [S_EPOCHS] = "epochs",
-    [S_OPTIMIZER] = "optimizer", [S_REPORT] = "report", [S_LOAD] = "load", [S_PASS] = "pass",
-    [S_EVALUATE] = "evaluate",
+    [S_KEEP] = "keep",     [S_DATA] = "data",           [S_MINIMIZE] = "minimize",
+    [S_EPOCHS] = "epochs", [S_OPTIMIZER] = "optimizer", [S_REPORT] = "report",
+    [S_LOAD] = "load",     [S_PASS] = "pass",           [S_EVALUATE] = "evaluate",
 };
 
 bool body_statement(struct elab *e, struct frame *f, const struct stmt *s) {
   switch (s->kind) {
-  case S_PARAM: case S_STATE: return declare_tensor(e, f, s);
+  case S_PARAM:
+  case S_STATE: return declare_tensor(e, f, s);
   case S_UPDATE: return run_update(e, f, s);
   case S_BIND: return bind_child(e, f, s);
   case S_RETURN: return run_return(e, f, s);
   case S_CALL: return run_call(e, f, s);
   default:
-    elab_error(e, f, s->loc, "`%s` belongs in a program, not in a %s", statement_words[s->kind], f->decl->kind == D_FN ? "function" : "module");
+    elab_error(e, f, s->loc, "`%s` belongs in a program, not in a %s", statement_words[s->kind],
+               f->decl->kind == D_FN ? "function" : "module");
     return true;
   }
 }

@@ -8,7 +8,10 @@ bool as_tensor(struct elab *e, struct frame *f, struct value *v, dtype t, const 
   if (v->kind == V_TENSOR) return true;
   if (v->kind == V_ERROR) return false;
   if (v->kind == V_DATA) {
-    elab_error(e, f, v->loc, "%s is the images `%s` as they are stored; only a view makes a tensor of them, as in `plain(%s)`", what, v->data->name, v->data->name);
+    elab_error(e, f, v->loc,
+               "%s is the images `%s` as they are stored; only a view makes a tensor of them, as "
+               "in `plain(%s)`",
+               what, v->data->name, v->data->name);
     return false;
   }
   bool fits = value_is_number(v) || v->kind == V_BOOL;
@@ -16,7 +19,9 @@ bool as_tensor(struct elab *e, struct frame *f, struct value *v, dtype t, const 
   if (v->kind == V_BOOL && t != BT_BOOL) fits = false;
   if (v->kind != V_BOOL && t == BT_BOOL) fits = false;
   if (!fits) {
-    elab_error(e, f, v->loc, "%s must be %s tensor, not %s", what, dtype_is_float(t) ? "a float" : str_printf(e->b->arena, "an %s", dtype_name(t)), value_text(e, v));
+    elab_error(e, f, v->loc, "%s must be %s tensor, not %s", what,
+               dtype_is_float(t) ? "a float" : str_printf(e->b->arena, "an %s", dtype_name(t)),
+               value_text(e, v));
     return false;
   }
   if (!needs_graph(e, f, v->loc, "a tensor")) return false;
@@ -26,10 +31,22 @@ bool as_tensor(struct elab *e, struct frame *f, struct value *v, dtype t, const 
   return true;
 }
 
+enum { SIZE_MOST_LOG2 = 38 };
+
+bool size_fits(struct elab *e, struct frame *f, struct loc loc, const struct shape *s) {
+  int64_t n = 1;
+  bool fits = true;
+  for (int i = 0; i < s->rank; i++)
+    fits = fits && !__builtin_mul_overflow(n, s->dim[i], &n) && n <= (int64_t)1 << SIZE_MOST_LOG2;
+  if (!fits) elab_error(e, f, loc, "a tensor of shape %s is too large", shape_text(e->b->arena, s));
+  return fits;
+}
+
 // ---- alignment --------------------------------------------------------------------------------
-// Decision 7. The operand of the largest rank says which axes there are. One of smaller rank is placed
-// by names where each of its axes has a name that occurs once there; else its axes are the last ones.
-// Of equal ranks, positions meet. Then at each position sizes are equal or 1, and two names are one.
+// Decision 7. The operand of the largest rank says which axes there are. One of smaller rank is
+// placed by names where each of its axes has a name that occurs once there; else its axes are the
+// last ones. Of equal ranks, positions meet. Then at each position sizes are equal or 1, and two
+// names are one.
 
 static int axis_place(const struct value *wide, const struct axis *axis) {
   int place = -1;
@@ -52,39 +69,58 @@ static void place_axes(const struct value *wide, const struct value *v, int *pla
   for (int i = 0; i < rank && !named; i++) places[i] = gap + i;
 }
 
-struct aligned { int rank; int64_t dim[MAX_RANK]; struct axis *axes[MAX_RANK]; };
+struct aligned {
+  int rank;
+  int64_t dim[MAX_RANK];
+  struct axis *axes[MAX_RANK];
+};
 
-static bool misaligned(struct elab *e, struct frame *f, struct loc loc, const struct value *v, int n, const char *what, const char *why) {
+static bool misaligned(struct elab *e, struct frame *f, struct loc loc, const struct value *v,
+                       int n, const char *what, const char *why) {
   const char *shapes = tensor_text(e, &v[0]);
-  for (int i = 1; i < n; i++) shapes = str_printf(e->b->arena, "%s%s%s", shapes, i == n - 1 ? " and " : ", ", tensor_text(e, &v[i]));
+  for (int i = 1; i < n; i++)
+    shapes = str_printf(e->b->arena, "%s%s%s", shapes, i == n - 1 ? " and " : ", ",
+                        tensor_text(e, &v[i]));
   elab_error(e, f, loc, "%s of %s: %s", what, shapes, why);
-  for (int i = 0; i < n; i++)
-    for (int k = 0; k < value_rank(&v[i]); k++)
-      if (v[i].axes[k] && strchr(why, '`')) {
-        const struct axis *axis = v[i].axes[k];
-        if (strstr(why, str_printf(e->b->arena, "`%s`", axis->name))) elab_note(e, axis->loc, "`%s` is %lld by %s", axis->name, (long long)axis->size, axis->where);
-      }
   return false;
 }
 
-static bool merge_axis(struct elab *e, struct aligned *to, int at, const struct value *v, int i, const char **why) {
+static bool misnamed(struct elab *e, struct frame *f, struct loc loc, const struct value *v, int n,
+                     const char *what, const char *why, const struct axis *a,
+                     const struct axis *b) {
+  misaligned(e, f, loc, v, n, what, why);
+  elab_note(e, a->loc, "`%s` is %lld by %s", a->name, (long long)a->size, a->where);
+  elab_note(e, b->loc, "`%s` is %lld by %s", b->name, (long long)b->size, b->where);
+  return false;
+}
+
+// *clash: the two names, where it is names that do not fit.
+static bool merge_axis(struct elab *e, struct aligned *to, int at, const struct value *v, int i,
+                       const char **why, const struct axis **clash) {
   int64_t size = value_dim(v, i);
   struct axis *axis = v->axes[i];
   if (axis && to->axes[at] && axis != to->axes[at]) {
-    *why = str_printf(e->b->arena, "axes `%s` and `%s` meet at position %d and are different, even of one size; transpose one operand, or reduce or index the axis that is too many", to->axes[at]->name, axis->name, at);
+    clash[0] = to->axes[at], clash[1] = axis;
+    *why = str_printf(e->b->arena,
+                      "axes `%s` and `%s` meet at position %d and are different, even of one size; "
+                      "transpose one operand, or reduce or index the axis that is too many",
+                      to->axes[at]->name, axis->name, at);
     return false;
   }
   if (size != to->dim[at] && size != 1 && to->dim[at] != 1) {
-    *why = str_printf(e->b->arena, "sizes %lld and %lld meet at position %d", (long long)to->dim[at], (long long)size, at);
+    *why = str_printf(e->b->arena, "sizes %lld and %lld meet at position %d",
+                      (long long)to->dim[at], (long long)size, at);
     return false;
   }
-  if (to->dim[at] == 1 || !to->axes[at]) to->axes[at] = axis ? axis : size == to->dim[at] ? to->axes[at] : NULL;
+  if (to->dim[at] == 1 || !to->axes[at])
+    to->axes[at] = axis ? axis : size == to->dim[at] ? to->axes[at] : NULL;
   if (to->dim[at] == 1) to->dim[at] = size;
   return true;
 }
 
 // Sheds the axes of size 1 that must stretch, sorts the rest, and repeats it along the others.
-static struct node *stretch(struct elab *e, const struct value *v, const int *places, const struct aligned *to) {
+static struct node *stretch(struct elab *e, const struct value *v, const int *places,
+                            const struct aligned *to) {
   struct graph *g = e->graph;
   struct shape shape = {.rank = to->rank}, kept = {0};
   memcpy(shape.dim, to->dim, sizeof to->dim);
@@ -105,7 +141,8 @@ static struct node *stretch(struct elab *e, const struct value *v, const int *pl
   return g_broadcast(g, g_transpose(g, n, perm), &shape, sorted);
 }
 
-bool tensors_align(struct elab *e, struct frame *f, struct loc loc, struct value *v, int n, const char *what) {
+bool tensors_align(struct elab *e, struct frame *f, struct loc loc, struct value *v, int n,
+                   const char *what) {
   int wide = 0, places[3][MAX_RANK];
   expect(n <= 3, "%d tensors to align", n);
   for (int i = 1; i < n; i++)
@@ -115,9 +152,16 @@ bool tensors_align(struct elab *e, struct frame *f, struct loc loc, struct value
   for (int i = 0; i < n; i++) place_axes(&v[wide], &v[i], places[i]);
   for (int i = 0; i < n; i++) {
     const char *why = NULL;
-    for (int k = 0; k < value_rank(&v[i]); k++)
-      if (!merge_axis(e, &to, places[i][k], &v[i], k, &why)) return misaligned(e, f, loc, v, n, what, why);
+    const struct axis *clash[2] = {NULL};
+    for (int k = 0; k < value_rank(&v[i]); k++) {
+      if (merge_axis(e, &to, places[i][k], &v[i], k, &why, clash)) continue;
+      return clash[0] ? misnamed(e, f, loc, v, n, what, why, clash[0], clash[1])
+                      : misaligned(e, f, loc, v, n, what, why);
+    }
   }
+  struct shape shape = {.rank = to.rank};
+  memcpy(shape.dim, to.dim, sizeof to.dim);
+  if (!size_fits(e, f, loc, &shape)) return false;
   graph_at(e, f, loc);
   for (int i = 0; i < n; i++) {
     // A scalar stays one: the builders stretch it.
@@ -129,11 +173,17 @@ bool tensors_align(struct elab *e, struct frame *f, struct loc loc, struct value
 
 // ---- elementwise ------------------------------------------------------------------------------
 
-struct value tensor_unary(struct elab *e, struct frame *f, enum op op, struct loc loc, struct value x) {
+struct value tensor_unary(struct elab *e, struct frame *f, enum op op, struct loc loc,
+                          struct value x) {
   bool logical = op == OP_not;
   dtype t = x.node->type.dtype;
-  if (logical != (t == BT_BOOL) || (!logical && op != OP_neg && op != OP_abs && op != OP_stop_gradient && !dtype_is_float(t))) {
-    elab_error(e, f, loc, "`%s` does not take %s", logical ? "not" : op == OP_neg ? "-" : op_info(op)->name, tensor_text(e, &x));
+  if (logical != (t == BT_BOOL) ||
+      (!logical && op != OP_neg && op != OP_abs && op != OP_stop_gradient && !dtype_is_float(t))) {
+    elab_error(e, f, loc, "`%s` does not take %s",
+               logical        ? "not"
+               : op == OP_neg ? "-"
+                              : op_info(op)->name,
+               tensor_text(e, &x));
     return value_error();
   }
   graph_at(e, f, loc);
@@ -143,24 +193,30 @@ struct value tensor_unary(struct elab *e, struct frame *f, enum op op, struct lo
 }
 
 // The graph has lt and le only: `a > b` is `b < a`.
-static const struct { enum op op; bool swap; } operator_ops[] = {
-    [OP_ADD] = {OP_add, false}, [OP_SUB] = {OP_sub, false}, [OP_MUL] = {OP_mul, false},
+static const struct {
+  enum op op;
+  bool swap;
+} operator_ops[] = {
+    [OP_ADD] = {OP_add, false}, [OP_SUB] = {OP_sub, false},      [OP_MUL] = {OP_mul, false},
     [OP_DIV] = {OP_div, false}, [OP_FLOORDIV] = {OP_div, false}, [OP_MOD] = {OP_mod, false},
-    [OP_POW] = {OP_pow, false}, [OP_LT] = {OP_lt, false}, [OP_LE] = {OP_le, false},
-    [OP_GT] = {OP_lt, true}, [OP_GE] = {OP_le, true}, [OP_EQ] = {OP_eq, false},
-    [OP_NE] = {OP_ne, false}, [OP_AND] = {OP_and, false}, [OP_OR] = {OP_or, false},
+    [OP_POW] = {OP_pow, false}, [OP_LT] = {OP_lt, false},        [OP_LE] = {OP_le, false},
+    [OP_GT] = {OP_lt, true},    [OP_GE] = {OP_le, true},         [OP_EQ] = {OP_eq, false},
+    [OP_NE] = {OP_ne, false},   [OP_AND] = {OP_and, false},      [OP_OR] = {OP_or, false},
 };
 
-static bool dtypes_meet(struct elab *e, struct frame *f, enum token_op op, struct loc loc, const struct value *a, const struct value *b) {
+static bool dtypes_meet(struct elab *e, struct frame *f, enum token_op op, struct loc loc,
+                        const struct value *a, const struct value *b) {
   dtype s = a->node->type.dtype, t = b->node->type.dtype;
   const char *text = token_op_text(op);
   if (s != t) {
-    elab_error(e, f, loc, "`%s` of %s and %s: element types differ; convert one, as in `%s(…)`", text, tensor_text(e, a), tensor_text(e, b), dtype_name(dtype_is_float(s) ? s : t));
+    elab_error(e, f, loc, "`%s` of %s and %s: element types differ; convert one, as in `%s(…)`",
+               text, tensor_text(e, a), tensor_text(e, b), dtype_name(dtype_is_float(s) ? s : t));
     return false;
   }
   bool logical = op == OP_AND || op == OP_OR, equality = op == OP_EQ || op == OP_NE;
   bool fits = logical ? s == BT_BOOL : equality || s != BT_BOOL;
-  if ((op == OP_DIV || op == OP_FLOORDIV || op == OP_POW || op == OP_MOD) && !dtype_is_float(s)) fits = false;
+  if ((op == OP_DIV || op == OP_FLOORDIV || op == OP_POW || op == OP_MOD) && !dtype_is_float(s))
+    fits = false;
   if (!fits) elab_error(e, f, loc, "`%s` does not take %s", text, tensor_text(e, a));
   return fits;
 }
@@ -180,12 +236,15 @@ static struct node *static_power(struct graph *g, struct node *x, double k) {
   return k > 0 ? p : g_binary(g, OP_div, g_constant(g, x->type.dtype, 1), p);
 }
 
-struct value tensor_binary(struct elab *e, struct frame *f, enum token_op op, struct loc loc, struct value a, struct value b) {
+struct value tensor_binary(struct elab *e, struct frame *f, enum token_op op, struct loc loc,
+                           struct value a, struct value b) {
   if (op == OP_MATMUL) return tensor_matmul(e, f, loc, a, b);
   const char *what = str_printf(e->b->arena, "an operand of `%s`", token_op_text(op));
   if (op == OP_POW && value_is_number(&b)) {
     graph_at(e, f, loc);
-    struct node *p = dtype_is_float(a.node->type.dtype) ? static_power(e->graph, a.node, value_number(&b)) : NULL;
+    struct node *p = dtype_is_float(a.node->type.dtype)
+                         ? static_power(e->graph, a.node, value_number(&b))
+                         : NULL;
     if (p) {
       a.node = p;
       a.loc = loc;
@@ -196,7 +255,8 @@ struct value tensor_binary(struct elab *e, struct frame *f, enum token_op op, st
   if (b.kind == V_TENSOR && !as_tensor(e, f, &a, b.node->type.dtype, what)) return value_error();
   if (!dtypes_meet(e, f, op, loc, &a, &b)) return value_error();
   struct value v[2] = {a, b};
-  if (!tensors_align(e, f, loc, v, 2, str_printf(e->b->arena, "`%s`", token_op_text(op)))) return value_error();
+  if (!tensors_align(e, f, loc, v, 2, str_printf(e->b->arena, "`%s`", token_op_text(op))))
+    return value_error();
   bool swap = operator_ops[op].swap;
   struct value r = v[0];
   r.loc = loc;
@@ -223,10 +283,12 @@ struct value tensor_transpose(struct elab *e, struct frame *f, struct loc loc, s
   return r;
 }
 
-static bool product_fits(struct elab *e, struct frame *f, struct loc loc, const struct value *a, const struct value *b) {
+static bool product_fits(struct elab *e, struct frame *f, struct loc loc, const struct value *a,
+                         const struct value *b) {
   const char *why = NULL;
   if (a->kind != V_TENSOR || b->kind != V_TENSOR) {
-    elab_error(e, f, loc, "`@` multiplies two tensors, not %s and %s", value_text(e, a), value_text(e, b));
+    elab_error(e, f, loc, "`@` multiplies two tensors, not %s and %s", value_text(e, a),
+               value_text(e, b));
     return false;
   }
   int ra = value_rank(a), rb = value_rank(b);
@@ -235,12 +297,19 @@ static bool product_fits(struct elab *e, struct frame *f, struct loc loc, const 
   else if (!dtype_is_float(a->node->type.dtype) || a->node->type.dtype != b->node->type.dtype)
     why = "both must have one float type";
   else if (value_dim(a, ra - 1) != value_dim(b, rb - 2))
-    why = str_printf(e->b->arena, "the inner sizes %lld and %lld differ", (long long)value_dim(a, ra - 1), (long long)value_dim(b, rb - 2));
-  else if (a->axes[ra - 1] && b->axes[rb - 2] && a->axes[ra - 1] != b->axes[rb - 2])
-    why = str_printf(e->b->arena, "the inner axes `%s` and `%s` are different, even of one size", a->axes[ra - 1]->name, b->axes[rb - 2]->name);
+    why = str_printf(e->b->arena, "the inner sizes %lld and %lld differ",
+                     (long long)value_dim(a, ra - 1), (long long)value_dim(b, rb - 2));
   for (int i = 0; !why && rb > 2 && i < rb - 2; i++)
-    if (value_dim(a, i) != value_dim(b, i)) why = str_printf(e->b->arena, "the leading sizes %lld and %lld differ", (long long)value_dim(a, i), (long long)value_dim(b, i));
-  return why ? misaligned(e, f, loc, (struct value[]){*a, *b}, 2, "`@`", why) : true;
+    if (value_dim(a, i) != value_dim(b, i))
+      why = str_printf(e->b->arena, "the leading sizes %lld and %lld differ",
+                       (long long)value_dim(a, i), (long long)value_dim(b, i));
+  struct value both[2] = {*a, *b};
+  if (why) return misaligned(e, f, loc, both, 2, "`@`", why);
+  const struct axis *inner[2] = {a->axes[ra - 1], b->axes[rb - 2]};
+  if (!inner[0] || !inner[1] || inner[0] == inner[1]) return true;
+  why = str_printf(e->b->arena, "the inner axes `%s` and `%s` are different, even of one size",
+                   inner[0]->name, inner[1]->name);
+  return misnamed(e, f, loc, both, 2, "`@`", why, inner[0], inner[1]);
 }
 
 // x: [..b, k] times a matrix: the leading axes are one while it is multiplied.
@@ -253,13 +322,18 @@ static struct node *product_with_matrix(struct graph *g, struct node *x, struct 
   return g_reshape(g, g_matmul(g, g_reshape(g, x, &flat), y, false, false), &full);
 }
 
-struct value tensor_matmul(struct elab *e, struct frame *f, struct loc loc, struct value a, struct value b) {
+struct value tensor_matmul(struct elab *e, struct frame *f, struct loc loc, struct value a,
+                           struct value b) {
   if (!product_fits(e, f, loc, &a, &b)) return value_error();
-  graph_at(e, f, loc);
   int rank = value_rank(&a), rb = value_rank(&b);
+  struct shape shape = a.node->type.shape;
+  shape.dim[rank - 1] = value_dim(&b, rb - 1);
+  if (!size_fits(e, f, loc, &shape)) return value_error();
+  graph_at(e, f, loc);
   struct value r = a;
   r.loc = loc;
-  r.node = rb == 2 ? product_with_matrix(e->graph, a.node, b.node) : g_matmul(e->graph, a.node, b.node, false, false);
+  r.node = rb == 2 ? product_with_matrix(e->graph, a.node, b.node)
+                   : g_matmul(e->graph, a.node, b.node, false, false);
   r.axes[rank - 1] = b.axes[rb - 1];
   return r;
 }

@@ -1,9 +1,10 @@
 // elab_type.c: types of signatures, and the names of axes.
 //
-// A type such as f32[n, d] is met by a value and a frame. Each plain name in it is, in this order, an
-// axis of the frame (an earlier parameter bound it), an integer of the frame (configuration), a
-// constant, or new: then it is bound to the value's size. A name that is met again must have the same
-// size, and must stand for the same axis of the caller: equal sizes alone do not make two names one.
+// A type such as f32[n, d] is met by a value and a frame. Each plain name in it is, in this order,
+// an axis of the frame (an earlier parameter bound it), an integer of the frame (configuration), a
+// constant, or new: then it is bound to the value's size. A name that is met again must have the
+// same size, and must stand for the same axis of the caller: equal sizes alone do not make two
+// names one.
 #include <string.h>
 
 #include "elab.h"
@@ -20,7 +21,8 @@ struct pack *frame_pack(struct frame *f, const char *name) {
   return NULL;
 }
 
-struct axis *axis_new(struct elab *e, struct frame *f, const char *name, int64_t size, struct loc loc, const char *where) {
+struct axis *axis_new(struct elab *e, struct frame *f, const char *name, int64_t size,
+                      struct loc loc, const char *where) {
   struct axis *a = NEW(e->b->arena, struct axis);
   *a = (struct axis){.name = name, .size = size, .frame = f, .loc = loc, .where = where};
   vec_push(e->b->arena, &f->axes, a);
@@ -35,7 +37,8 @@ bool type_is_tensor(const struct type *t) {
 // ---- sizes ------------------------------------------------------------------------------------
 
 // The axis that a plain name stands for, or NULL where it is new. *bad after a diagnostic.
-static struct axis *known_axis(struct elab *e, struct frame *f, const char *name, struct loc loc, bool *bad) {
+static struct axis *known_axis(struct elab *e, struct frame *f, const char *name, struct loc loc,
+                               bool *bad) {
   struct axis *axis = frame_axis(f, name);
   if (axis) return axis;
   struct binding *local = frame_find(f, name);
@@ -49,7 +52,8 @@ static struct axis *known_axis(struct elab *e, struct frame *f, const char *name
     elab_note(e, local ? local->loc : n->decl->name.loc, "`%s` is bound here", name);
     return NULL;
   }
-  axis = axis_new(e, f, name, v.integer, local ? local->loc : n->decl->name.loc, str_printf(e->b->arena, "`%s`", name));
+  axis = axis_new(e, f, name, v.integer, local ? local->loc : n->decl->name.loc,
+                  str_printf(e->b->arena, "`%s`", name));
   axis->sized = true;
   return axis;
 }
@@ -74,15 +78,22 @@ struct binder {
   const char *what;
 };
 
-static bool size_conflict(struct binder *b, const struct axis *axis, const struct dim_syntax *d, int64_t size) {
-  elab_error(b->e, b->f, b->loc, "%s is %s, so `%s` would be %lld; it is %lld by %s", b->what, tensor_text(b->e, &b->given), axis->name, (long long)size, (long long)axis->size, axis->where);
+static bool size_conflict(struct binder *b, const struct axis *axis, const struct dim_syntax *d,
+                          int64_t size) {
+  elab_error(b->e, b->f, b->loc, "%s is %s, so `%s` would be %lld; it is %lld by %s", b->what,
+             tensor_text(b->e, &b->given), axis->name, (long long)size, (long long)axis->size,
+             axis->where);
   elab_note(b->e, d->loc, "`%s` is declared here", axis->name);
   elab_note(b->e, axis->loc, "and got its size here");
   return false;
 }
 
-static bool name_conflict(struct binder *b, const struct axis *axis, const struct dim_syntax *d, const struct axis *is, const struct axis *was) {
-  elab_error(b->e, b->f, b->loc, "%s is %s: its axis `%s` does not fit `%s`, which is `%s` by %s; axes with different names are different, even of one size", b->what, tensor_text(b->e, &b->given), is->name, axis->name, was->name, axis->where);
+static bool name_conflict(struct binder *b, const struct axis *axis, const struct dim_syntax *d,
+                          const struct axis *is, const struct axis *was) {
+  elab_error(b->e, b->f, b->loc,
+             "%s is %s: its axis `%s` does not fit `%s`, which is `%s` by %s; axes with different "
+             "names are different, even of one size",
+             b->what, tensor_text(b->e, &b->given), is->name, axis->name, was->name, axis->where);
   elab_note(b->e, d->loc, "`%s` is declared here", axis->name);
   elab_note(b->e, axis->loc, "and got its meaning here");
   return false;
@@ -114,13 +125,14 @@ static bool bind_name(struct binder *b, const struct dim_syntax *d, int i) {
   if (!axis) {
     const char *where = str_printf(b->e->b->arena, "%s %s", b->what, tensor_text(b->e, &b->given));
     axis = axis_new(b->e, b->f, name, value_dim(b->v, i), d->loc, where);
-    if (b->from == b->f && b->given.axes[i]) return name_conflict(b, axis, d, b->given.axes[i], axis);
+    if (b->from == b->f && b->given.axes[i])
+      return name_conflict(b, axis, d, b->given.axes[i], axis);
   }
   return axis_meet(b, axis, d, i);
 }
 
-// An axis without a name in the signature keeps its identity through the call: one stand-in for each
-// axis of the caller. No name that a program can write equals "_".
+// An axis without a name in the signature keeps its identity through the call: one stand-in for
+// each axis of the caller. No name that a program can write equals "_".
 static void bind_nameless(struct binder *b, int i) {
   struct axis *is = b->given.axes[i];
   if (b->from == b->f || !is) return;
@@ -138,7 +150,8 @@ static void bind_nameless(struct binder *b, int i) {
 static bool bind_pack(struct binder *b, const struct dim_syntax *d, int i, int n) {
   struct pack *p = frame_pack(b->f, d->name);
   if (p && p->n != n) {
-    elab_error(b->e, b->f, b->loc, "%s is %s, so `..%s` would be %d axes; it is %d", b->what, tensor_text(b->e, &b->given), d->name, n, p->n);
+    elab_error(b->e, b->f, b->loc, "%s is %s, so `..%s` would be %d axes; it is %d", b->what,
+               tensor_text(b->e, &b->given), d->name, n, p->n);
     elab_note(b->e, p->loc, "`..%s` was bound here", d->name);
     return false;
   }
@@ -149,7 +162,9 @@ static bool bind_pack(struct binder *b, const struct dim_syntax *d, int i, int n
     const char *where = str_printf(b->e->b->arena, "%s %s", b->what, tensor_text(b->e, &b->given));
     for (int k = 0; k < n; k++) {
       const char *name = str_printf(b->e->b->arena, "%s.%d", d->name, k);
-      p->axes[k] = b->from == b->f && b->given.axes[i + k] ? b->given.axes[i + k] : axis_new(b->e, b->f, name, value_dim(b->v, i + k), d->loc, where);
+      p->axes[k] = b->from == b->f && b->given.axes[i + k]
+                       ? b->given.axes[i + k]
+                       : axis_new(b->e, b->f, name, value_dim(b->v, i + k), d->loc, where);
     }
   }
   for (int k = 0; k < n; k++)
@@ -162,7 +177,8 @@ static bool bind_size(struct binder *b, const struct dim_syntax *d, int i) {
   if (!dim_number(b->e, b->f, d, &size)) return false;
   bind_nameless(b, i);
   if (size == value_dim(b->v, i)) return true;
-  elab_error(b->e, b->f, b->loc, "%s is %s, but axis %d must have size %lld", b->what, tensor_text(b->e, &b->given), i, (long long)size);
+  elab_error(b->e, b->f, b->loc, "%s is %s, but axis %d must have size %lld", b->what,
+             tensor_text(b->e, &b->given), i, (long long)size);
   elab_note(b->e, d->loc, "declared here");
   return false;
 }
@@ -180,7 +196,9 @@ static bool bind_dims(struct binder *b) {
   for (int k = 0; k < t->dims.len; k++) packs += t->dims.data[k].kind == DIM_PACK;
   int pack = rank - (t->dims.len - packs);
   if (packs ? pack < 0 : pack != 0) {
-    elab_error(b->e, b->f, b->loc, "%s is %s, of rank %d; its type has %s%d ax%s", b->what, tensor_text(b->e, &b->given), rank, packs ? "at least " : "", t->dims.len - packs, t->dims.len - packs == 1 ? "is" : "es");
+    elab_error(b->e, b->f, b->loc, "%s is %s, of rank %d; its type has %s%d ax%s", b->what,
+               tensor_text(b->e, &b->given), rank, packs ? "at least " : "", t->dims.len - packs,
+               t->dims.len - packs == 1 ? "is" : "es");
     elab_note(b->e, t->loc, "the type is declared here");
     return false;
   }
@@ -189,7 +207,7 @@ static bool bind_dims(struct binder *b) {
     for (int k = 0, i = 0; k < t->dims.len; k++) {
       const struct dim_syntax *d = &t->dims.data[k];
       bool late = d->kind == DIM_EXPR && d->expr->kind != E_NAME;
-      if (late == computed) ok = bind_dim(b, d, i, pack) && ok;
+      if (late == computed && ok) ok = bind_dim(b, d, i, pack);
       i += d->kind == DIM_PACK ? pack : 1;
     }
   }
@@ -199,18 +217,24 @@ static bool bind_dims(struct binder *b) {
 static bool wrong_kind(struct binder *b) {
   const char *want = b->type->name ? b->type->name : "a list";
   if (b->v->kind == V_DATA)
-    elab_error(b->e, b->f, b->loc, "%s is the images `%s` as they are stored; only a view makes a tensor of them, as in `plain(%s)`", b->what, b->v->data->name, b->v->data->name);
+    elab_error(b->e, b->f, b->loc,
+               "%s is the images `%s` as they are stored; only a view makes a tensor of them, as "
+               "in `plain(%s)`",
+               b->what, b->v->data->name, b->v->data->name);
   else
-    elab_error(b->e, b->f, b->loc, "%s must be %s%s%s, not %s", b->what, b->type->name ? "`" : "", want, b->type->name ? "`" : "", value_text(b->e, b->v));
+    elab_error(b->e, b->f, b->loc, "%s must be %s%s%s, not %s", b->what, b->type->name ? "`" : "",
+               want, b->type->name ? "`" : "", value_text(b->e, b->v));
   elab_note(b->e, b->type->loc, "the type is declared here");
   return false;
 }
 
 static bool bind_tensor(struct binder *b, dtype want) {
-  bool scalar = value_is_number(b->v) && (want != BT_U8) && (b->v->kind == V_INT || dtype_is_float(want));
+  bool scalar =
+      value_is_number(b->v) && (want != BT_U8) && (b->v->kind == V_INT || dtype_is_float(want));
   if (scalar) {
     bool fits = true; // a number has rank 0; only packs match none
-    for (int k = 0; k < b->type->dims.len; k++) fits = fits && b->type->dims.data[k].kind == DIM_PACK;
+    for (int k = 0; k < b->type->dims.len; k++)
+      fits = fits && b->type->dims.data[k].kind == DIM_PACK;
     if (!fits) return wrong_kind(b);
     if (!b->e->graph) return true;
     if (!as_tensor(b->e, b->f, b->v, want, b->what)) return false;
@@ -219,36 +243,43 @@ static bool bind_tensor(struct binder *b, dtype want) {
   b->given = *b->v;
   dtype is = b->v->node->type.dtype;
   if (is == want) return bind_dims(b);
-  elab_error(b->e, b->f, b->loc, "%s is %s, but must be %s; convert it with `%s(…)`", b->what, tensor_text(b->e, &b->given), dtype_name(want), dtype_name(want));
+  elab_error(b->e, b->f, b->loc, "%s is %s, but must be %s; convert it with `%s(…)`", b->what,
+             tensor_text(b->e, &b->given), dtype_name(want), dtype_name(want));
   elab_note(b->e, b->type->loc, "the type is declared here");
   return false;
 }
 
 // ---- binding everything -----------------------------------------------------------------------
 
-static const char *const type_words[] = {"int", "float", "bool", "string", "module", "f32", "f64", "i32", "i64", "u8"};
+static const char *const type_words[] = {"int", "float", "bool", "string", "module",
+                                         "f32", "f64",   "i32",  "i64",    "u8"};
 
 static bool unknown_type(struct elab *e, struct frame *f, const struct type *t) {
-  elab_error(e, f, t->loc, "unknown type `%s`%s", t->name, did_you_mean(e, t->name, type_words, sizeof type_words / sizeof *type_words));
+  elab_error(e, f, t->loc, "unknown type `%s`%s", t->name,
+             did_you_mean(e, t->name, type_words, sizeof type_words / sizeof *type_words));
   return false;
 }
 
 static bool bind_static(struct binder *b) {
   const char *t = b->type->name;
   struct value *v = b->v;
+  bool known = false;
+  for (size_t i = 0; i < sizeof type_words / sizeof *type_words; i++)
+    known |= strcmp(t, type_words[i]) == 0;
+  if (!known) return unknown_type(b->e, b->f, b->type);
   if (b->type->has_dims) {
-    elab_error(b->e, b->f, b->type->loc, "`%s` is static and has no axes; a list is written `[%s]`", t, t);
+    elab_error(b->e, b->f, b->type->loc, "`%s` is static and has no axes; a list is written `[%s]`",
+               t, t);
     return false;
   }
   if (strcmp(t, "int") == 0) return v->kind == V_INT || wrong_kind(b);
-  if (strcmp(t, "bool") == 0) return v->kind == V_BOOL || (v->kind == V_TENSOR && v->node->type.dtype == BT_BOOL) || wrong_kind(b);
+  if (strcmp(t, "bool") == 0)
+    return v->kind == V_BOOL || (v->kind == V_TENSOR && v->node->type.dtype == BT_BOOL) ||
+           wrong_kind(b);
   if (strcmp(t, "string") == 0) return v->kind == V_STRING || wrong_kind(b);
   if (strcmp(t, "module") == 0) return value_is_callable(v) || wrong_kind(b);
-  if (strcmp(t, "float") == 0) {
-    if (v->kind == V_INT) *v = value_float(v->loc, (double)v->integer);
-    return v->kind == V_FLOAT || wrong_kind(b);
-  }
-  return unknown_type(b->e, b->f, b->type);
+  if (v->kind == V_INT) *v = value_float(v->loc, (double)v->integer);
+  return v->kind == V_FLOAT || wrong_kind(b);
 }
 
 static bool bind_list(struct binder *b) {
@@ -264,9 +295,11 @@ static bool bind_list(struct binder *b) {
   return true;
 }
 
-bool type_bind(struct elab *e, struct frame *f, const struct type *t, struct value *v, struct frame *from, struct loc loc, const char *what) {
+bool type_bind(struct elab *e, struct frame *f, const struct type *t, struct value *v,
+               struct frame *from, struct loc loc, const char *what) {
   if (v->kind == V_ERROR) return false;
-  struct binder b = {.e = e, .f = f, .from = from, .type = t, .v = v, .given = *v, .loc = loc, .what = what};
+  struct binder b = {
+      .e = e, .f = f, .from = from, .type = t, .v = v, .given = *v, .loc = loc, .what = what};
   if (!t->name) return bind_list(&b);
   dtype d;
   if (type_is_tensor(t) && dtype_parse(t->name, &d)) return bind_tensor(&b, d);
@@ -275,7 +308,8 @@ bool type_bind(struct elab *e, struct frame *f, const struct type *t, struct val
 
 // ---- declared shapes --------------------------------------------------------------------------
 
-static bool resolve_dim(struct elab *e, struct frame *f, const struct dim_syntax *d, int64_t *size, struct axis **axis) {
+static bool resolve_dim(struct elab *e, struct frame *f, const struct dim_syntax *d, int64_t *size,
+                        struct axis **axis) {
   if (d->kind == DIM_INFERRED) {
     elab_error(e, f, d->loc, "`_` cannot be inferred here: write the size");
     return false;
@@ -289,13 +323,15 @@ static bool resolve_dim(struct elab *e, struct frame *f, const struct dim_syntax
     int n = 0;
     for (int i = 0; i < f->axes.len && n < 32; i++) names[n++] = f->axes.data[i]->name;
     for (int i = 0; i < f->locals.len && n < 64; i++) names[n++] = f->locals.data[i].name;
-    elab_error(e, f, d->loc, "the size `%s` is not known here%s", d->expr->string, did_you_mean(e, d->expr->string, names, n));
+    elab_error(e, f, d->loc, "the size `%s` is not known here%s", d->expr->string,
+               did_you_mean(e, d->expr->string, names, n));
   }
   if (*axis) *size = (*axis)->size;
   return *axis != NULL;
 }
 
-static bool resolve_pack(struct elab *e, struct frame *f, const struct dim_syntax *d, struct tensor_type *out, struct axis **axes) {
+static bool resolve_pack(struct elab *e, struct frame *f, const struct dim_syntax *d,
+                         struct tensor_type *out, struct axis **axes) {
   struct pack *p = frame_pack(f, d->name);
   if (!p) {
     elab_error(e, f, d->loc, "the axes `..%s` are not known here", d->name);
@@ -309,7 +345,8 @@ static bool resolve_pack(struct elab *e, struct frame *f, const struct dim_synta
   return true;
 }
 
-bool type_resolve(struct elab *e, struct frame *f, const struct type *t, struct tensor_type *out, struct axis **axes) {
+bool type_resolve(struct elab *e, struct frame *f, const struct type *t, struct tensor_type *out,
+                  struct axis **axes) {
   *out = (struct tensor_type){0};
   if (!t->name || !type_is_tensor(t) || !dtype_parse(t->name, &out->dtype)) {
     elab_error(e, f, t->loc, "expected a tensor type, such as `f32[%s]`", "n");
@@ -329,7 +366,7 @@ bool type_resolve(struct elab *e, struct frame *f, const struct type *t, struct 
     int at = out->shape.rank++;
     ok = resolve_dim(e, f, d, &out->shape.dim[at], &axes[at]) && ok;
   }
-  return ok;
+  return ok && size_fits(e, f, t->loc, &out->shape);
 }
 
 void axes_to_caller(const struct frame *callee, struct value *v) {

@@ -4,7 +4,9 @@
 
 #include "elab.h"
 
-struct value value_error(void) { return (struct value){.kind = V_ERROR}; }
+struct value value_error(void) {
+  return (struct value){.kind = V_ERROR};
+}
 
 struct value value_int(struct loc loc, int64_t i) {
   return (struct value){.kind = V_INT, .loc = loc, .integer = i};
@@ -43,7 +45,10 @@ double value_number(const struct value *v) {
 
 bool value_is_callable(const struct value *v) {
   switch (v->kind) {
-  case V_FN: case V_MODULE: case V_INSTANCE: case V_BUILTIN: return true;
+  case V_FN:
+  case V_MODULE:
+  case V_INSTANCE:
+  case V_BUILTIN: return true;
   case V_LIST:
     for (int i = 0; i < v->list->len; i++)
       if (!value_is_callable(&v->list->data[i])) return false;
@@ -68,7 +73,8 @@ bool value_equal(const struct value *a, const struct value *b) {
   switch (a->kind) {
   case V_BOOL: return a->integer == b->integer;
   case V_STRING: return strcmp(a->string, b->string) == 0;
-  case V_LIST: case V_TUPLE: return lists_equal(a->list, b->list);
+  case V_LIST:
+  case V_TUPLE: return lists_equal(a->list, b->list);
   case V_RANGE: return a->low == b->low && a->high == b->high;
   case V_FN: return a->entry == b->entry;
   case V_BUILTIN: return a->builtin == b->builtin;
@@ -78,7 +84,9 @@ bool value_equal(const struct value *a, const struct value *b) {
 }
 
 int value_rank(const struct value *tensor) { return tensor->node->type.shape.rank; }
-int64_t value_dim(const struct value *tensor, int axis) { return tensor->node->type.shape.dim[axis]; }
+int64_t value_dim(const struct value *tensor, int axis) {
+  return tensor->node->type.shape.dim[axis];
+}
 
 // ---- texts ------------------------------------------------------------------------------------
 
@@ -121,8 +129,10 @@ const char *value_text(struct elab *e, const struct value *v) {
   case V_TENSOR: return tensor_text(e, v);
   case V_FN: return str_printf(a, "the function `%s`", v->entry->name);
   case V_MODULE:
-    return str_printf(a, "the module `%s`%s", v->entry->name, v->config ? "" : " without configuration");
-  case V_INSTANCE: return str_printf(a, "the instance `%s`", v->instance->path ? v->instance->path : "");
+    return str_printf(a, "the module `%s`%s", v->entry->name,
+                      v->config ? "" : " without configuration");
+  case V_INSTANCE:
+    return str_printf(a, "the instance `%s`", v->instance->path ? v->instance->path : "");
   case V_VIEW: return str_printf(a, "the view `%s`", v->entry->name);
   case V_BUILTIN: return str_printf(a, "the function `%s`", builtin_name(v->builtin));
   case V_UNIT: return str_printf(a, "the file %s", v->unit->path);

@@ -1,5 +1,6 @@
-// elab_view.c: views, the random or fixed ways from stored images to tensors. A view's body is run at
-// compile time into a list of steps, with the rows of views.def; applying it makes an input leaf.
+// elab_view.c: views, the random or fixed ways from stored images to tensors. A view's body is run
+// at compile time into a list of steps, with the rows of views.def; applying it makes an input
+// leaf.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +9,9 @@
 
 // ---- argument rows of .def files --------------------------------------------------------------
 
-static int slot_width(enum slot_kind kind) { return kind == SLOT_CHANNELS ? 4 : kind == SLOT_RANGE ? 2 : 1; }
+static int slot_width(enum slot_kind kind) {
+  return kind == SLOT_CHANNELS ? 4 : kind == SLOT_RANGE ? 2 : 1;
+}
 
 static struct slot slot_parse(struct arena *a, const char *s, size_t length) {
   struct slot slot = {0};
@@ -40,17 +43,20 @@ int slots_parse(struct arena *a, const char *text, struct slot *slots, int most)
   return n;
 }
 
-static bool slot_range(struct elab *e, struct frame *f, const struct slot *s, const struct given *g, double *arg, const char *what) {
+static bool slot_range(struct elab *e, struct frame *f, const struct slot *s, const struct given *g,
+                       double *arg, const char *what) {
   if (g->value.kind == V_RANGE) {
     arg[s->at] = g->value.low;
     arg[s->at + 1] = g->value.high;
     return true;
   }
-  elab_error(e, f, g->loc, "`%s` of %s is a range, as in `%s: %g..%g`, not %s", s->name, what, s->name, s->value[0], s->value[1], value_text(e, &g->value));
+  elab_error(e, f, g->loc, "`%s` of %s is a range, as in `%s: %g..%g`, not %s", s->name, what,
+             s->name, s->value[0], s->value[1], value_text(e, &g->value));
   return false;
 }
 
-static bool slot_channels(struct elab *e, struct frame *f, const struct slot *s, const struct given *g, double *arg, const char *what, int *channels) {
+static bool slot_channels(struct elab *e, struct frame *f, const struct slot *s,
+                          const struct given *g, double *arg, const char *what, int *channels) {
   const struct value *v = &g->value;
   bool ok = v->kind == V_LIST && v->list->len >= 1 && v->list->len <= 4;
   for (int i = 0; ok && i < v->list->len; i++) {
@@ -58,18 +64,23 @@ static bool slot_channels(struct elab *e, struct frame *f, const struct slot *s,
     if (ok) arg[s->at + i] = value_number(&v->list->data[i]);
   }
   if (!ok) {
-    elab_error(e, f, g->loc, "`%s` of %s is a list of one number for each channel, at most 4, not %s", s->name, what, value_text(e, v));
+    elab_error(e, f, g->loc,
+               "`%s` of %s is a list of one number for each channel, at most 4, not %s", s->name,
+               what, value_text(e, v));
     return false;
   }
   if (*channels && *channels != v->list->len) {
-    elab_error(e, f, g->loc, "`%s` of %s has %d number%s where there %s %d channel%s", s->name, what, v->list->len, v->list->len == 1 ? "" : "s", *channels == 1 ? "is" : "are", *channels, *channels == 1 ? "" : "s");
+    elab_error(e, f, g->loc, "`%s` of %s has %d number%s where there %s %d channel%s", s->name,
+               what, v->list->len, v->list->len == 1 ? "" : "s", *channels == 1 ? "is" : "are",
+               *channels, *channels == 1 ? "" : "s");
     return false;
   }
   *channels = v->list->len;
   return true;
 }
 
-bool slot_fill(struct elab *e, struct frame *f, const struct slot *s, const struct given *g, double *arg, const char *what, int *channels) {
+bool slot_fill(struct elab *e, struct frame *f, const struct slot *s, const struct given *g,
+               double *arg, const char *what, int *channels) {
   if (!g->present) {
     for (int i = 0; i < slot_width(s->kind) && i < 2; i++) arg[s->at + i] = s->value[i];
     return true;
@@ -81,14 +92,19 @@ bool slot_fill(struct elab *e, struct frame *f, const struct slot *s, const stru
     arg[s->at] = value_number(&g->value);
     return true;
   }
-  elab_error(e, f, g->loc, "`%s` of %s is a number, not %s", s->name, what, value_text(e, &g->value));
+  elab_error(e, f, g->loc, "`%s` of %s is a number, not %s", s->name, what,
+             value_text(e, &g->value));
   return false;
 }
 
 // ---- steps ------------------------------------------------------------------------------------
 
 enum size_rule { SIZE_KEEPS, SIZE_ARG0 };
-static const struct { const char *name; enum size_rule size; const char *arguments; } step_rows[] = {
+static const struct {
+  const char *name;
+  enum size_rule size;
+  const char *arguments;
+} step_rows[] = {
 #define VIEW_STEP(name, size, arguments) {#name, size, arguments},
 #include "../runtime/views.def"
 #undef VIEW_STEP
@@ -98,8 +114,8 @@ enum { N_STEPS = sizeof step_rows / sizeof *step_rows, STEP_LABELS = 12 };
 // What a view does to the images it is applied to, while its body runs.
 struct view_run {
   VEC(struct bt_view_step) steps;
-  int channels;           // 0: not known
-  int64_t height, width;  // 0: not known
+  int channels;          // 0: not known
+  int64_t height, width; // 0: not known
 };
 
 static const char *const step_names[] = {
@@ -108,16 +124,20 @@ static const char *const step_names[] = {
 #undef VIEW_STEP
 };
 
-static bool step_arguments(struct elab *e, struct frame *f, const struct stmt *s, int row, struct view_run *run, struct bt_view_step *step) {
+static bool step_arguments(struct elab *e, struct frame *f, const struct stmt *s, int row,
+                           struct view_run *run, struct bt_view_step *step) {
   struct slot slots[STEP_LABELS];
   struct label labels[STEP_LABELS];
   struct given given[STEP_LABELS];
-  int n = slots_parse(e->b->arena, step_rows[row].arguments, slots, STEP_LABELS), channels = run->channels;
-  for (int i = 0; i < n; i++) labels[i] = (struct label){.name = slots[i].name, .required = !slots[i].has_default};
+  int n = slots_parse(e->b->arena, step_rows[row].arguments, slots, STEP_LABELS),
+      channels = run->channels;
+  for (int i = 0; i < n; i++)
+    labels[i] = (struct label){.name = slots[i].name, .required = !slots[i].has_default};
   const char *what = str_printf(e->b->arena, "`%s`", s->name.name);
   if (!args_match(e, f, &s->args, s->loc, what, labels, n, given)) return false;
   bool ok = true;
-  for (int i = 0; i < n; i++) ok = slot_fill(e, f, &slots[i], &given[i], step->arg, what, &channels) && ok;
+  for (int i = 0; i < n; i++)
+    ok = slot_fill(e, f, &slots[i], &given[i], step->arg, what, &channels) && ok;
   return ok;
 }
 
@@ -126,14 +146,16 @@ static bool run_step(struct elab *e, struct frame *f, const struct stmt *s) {
   int row = 0;
   while (row < N_STEPS && !str_eq(step_rows[row].name, s->name.name)) row++;
   if (row == N_STEPS) {
-    elab_error(e, f, s->name.loc, "unknown view step `%s`%s", s->name.name, did_you_mean(e, s->name.name, step_names, N_STEPS));
+    elab_error(e, f, s->name.loc, "unknown view step `%s`%s", s->name.name,
+               did_you_mean(e, s->name.name, step_names, N_STEPS));
     return false;
   }
   struct bt_view_step step = {.kind = (enum bt_view_kind)row};
   if (!step_arguments(e, f, s, row, run, &step)) return false;
   if (step_rows[row].size == SIZE_ARG0) {
     if (!(step.arg[0] >= 1 && step.arg[0] <= 65536 && step.arg[0] == floor(step.arg[0]))) {
-      elab_error(e, f, s->loc, "`%s` makes images of a whole number of pixels, not %g", s->name.name, step.arg[0]);
+      elab_error(e, f, s->loc, "`%s` makes images of a whole number of pixels, not %g",
+                 s->name.name, step.arg[0]);
       return false;
     }
     run->height = run->width = (int64_t)step.arg[0];
@@ -144,7 +166,8 @@ static bool run_step(struct elab *e, struct frame *f, const struct stmt *s) {
 
 static bool view_statement(struct elab *e, struct frame *f, const struct stmt *s) {
   if (s->kind == S_CALL) return run_step(e, f, s);
-  elab_error(e, f, s->loc, "a view has steps, such as `horizontal_flip(p: 0.5)`, and `let`, `if`, `for`");
+  elab_error(e, f, s->loc,
+             "a view has steps, such as `horizontal_flip(p: 0.5)`, and `let`, `if`, `for`");
   return false;
 }
 
@@ -168,11 +191,18 @@ static int view_index(struct elab *e, const struct entry *n, const struct view_r
   return m->views.len - 1;
 }
 
-static bool sizes_known(struct elab *e, struct frame *f, const struct entry *n, const struct data *d, const int64_t *dim, struct loc call) {
+static bool sizes_known(struct elab *e, struct frame *f, const struct entry *n,
+                        const struct data *d, const int64_t *dim, struct loc call) {
   if (dim[1] == 0)
-    elab_error(e, f, call, "how many channels `%s` has is not known: write it in its type, as in `u8[%lld, 3, _, _]`", d->name, (long long)dim[0]);
+    elab_error(
+        e, f, call,
+        "how many channels `%s` has is not known: write it in its type, as in `u8[%lld, 3, _, _]`",
+        d->name, (long long)dim[0]);
   else if (dim[2] == 0 || dim[3] == 0)
-    elab_error(e, f, call, "the size of the images that `%s` makes is not known: give the view a step that fixes it, as `resize(32)`, or `%s` its size", n->name, d->name);
+    elab_error(e, f, call,
+               "the size of the images that `%s` makes is not known: give the view a step that "
+               "fixes it, as `resize(32)`, or `%s` its size",
+               n->name, d->name);
   else
     return true;
   elab_note(e, d->loc, "`%s` is declared here", d->name);
@@ -180,22 +210,29 @@ static bool sizes_known(struct elab *e, struct frame *f, const struct entry *n, 
   return false;
 }
 
-static struct value view_tensor(struct elab *e, struct frame *f, const struct entry *n, struct view_run *run, const struct data *d, struct loc call) {
+static struct value view_tensor(struct elab *e, struct frame *f, const struct entry *n,
+                                struct view_run *run, const struct data *d, struct loc call) {
   int64_t dim[4] = {d->dim[0], d->dim[1], run->height, run->width};
   if (!sizes_known(e, f, n, d, dim, call)) return value_error();
   struct tensor_type t = {BT_F32, shape_of(4, dim[0], dim[1], dim[2], dim[3])};
+  if (!size_fits(e, f, call, &t.shape)) return value_error();
   graph_at(e, f, call);
-  struct node *leaf = program_input(e, d->name, BT_INPUT_VIEW, view_index(e, n, run), e->next_site++, &t);
+  struct node *leaf =
+      program_input(e, d->name, BT_INPUT_VIEW, view_index(e, n, run), e->next_site++, &t);
   struct value v = value_tensor(call, leaf);
   for (int i = 0; i < 4; i++) v.axes[i] = d->dim[i] == dim[i] ? d->axes[i] : NULL;
   return v;
 }
 
-struct value view_apply(struct elab *e, struct frame *f, struct value view, struct value data, struct loc call) {
+struct value view_apply(struct elab *e, struct frame *f, struct value view, struct value data,
+                        struct loc call) {
   const struct entry *n = view.entry;
   if (data.kind == V_ERROR) return data;
   if (data.kind != V_DATA) {
-    elab_error(e, f, call, "the view `%s` takes images as they are stored, declared by `data x: u8[batch, 3, _, _]`, not %s", n->name, value_text(e, &data));
+    elab_error(e, f, call,
+               "the view `%s` takes images as they are stored, declared by `data x: u8[batch, 3, "
+               "_, _]`, not %s",
+               n->name, value_text(e, &data));
     return value_error();
   }
   const struct data *d = data.data;

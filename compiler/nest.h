@@ -43,9 +43,8 @@ void nest_enter(struct nest *n); // a level begins: hoists
 void nest_leave(struct nest *n); // forgets what was named and bound since nest_enter
 lx nest_value(struct nest *n, const struct value *v, int copy);
 lx nest_form(struct nest *n, const struct affine *a, int copy);
-// Computes every result at this point before any is stored, where a store may overwrite an operand.
-void nest_settle(struct nest *n);
-void nest_store(struct nest *n, const struct body_root *r, int copy);
+// Stores the results, of the folds (over axes of one element) only where `folds`.
+void nest_store_all(struct nest *n, int copy, bool folds);
 // Decodes a flattened index into the axes of `axis[0..n)`, outermost first, and binds them.
 void nest_bind_flat(struct nest *n, const int *axis, int n_axes, lx flat);
 

@@ -2,7 +2,6 @@
 // which diagnostics it must get ("# error: LINE:COLUMN: part of the message", likewise warning and
 // note; "# fixit: TEXT" after the one it belongs to), in order, and must get no others. Files that
 // expect nothing must parse, and survive printing.
-#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "expectations.h"
 #include "tree_dump.h"
 
 // ---- helpers ----------------------------------------------------------------------------------
@@ -47,98 +47,9 @@ static void assert_clean(struct btc *b) {
   fail_msg("unexpected diagnostics");
 }
 
-// Calls `check` with every .btg file of a folder; returns their number, 0 without the folder.
-static int each_file(const char *folder, void (*check)(const char *path)) {
-  struct dirent **entries;
-  int n = scandir(folder, &entries, NULL, alphasort), checked = 0;
-  for (int i = 0; i < n; i++) {
-    char path[512];
-    const char *dot = strrchr(entries[i]->d_name, '.');
-    snprintf(path, sizeof path, "%s/%s", folder, entries[i]->d_name);
-    if (dot && str_eq(dot, ".btg")) check(path), checked++;
-    free(entries[i]);
-  }
-  if (n >= 0) free(entries);
-  return checked;
-}
-
 // ---- tests/syntax -----------------------------------------------------------------------------
-struct expectation {
-  char kind[16];
-  int line, column;
-  char text[256];
-};
-typedef VEC(struct expectation) expectation_list;
-
-static const char *const severity_words[] = {"note", "warning", "error"};
-
-static bool read_expectation(const char *line, struct expectation *e) {
-  *e = (struct expectation){0};
-  if (sscanf(line, "# %15[a-z]: ", e->kind) != 1) return false;
-  if (str_eq(e->kind, "fixit")) return sscanf(line, "# fixit: %255[^\n]", e->text) == 1;
-  if (!str_eq(e->kind, "error") && !str_eq(e->kind, "warning") && !str_eq(e->kind, "note"))
-    return false;
-  return sscanf(line, "# %*[a-z]: %d:%d: %255[^\n]", &e->line, &e->column, e->text) == 3;
-}
-
-static expectation_list read_expectations(struct btc *b, int source) {
-  expectation_list list = {0};
-  const struct source_file *f = &b->files.data[source];
-  const char *end = f->text + f->length;
-  for (const char *s = f->text; s < end;) {
-    struct expectation e;
-    if (read_expectation(s, &e)) vec_push(b->arena, &list, e);
-    const char *newline = memchr(s, '\n', (size_t)(end - s));
-    s = newline ? newline + 1 : end;
-  }
-  return list;
-}
-
-// What was diagnosed, in the form of the expectations.
-static expectation_list diagnosed(struct btc *b) {
-  expectation_list list = {0};
-  for (int i = 0; i < b->diags.len; i++) {
-    const struct diag *d = &b->diags.data[i];
-    struct expectation e = {.line = d->loc.line, .column = d->loc.column};
-    snprintf(e.kind, sizeof e.kind, "%s", severity_words[d->severity]);
-    snprintf(e.text, sizeof e.text, "%s", d->message);
-    vec_push(b->arena, &list, e);
-    if (!d->fixit) continue;
-    struct expectation mend = {.kind = "fixit"};
-    snprintf(mend.text, sizeof mend.text, "%s", d->fixit);
-    vec_push(b->arena, &list, mend);
-  }
-  return list;
-}
-
-static void show_expectations(const char *title, const expectation_list *list) {
-  fprintf(stderr, "  %s:\n", title);
-  for (int i = 0; i < list->len; i++) {
-    const struct expectation *e = &list->data[i];
-    fprintf(stderr, "    # %s: %d:%d: %s\n", e->kind, e->line, e->column, e->text);
-  }
-}
-
-static bool same_expectation(const struct expectation *want, const struct expectation *got) {
-  return str_eq(want->kind, got->kind) && want->line == got->line && want->column == got->column &&
-         strstr(got->text, want->text);
-}
-
-static void check_syntax_file(const char *path) {
-  struct btc *b = btc_new();
-  int source = source_open(b, path, (struct loc){0});
-  assert_int_equal(source, 0);
-  parse_file(b, source);
-  expectation_list want = read_expectations(b, source), got = diagnosed(b);
-  bool same = want.len == got.len;
-  for (int i = 0; same && i < want.len; i++) same = same_expectation(&want.data[i], &got.data[i]);
-  if (!same) {
-    show_expectations("wanted", &want);
-    show_expectations("got", &got);
-    fail_msg("%s: other diagnostics than expected", path);
-  }
-  btc_free(b);
-}
+static void parse_only(struct btc *b, int source) { parse_file(b, source); }
+static void check_syntax_file(const char *path) { check_expectations(path, parse_only); }
 
 static void test_syntax_files(void **state) {
   (void)state;
