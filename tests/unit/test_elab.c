@@ -529,7 +529,7 @@ static void test_train_resnet18(void **state) {
   struct btc *b = fresh();
   struct st_file *f = reference("train_resnet18_w8_lars.safetensors");
   struct model *m = model_of_file(b, "tests/models/resnet18_w8_lars.btg");
-  struct program *p = program_named(m, "pretrain");
+  struct program *p = program_named(m, "train");
   add_gradient_outputs(p);
   model_differentiate(m, p);
   assert_clean(b);
@@ -563,7 +563,7 @@ static void test_step_resnet18_gelu(void **state) {
   struct btc *b = fresh();
   struct st_file *f = reference("step_resnet18_w8_gelu.safetensors");
   struct model *m = model_of_file(b, "tests/models/resnet18_w8_gelu.btg");
-  struct program *p = program_named(m, "pretrain");
+  struct program *p = program_named(m, "train");
   add_gradient_outputs(p);
   struct values v = {.arena = b->arena, .model = m};
   for (int i = 0; i < st_count(f); i++) {
