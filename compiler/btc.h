@@ -34,10 +34,13 @@ void *arena_alloc(struct arena *a, size_t size); // zeroed, 16-byte aligned, nev
 
 // Growable array in an arena: VEC(int) v = {0}; vec_push(arena, &v, 3); v.data[0]; v.len
 #define VEC(type) struct { type *data; int len, cap; }
+// The item is evaluated first, so it may itself push to the vector.
 #define vec_push(arena, v, item)                                                                   \
-  ((v)->len == (v)->cap ? vec_grow((arena), (void **)&(v)->data, &(v)->cap, sizeof *(v)->data)     \
-                        : (void)0,                                                                 \
-   (v)->data[(v)->len++] = (item))
+  ({                                                                                               \
+    __typeof__(*(v)->data) pushed_ = (item);                                                       \
+    if ((v)->len == (v)->cap) vec_grow((arena), (void **)&(v)->data, &(v)->cap, sizeof pushed_);   \
+    (v)->data[(v)->len++] = pushed_;                                                               \
+  })
 void vec_grow(struct arena *a, void **data, int *cap, size_t item_size);
 
 // ---- strings ----------------------------------------------------------------------------------

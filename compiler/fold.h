@@ -9,10 +9,12 @@
 
 #include "graph.h"
 
+struct known_sum; // fold_sum.c
 struct fold {
-  struct graph *g; // being built
-  int depth;       // of rules within rules
-  bool sole_user;  // the node that the walk is at is the one user of its operand
+  struct graph *g;               // being built
+  int depth;                     // of rules within rules
+  bool sole_user;                // the node that the walk is at is the one user of its operand
+  VEC(struct known_sum *) known; // by node id: what is known of sums over the node
 };
 typedef struct node *(*fold_rule)(struct fold *f, const struct node *n);
 struct fold_row {

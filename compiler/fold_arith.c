@@ -114,6 +114,9 @@ static bool always_finite(const struct node *n) {
   return n->op == OP_iota;
 }
 
+// Whether c and 1/c are both normal numbers in f32.
+static bool normal(double c) { return fabs(c) > 1e-37 && fabs(c) < 1e37; }
+
 // ---- products ---------------------------------------------------------------------------------
 
 // x·1 = x; x·(−1) = −x; x·0 = 0 only where x cannot be infinite or NaN: a diverged value must reach
@@ -134,9 +137,13 @@ static struct node *mul_neg(struct fold *f, const struct node *n) {
 }
 
 // (a·B(u))·B(v) = a·B(u·v), if u·v is narrow still: one product over the wide shape instead of two.
+// Constants whose product leaves the range of f32 stay apart, since a may bring it back.
 static struct node *mul_narrow(struct fold *f, const struct node *n) {
   struct node *x = n->in[0], *y = n->in[1];
   if (x->op != OP_mul || !fold_narrow(y) || !fold_narrow(x->in[1])) return NULL;
+  double a, b;
+  if (fold_constant(y, &a) && fold_constant(x->in[1], &b) && a * b != 0 && !normal(a * b))
+    return NULL;
   struct node *factor = fold_binary(f, OP_mul, x->in[1], y);
   return fold_narrow(factor) ? fold_binary(f, OP_mul, x->in[0], factor) : NULL;
 }
@@ -150,7 +157,7 @@ static struct node *div_constant(struct fold *f, const struct node *n) {
   double c;
   if (!is_float(n) || !fold_constant(n->in[1], &c)) return NULL;
   if (c == 1) return n->in[0];
-  if (!(fabs(c) > 1e-37 && fabs(c) < 1e37)) return NULL;
+  if (!normal(c)) return NULL;
   return fold_binary(f, OP_mul, n->in[0], fold_full(f, &n->type, 1 / c));
 }
 

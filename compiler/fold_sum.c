@@ -27,6 +27,39 @@ static unsigned operand_axes(const struct node *broadcast, unsigned r) {
   return set;
 }
 
+// ---- what is known ----------------------------------------------------------------------------
+// To see whether a value is centred, its mean is built and compared (is_centred), and that may ask
+// the same of parts of it. Each question about a node and its axes is answered once.
+
+enum zero { UNKNOWN, ZERO, NOT_ZERO };
+struct known_sum {
+  struct known_sum *next; // of the same node
+  unsigned axes;
+  struct node *sum; // NULL: not built yet
+  enum zero zero;
+};
+
+static struct known_sum *known_about(struct fold *f, const struct node *x, unsigned axes) {
+  struct arena *a = f->g->b->arena;
+  while (f->known.len <= x->id) vec_push(a, &f->known, NULL);
+  struct known_sum *k = f->known.data[x->id];
+  while (k && k->axes != axes) k = k->next;
+  if (k) return k;
+  k = NEW(a, struct known_sum);
+  *k = (struct known_sum){.next = f->known.data[x->id], .axes = axes};
+  return f->known.data[x->id] = k;
+}
+
+struct node *fold_sum(struct fold *f, struct node *x, unsigned axes) {
+  struct attr a = {0};
+  for (int i = 0; i < x->type.shape.rank; i++)
+    if (axes >> i & 1) a.i[a.n++] = i;
+  if (!a.n) return x;
+  struct known_sum *k = known_about(f, x, axes);
+  if (!k->sum) k->sum = fold_node(f, OP_sum, &x, 1, &a, NULL);
+  return k->sum;
+}
+
 // ---- one operand ------------------------------------------------------------------------------
 
 // Over axes of size 1 a sum only drops them.
@@ -92,7 +125,10 @@ struct factors {
   unsigned r;
   const struct shape *to;
   struct node *outside; // NULL: none yet
+  int depth;            // products within products so far
 };
+// Products share operands, so the tree that is walked may be exponentially larger than the graph.
+enum { MAX_PRODUCT_DEPTH = 8 };
 
 static void take_out(struct fold *f, struct factors *out, struct node *factor) {
   out->outside = out->outside ? fold_binary(f, OP_mul, out->outside, factor) : factor;
@@ -109,6 +145,16 @@ static struct node *as_outside(struct fold *f, const struct factors *out, const 
   return fold_broadcast(f, x->in[0], out->to, axes);
 }
 
+static struct node *take_apart(struct fold *f, struct factors *out, struct node *x);
+
+static struct node *take_operands_apart(struct fold *f, struct factors *out, struct node *x) {
+  struct node *a = take_apart(f, out, x->in[0]);
+  struct node *b = x->op == OP_mul ? take_apart(f, out, x->in[1]) : x->in[1];
+  if (a == x->in[0] && b == x->in[1]) return x;
+  if (x->op == OP_div && !a) a = fold_full(f, &x->type, 1);
+  return a && b ? fold_binary(f, x->op, a, b) : a ? a : b;
+}
+
 // Returns what is left of x inside the sum, x itself if nothing leaves, NULL for 1.
 static struct node *take_apart(struct fold *f, struct factors *out, struct node *x) {
   if (constant_over(x, out->r)) {
@@ -120,11 +166,11 @@ static struct node *take_apart(struct fold *f, struct factors *out, struct node 
     return take_apart(f, out, x->in[0]);
   }
   if (x->op != OP_mul && (x->op != OP_div || fold_is(x->in[0], 1))) return x;
-  struct node *a = take_apart(f, out, x->in[0]);
-  struct node *b = x->op == OP_mul ? take_apart(f, out, x->in[1]) : x->in[1];
-  if (a == x->in[0] && b == x->in[1]) return x;
-  if (x->op == OP_div && !a) a = fold_full(f, &x->type, 1);
-  return a && b ? fold_binary(f, x->op, a, b) : a ? a : b;
+  if (out->depth == MAX_PRODUCT_DEPTH) return x;
+  out->depth++;
+  struct node *rest = take_operands_apart(f, out, x);
+  out->depth--;
+  return rest;
 }
 
 // Σ_R x·B(v) = v·Σ_R x where B(v) does not vary over R; likewise signs and factors of a numerator.
@@ -165,9 +211,7 @@ static bool matmul_sums_to_zero(struct fold *f, const struct node *x, unsigned r
   return (r & column) && sums_to_zero(f, x->in[1], x->attr.i[MATMUL_TB] ? row : column);
 }
 
-// Whether Σ_R x is zero by algebra alone. (Where a factor is infinite or NaN, so is the value that
-// is normalised with it, and the loss says so.)
-static bool sums_to_zero(struct fold *f, const struct node *x, unsigned r) {
+static bool zero_by_algebra(struct fold *f, const struct node *x, unsigned r) {
   switch (x->op) {
   case OP_neg: return sums_to_zero(f, x->in[0], r);
   case OP_mul:
@@ -179,6 +223,14 @@ static bool sums_to_zero(struct fold *f, const struct node *x, unsigned r) {
   case OP_matmul: return matmul_sums_to_zero(f, x, r);
   default: return fold_is(x, 0);
   }
+}
+
+// Whether Σ_R x is zero by algebra alone. (Where a factor is infinite or NaN, so is the value that
+// is normalised with it, and the loss says so.)
+static bool sums_to_zero(struct fold *f, const struct node *x, unsigned r) {
+  struct known_sum *k = known_about(f, x, r);
+  if (k->zero == UNKNOWN) k->zero = zero_by_algebra(f, x, r) ? ZERO : NOT_ZERO;
+  return k->zero == ZERO;
 }
 
 static struct node *sum_is_zero(struct fold *f, const struct node *n) {

@@ -79,13 +79,6 @@ struct node *fold_transpose(struct fold *f, struct node *x, const int64_t *perm)
   return fold_node(f, OP_transpose, &x, 1, &a, NULL);
 }
 
-struct node *fold_sum(struct fold *f, struct node *x, unsigned axes) {
-  struct attr a = {0};
-  for (int i = 0; i < x->type.shape.rank; i++)
-    if (axes >> i & 1) a.i[a.n++] = i;
-  return a.n ? fold_node(f, OP_sum, &x, 1, &a, NULL) : x;
-}
-
 struct node *fold_full(struct fold *f, const struct tensor_type *type, double value) {
   return g_full(f->g, type, value);
 }

@@ -24,6 +24,9 @@ static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 enum { OV = 2 }; // vectors of output channels in a register block
+// Backward weights takes all (channel, tap) pairs over strips of about this many pixels, which stay
+// in the L1 cache: 2 vectors of dy and one of x each.
+enum { STRIP_PIXELS = 256 };
 static int64_t block_limit(const struct target *t) { return t->registers >= 32 ? 14 : 6; }
 
 // ---- even splits ------------------------------------------------------------------------------
@@ -506,13 +509,13 @@ static void weight_pixel(struct weight_conv *g, struct loop_reg *acc, lx image, 
 }
 
 static void weight_block(struct weight_conv *g, lx images, lx vector0, int64_t ov, lx c0,
-                         int64_t n_channels, lx p0, int64_t n_rows) {
+                         int64_t n_channels, lx p0, int64_t n_rows, lx y0, lx y1) {
   struct lb *b = g->b;
   int64_t lanes = lb_target(b)->lanes, kw = g->s.kw;
   struct loop_reg *acc = lb_reg(b, "acc", LT_F32, (int)lanes, (int)(ov * n_channels * n_rows * kw),
                                 lx_vf32(b, 0));
   lx image = lb_for_range(b, "image", lx_int(b, 0), images, 1);
-  lx y = lb_for(b, "y", g->s.oh);
+  lx y = lb_for_range(b, "y", y0, y1, 1);
   lx x = lb_for(b, "x", g->s.ow);
   weight_pixel(g, acc, image, vector0, ov, c0, n_channels, p0, n_rows, y, x);
   for (int i = 0; i < 3; i++) lb_end(b);
@@ -531,15 +534,19 @@ static void weight_group(struct weight_conv *g, lx images, lx vector0, int64_t o
   struct split channels = split_evenly(g->s.ic, g->channels);
   if (g->x.block > 1) channels = (struct split){g->channels, g->s.ic / g->channels, 0};
   struct split rows = {g->tap_rows, g->s.kh / g->tap_rows, 0};
+  int64_t strip = max64(1, STRIP_PIXELS / (g->s.ow * g->chunk));
+  lx y0 = lb_for_range(b, "y", lx_int(b, 0), lx_int(b, g->s.oh), strip);
+  lx y1 = lb_let(b, "y_end", lx_mini(lx_addi(y0, strip), g->s.oh));
   for (int part = 0; part < 2; part++) {
     if (!split_has(channels, part)) continue;
     int64_t n_channels, n_rows;
     lx c0 = split_loop(b, "c", channels, part, &n_channels);
     lx p0 = split_loop(b, "p", rows, 0, &n_rows);
-    weight_block(g, images, vector0, ov, c0, n_channels, p0, n_rows);
+    weight_block(g, images, vector0, ov, c0, n_channels, p0, n_rows, y0, y1);
     lb_end(b);
     lb_end(b);
   }
+  lb_end(b);
 }
 
 // Adds the partial results in order and writes OIHW.
@@ -578,7 +585,7 @@ static void choose_sets(struct weight_conv *g, int64_t image_bytes) {
   int64_t bytes = g->vectors * t->lanes * s->ic * s->kh * s->kw * 4;
   int64_t want = max64(2, min64(16, (24 << 20) / bytes));
   int64_t images = ceil_div(s->n, min64(want, s->n)); // of a set
-  int64_t pixels = ceil_div(256, s->oh * s->ow), fit = (int64_t)t->l2_bytes * 6 / 10 / image_bytes;
+  int64_t pixels = ceil_div(2 * STRIP_PIXELS, s->oh * s->ow), fit = (int64_t)t->l2_bytes * 6 / 10 / image_bytes;
   g->chunk = max64(1, min64(images, min64(pixels, fit)));
   g->chunks_per_set = ceil_div(images, g->chunk);
   g->sets = ceil_div(s->n, g->chunks_per_set * g->chunk);

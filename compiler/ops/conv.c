@@ -9,6 +9,7 @@
 #include "rules.h"
 
 struct conv {
+  const char *name; // the op's
   const struct shape *x, *w, *y; // [n, ic, ih, iw], [oc, ic/groups, kh, kw], [n, oc, oh, ow]
   const int64_t *stride, *pad, *dilation;
   int64_t groups;
@@ -16,7 +17,7 @@ struct conv {
 
 static struct conv conv_of(const struct node *n) {
   const int64_t *i = n->attr.i;
-  struct conv c = {.stride = i + CONV_STRIDE, .pad = i + CONV_PAD, .dilation = i + CONV_DILATION, .groups = i[CONV_GROUPS]};
+  struct conv c = {.name = op_info(n->op)->name, .stride = i + CONV_STRIDE, .pad = i + CONV_PAD, .dilation = i + CONV_DILATION, .groups = i[CONV_GROUPS]};
   const struct shape *first = in_shape(n, 0), *second = in_shape(n, 1), *result = &n->type.shape;
   if (n->op == OP_conv2d) c.x = first, c.w = second, c.y = result;
   if (n->op == OP_conv2d_dx) c.y = first, c.w = second, c.x = result;
@@ -40,10 +41,10 @@ static const char *check_attributes(struct arena *a, const struct node *n) { // 
 
 static const char *check_channels(struct arena *a, const struct conv *c) { // (conv2d_c3) channels and groups agree
   if (c->x->dim[1] % c->groups || c->w->dim[0] % c->groups)
-    return str_printf(a, "conv2d: %lld groups divide neither %lld input nor %lld output channels", (long long)c->groups,
+    return str_printf(a, "%s: %lld groups do not divide both %lld input and %lld output channels", c->name, (long long)c->groups,
                       (long long)c->x->dim[1], (long long)c->w->dim[0]);
   if (c->w->dim[1] != c->x->dim[1] / c->groups)
-    return str_printf(a, "conv2d: the input has %lld channels in %lld groups, the weight expects %lld a group",
+    return str_printf(a, "%s: the input has %lld channels in %lld groups, the weight expects %lld a group", c->name,
                       (long long)c->x->dim[1], (long long)c->groups, (long long)c->w->dim[1]);
   return NULL;
 }
@@ -54,7 +55,7 @@ static const char *result_shape(struct arena *a, const struct conv *c, struct sh
   for (int k = 0; k < 2; k++) {
     int64_t reach = c->dilation[k] * (c->w->dim[2 + k] - 1) + 1, padded = c->x->dim[2 + k] + 2 * c->pad[k];
     if (reach > padded)
-      return str_printf(a, "conv2d: a kernel that reaches over %lld does not fit %lld padded to %lld", (long long)reach,
+      return str_printf(a, "%s: a kernel that reaches over %lld does not fit %lld padded to %lld", c->name, (long long)reach,
                         (long long)c->x->dim[2 + k], (long long)padded);
     y->dim[2 + k] = (padded - reach) / c->stride[k] + 1;
   }

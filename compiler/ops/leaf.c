@@ -2,6 +2,8 @@
 //
 // Their type is given (leaf_c1); they have no gradient of their own: graph_gradients reads the
 // cotangents that arrive at them.
+#include <math.h>
+
 #include "rules.h"
 
 static const char *infer_named(struct arena *a, struct node *n) { // (leaf_c2) named
@@ -9,9 +11,17 @@ static const char *infer_named(struct arena *a, struct node *n) { // (leaf_c2) n
   return rule_given(a, n);
 }
 
+// Integers hold whole numbers (out of range they wrap, as arithmetic does), floats any.
+static bool holds(dtype t, double value) {
+  if (t == BT_BOOL) return value == 0 || value == 1;
+  return dtype_is_float(t) || (isfinite(value) && value == trunc(value));
+}
+
 static const char *infer_constant(struct arena *a, struct node *n) { // (constant_c1) a scalar
   if (n->type.shape.rank > 0) return "a constant is a scalar; broadcast it";
-  return rule_given(a, n);
+  TRY(rule_given(a, n));
+  if (holds(n->type.dtype, n->attr.f)) return NULL; // (constant_c2) of its type
+  return str_printf(a, "%g is no %s", n->attr.f, dtype_name(n->type.dtype));
 }
 
 static void eval_constant(const struct node *n, const struct tensor64 *const *in, struct tensor64 *out) {
@@ -20,7 +30,8 @@ static void eval_constant(const struct node *n, const struct tensor64 *const *in
 }
 
 static const char *infer_iota(struct arena *a, struct node *n) { // (iota_c1) axis exists
-  if (rule_given(a, n)) return rule_given(a, n);
+  TRY(rule_given(a, n));
+  if (n->type.dtype == BT_BOOL) return "iota counts in numbers, not bool"; // (iota_c2)
   if (n->attr.n == 1 && n->attr.i[0] >= 0 && n->attr.i[0] < n->type.shape.rank) return NULL;
   return str_printf(a, "iota counts along axis %lld of %s", (long long)n->attr.i[0], shape_text(a, &n->type.shape));
 }

@@ -15,7 +15,11 @@ static struct product product_of(const struct node *n) {
   return p;
 }
 
+static bool is_flag(int64_t i) { return i == 0 || i == 1; }
+
 static const char *infer_matmul(struct arena *a, struct node *n) {
+  if (n->attr.n != 2 || !is_flag(n->attr.i[MATMUL_TA]) || !is_flag(n->attr.i[MATMUL_TB])) // (matmul_c5) two flags
+    return "matmul needs transpose_a and transpose_b, each 0 or 1";
   TRY(rule_same_dtype(a, n)); // (matmul_c1) one float type
   TRY(rule_float(a, n, 0));
   const struct shape *x = in_shape(n, 0), *y = in_shape(n, 1);

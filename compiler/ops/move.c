@@ -85,13 +85,16 @@ static const char *infer_transpose(struct arena *a, struct node *n) {
   const struct shape *x = in_shape(n, 0);
   struct shape to = {.rank = x->rank};
   unsigned seen = 0;
-  for (int i = 0; i < x->rank; i++) {
-    int64_t axis = i < n->attr.n ? n->attr.i[i] : -1;
-    if (n->attr.n != x->rank || axis < 0 || axis >= x->rank || seen >> axis & 1) // (transpose_c1) a permutation
-      return str_printf(a, "transpose of %s needs a permutation of its %d axes", shape_text(a, x), x->rank);
+  bool permutes = n->attr.n == x->rank;
+  for (int i = 0; i < x->rank && permutes; i++) {
+    int64_t axis = n->attr.i[i];
+    permutes = axis >= 0 && axis < x->rank && !(seen >> axis & 1);
+    if (!permutes) break;
     seen |= 1u << axis;
     to.dim[i] = x->dim[axis];
   }
+  if (!permutes) // (transpose_c1)
+    return str_printf(a, "transpose of %s needs a permutation of its %d axes", shape_text(a, x), x->rank);
   return rule_result(a, n, in_dtype(n, 0), &to);
 }
 

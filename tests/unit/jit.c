@@ -19,8 +19,8 @@ static void emit_door(FILE *out, const struct loop_kernel *k, int i) {
 
 static bool compile(struct arena *arena, const char *dir, const struct target *t) {
   const char *cc = getenv("CC") ? getenv("CC") : "cc";
-  return system(str_printf(arena, "%s -std=gnu17 -O3 -march=%s -fopenmp -fPIC -shared -Iruntime "
-                                  "-Wall -Wno-psabi -Wno-unused-function -o %s/k.so %s/k.c -lm",
+  return system(str_printf(arena, "%s " EMIT_C_FLAGS " -march=%s -fPIC -shared -Iruntime "
+                                  "-Wall -Wno-unused-function -o %s/k.so %s/k.c -lm",
                            cc, t->march, dir, dir)) == 0;
 }
 

@@ -116,9 +116,9 @@ double inner_product(const struct tensor64 *a, const struct tensor64 *b) {
 void assert_near(const char *what, const struct tensor64 *a, const struct tensor64 *b, double tolerance) {
   int64_t count = shape_count(&b->type.shape);
   if (shape_count(&a->type.shape) != count) fail_msg("%s has %lld entries, not %lld", what, (long long)shape_count(&a->type.shape), (long long)count);
-  double bound = tolerance * fmax(largest_entry(b), 1e-3);
+  double largest = largest_entry(b), scale = largest > 0 ? largest : 1;
   for (int64_t i = 0; i < count; i++)
-    if (!(fabs(a->data[i] - b->data[i]) <= bound))
+    if (!(fabs(a->data[i] - b->data[i]) <= tolerance * scale))
       fail_msg("%s[%lld] is %.17g, not %.17g: off by %.1e of the largest entry", what, (long long)i,
-               a->data[i], b->data[i], fabs(a->data[i] - b->data[i]) / fmax(largest_entry(b), 1e-3));
+               a->data[i], b->data[i], fabs(a->data[i] - b->data[i]) / scale);
 }

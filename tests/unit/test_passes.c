@@ -327,6 +327,31 @@ static void correlates_in_three_products(void **state) {
   btc_free(b);
 }
 
+// Chains in which every link could be a mean, a product or a sum of the next: a search that asks
+// the same question twice at each link would not return.
+static void walks_long_chains(void **state) {
+  (void)state;
+  struct btc *b = btc_new();
+  struct graph *g = graph_new(b, "chains");
+  struct shape s = shape_of(2, (int64_t)3, (int64_t)2), column = shape_of(1, (int64_t)2);
+  struct node *x = leaf(g, OP_param, "x", s), *shifted = x, *power = g_unary(g, OP_tanh, x),
+              *centred = x;
+  for (int i = 0; i < 40; i++) {
+    struct node *c = leaf(g, OP_param, str_printf(b->arena, "c%d", i), column);
+    shifted = g_binary(g, OP_sub, shifted, g_broadcast(g, c, &s, (int[]){1}));
+    power = g_binary(g, OP_mul, power, power);
+    struct node *mean = g_reduce(g, OP_mean, centred, (int[]){0}, 1);
+    centred = g_binary(g, OP_sub, centred, g_broadcast(g, mean, &s, (int[]){1}));
+  }
+  struct node *ends[] = {shifted, power, centred};
+  for (int i = 0; i < 3; i++)
+    graph_output(g, str_printf(b->arena, "sum%d", i), BT_OUTPUT_VALUE,
+                 g_reduce(g, OP_sum, ends[i], (int[]){0}, 1));
+  g = simplified(b, g);
+  assert_int_equal(count_nodes(g, OP_sum, 0), 2); // the centred one is zero
+  btc_free(b);
+}
+
 // ---- options ----------------------------------------------------------------------------------
 
 static const char small[] = "graph small {\n %0 = param {name: \"p\"} : f32[2]\n %1 = mean(%0) "
@@ -356,6 +381,24 @@ static void expect_message(void (*set)(struct btc *b), const char *message) {
   btc_free(b);
 }
 
+static void dump_all(void *user) {
+  struct graph *g = user;
+  vec_push(g->b->arena, &g->b->opt.dump_after, "all");
+  passes_run(g->b, g, NULL);
+  die("shown");
+}
+
+static void dumps(void **state) {
+  (void)state;
+  struct btc *b = btc_new();
+  char *text = text_of_death(dump_all, graph_of_text(b, small));
+  assert_non_null(strstr(text, "# small after expand\ngraph small {"));
+  assert_non_null(strstr(text, "constant {value: 0.5} : f32"));
+  assert_non_null(strstr(text, "# small after dce: unchanged"));
+  free(text);
+  btc_free(b);
+}
+
 static void misspelt(struct btc *b) { b->opt.stop_after = "fodl"; }
 static void unknown(struct btc *b) { vec_push(b->arena, &b->opt.dump_after, "vectorise"); }
 static void needed(struct btc *b) { vec_push(b->arena, &b->opt.disabled, "expand"); }
@@ -376,10 +419,13 @@ int main(void) {
     fprintf(stderr, "no tests/passes/*.graph: run from the repository's root\n");
     return 1;
   }
-  const struct CMUnitTest fixed[] = {
-      cmocka_unit_test(run_random), cmocka_unit_test(normalises_in_four_sums),
-      cmocka_unit_test(correlates_in_three_products), cmocka_unit_test(stops_after),
-      cmocka_unit_test(diagnoses_options)};
+  const struct CMUnitTest fixed[] = {cmocka_unit_test(run_random),
+                                     cmocka_unit_test(normalises_in_four_sums),
+                                     cmocka_unit_test(correlates_in_three_products),
+                                     cmocka_unit_test(walks_long_chains),
+                                     cmocka_unit_test(dumps),
+                                     cmocka_unit_test(stops_after),
+                                     cmocka_unit_test(diagnoses_options)};
   enum { FIXED = sizeof fixed / sizeof fixed[0], MOST = 200 };
   struct CMUnitTest tests[MOST];
   size_t n = 0;

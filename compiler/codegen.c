@@ -1,0 +1,177 @@
+// codegen.c: takes each program of a model from its graph to loop nests and a memory plan.
+#include <string.h>
+
+#include "body.h"
+#include "codegen_internal.h"
+
+// ---- distinct kernels -------------------------------------------------------------------------
+
+// A kernel whose loops equal an earlier one's is that one, called once more.
+static void find_same(struct codegen *cg, struct kernel *k) {
+  for (int i = 0; i < cg->distinct.len; i++) {
+    struct kernel *first = cg->distinct.data[i];
+    if (loop_hash(first->loops) != loop_hash(k->loops) || !loop_equal(first->loops, k->loops)) continue;
+    k->same = first;
+    for (int j = 0; j < k->loops->sources.len; j++) {
+      const char *place = k->loops->sources.data[j];
+      bool known = false;
+      for (int s = 0; s < first->loops->sources.len; s++) known |= str_eq(first->loops->sources.data[s], place);
+      if (!known) vec_push(cg->arena, &first->loops->sources, place);
+    }
+    return;
+  }
+  k->same = k;
+  vec_push(cg->arena, &cg->distinct, k);
+  k->loops->name = str_printf(cg->arena, "%s_%d", k->loops->name, cg->distinct.len);
+}
+
+static void add_workspace(struct fusion *f, struct kernel *k) {
+  size_t bytes = loop_shared_bytes(k->loops);
+  if (bytes == 0) return;
+  k->work = fusion_buffer_new(f, NULL, SPACE_ARENA, 0);
+  k->work->name = "workspace";
+  k->work->bytes = bytes;
+  k->work->first = k->work->last = k->id;
+}
+
+// ---- the store --------------------------------------------------------------------------------
+
+static void place_tensors(struct codegen *cg) {
+  for (int i = 0; i < cg->model->tensors.len; i++) {
+    struct bt_tensor *t = &cg->model->tensors.data[i];
+    int64_t count = 1;
+    for (int d = 0; d < t->rank; d++) count *= t->shape[d];
+    t->bytes = (size_t)count * (size_t)dtype_size((dtype)t->dtype);
+    t->offset = cg->store_bytes;
+    cg->store_bytes += plan_align(t->bytes);
+  }
+}
+
+static void place_in_store(struct codegen *cg, struct fusion *f) {
+  for (int i = 0; i < f->buffers.len; i++) {
+    struct buffer *b = f->buffers.data[i];
+    if (b->space == SPACE_STORE) b->offset = cg->model->tensors.data[b->slot].offset;
+  }
+}
+
+static void use_tensors(struct codegen *cg, struct codegen_program *p) {
+  int n = cg->model->tensors.len;
+  bool *used = NEW_ARRAY(cg->arena, bool, n), *written = NEW_ARRAY(cg->arena, bool, n);
+  for (int i = 0; i < p->fusion->buffers.len; i++) {
+    const struct buffer *b = p->fusion->buffers.data[i];
+    if (b->space == SPACE_STORE) used[b->slot] = true;
+  }
+  for (int i = 0; i < p->fusion->graph->updates.len; i++)
+    written[fusion_tensor_slot(p->fusion, p->fusion->graph->updates.data[i].name)] = true;
+  for (int i = 0; i < n; i++) {
+    const struct bt_tensor *t = &cg->model->tensors.data[i];
+    if (!used[i] && !written[i]) continue;
+    vec_push(cg->arena, &p->tensors, i);
+    *(t->role == BT_PARAM ? &p->parameters : &p->states) += (int64_t)t->bytes;
+    if (t->role == BT_PARAM && written[i]) p->trained += (int64_t)t->bytes / dtype_size((dtype)t->dtype);
+  }
+}
+
+// ---- programs ---------------------------------------------------------------------------------
+
+static bool dumped(const struct btc *b, const char *pass) {
+  for (int i = 0; i < b->opt.dump_after.len; i++)
+    if (str_eq(b->opt.dump_after.data[i], pass) || str_eq(b->opt.dump_after.data[i], "all")) return true;
+  return false;
+}
+
+static bool add_program(struct codegen *cg, struct program *p) {
+  struct btc *b = cg->model->b;
+  if (p->loss != NULL) model_differentiate(cg->model, p);
+  bool stopped = false;
+  struct graph *g = passes_run(b, p->graph, &stopped);
+  if (g == NULL || stopped || b->n_errors > 0) return false;
+  g = pass_layout(g, cg->target.lanes);
+  graph_verify(g, "layout");
+  if (dumped(b, "layout")) graph_print(stderr, g);
+  struct codegen_program made = {.program = p, .fusion = fuse_graph(g, cg->model, p->graph)};
+  struct fusion *f = made.fusion;
+  plan_order(f);
+  for (int i = 0; i < f->kernels.len; i++) {
+    struct kernel *k = f->kernels.data[i];
+    lower_kernel(f, k, &cg->target);
+    add_workspace(f, k);
+    find_same(cg, k);
+    made.flops += k->loops->flops;
+  }
+  made.plan = plan_arena(f);
+  place_in_store(cg, f);
+  use_tensors(cg, &made);
+  vec_push(cg->arena, &cg->programs, made);
+  return true;
+}
+
+struct codegen *codegen_model(struct model *m, const struct target *t) {
+  struct codegen *cg = NEW(m->b->arena, struct codegen);
+  *cg = (struct codegen){.model = m, .target = *t, .arena = m->b->arena};
+  place_tensors(cg);
+  bool complete = true;
+  for (int i = 0; i < m->programs.len; i++) complete &= add_program(cg, &m->programs.data[i]);
+  return complete ? cg : NULL;
+}
+
+static const struct codegen_program *program_of(const struct codegen *cg, const struct program *p) {
+  for (int i = 0; i < cg->programs.len; i++)
+    if (cg->programs.data[i].program == p) return &cg->programs.data[i];
+  die("program %s has no code", p->name);
+}
+
+struct codegen_size codegen_size(const struct codegen *cg, const struct program *p) {
+  const struct codegen_program *cp = program_of(cg, p);
+  struct codegen_size s = {.store = cg->store_bytes, .parameters = (size_t)cp->parameters,
+                           .states = (size_t)cp->states, .arena = cp->plan.arena_bytes,
+                           .thread_scratch = cp->plan.thread_bytes, .kernels = cp->fusion->kernels.len,
+                           .flops = cp->flops};
+  bool *seen = NEW_ARRAY(cg->arena, bool, cg->distinct.len);
+  for (int i = 0; i < cp->fusion->kernels.len; i++)
+    for (int j = 0; j < cg->distinct.len; j++)
+      if (cp->fusion->kernels.data[i]->same == cg->distinct.data[j]) seen[j] = true;
+  for (int j = 0; j < cg->distinct.len; j++) s.distinct_kernels += seen[j];
+  return s;
+}
+
+// ---- printing ---------------------------------------------------------------------------------
+
+static void print_buffer(FILE *out, const struct codegen *cg, const struct buffer *b) {
+  static const char *const space[] = {"store", "arena", "input", "output"};
+  const char *type = b->node ? type_text(cg->arena, &b->node->type) : b->name;
+  fprintf(out, "%s", type);
+  if (b->node && b->node->block) fprintf(out, "{block %d}", b->node->block);
+  bool placed = b->space == SPACE_STORE || b->space == SPACE_ARENA;
+  fprintf(out, " %s%s%zu", space[b->space], placed ? "+" : "#", placed ? b->offset : (size_t)b->slot);
+  if (b->over) fputs(" in place", out);
+}
+
+static void print_kernel(FILE *out, const struct codegen *cg, const struct kernel *k) {
+  fprintf(out, "  %3d %s: %s\n", k->id, k->same->loops->name, kernel_address(cg->arena, k));
+  for (int i = 0; i < k->reads.len; i++) {
+    fputs("        reads ", out);
+    print_buffer(out, cg, k->reads.data[i]);
+    fputc('\n', out);
+  }
+  for (int i = 0; i < k->roots.len; i++) {
+    const struct kernel_root *r = &k->roots.data[i];
+    fprintf(out, "        writes %%%d %s ", r->node->id, op_info(r->node->op)->name);
+    print_buffer(out, cg, r->buffer);
+    fputc('\n', out);
+  }
+}
+
+void codegen_print_kernels(FILE *out, const struct codegen *cg) {
+  for (int i = 0; i < cg->programs.len; i++) {
+    const struct codegen_program *p = &cg->programs.data[i];
+    struct codegen_size s = codegen_size(cg, p->program);
+    fprintf(out, "%sprogram %s: %d kernels, %d distinct; arena %zu bytes, %zu a thread; store %zu\n", i ? "\n" : "",
+            p->program->name, s.kernels, s.distinct_kernels, s.arena, s.thread_scratch, s.store);
+    for (int j = 0; j < p->fusion->kernels.len; j++) print_kernel(out, cg, p->fusion->kernels.data[j]);
+  }
+}
+
+void codegen_print_loops(FILE *out, const struct codegen *cg) {
+  for (int i = 0; i < cg->distinct.len; i++) loop_print(out, cg->distinct.data[i]->loops);
+}

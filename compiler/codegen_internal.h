@@ -1,0 +1,27 @@
+// codegen_internal.h: what codegen.c hands to emit_module.c.
+#ifndef BTC_CODEGEN_INTERNAL_H
+#define BTC_CODEGEN_INTERNAL_H
+
+#include "codegen.h"
+#include "kernels.h"
+
+struct codegen_program {
+  const struct program *program;
+  struct fusion *fusion;
+  struct plan plan;
+  VEC(int) tensors; // of the model's, which this program reads or writes
+  int64_t parameters, states; // bytes of them
+  int64_t trained;  // scalars of parameters that it updates
+  double flops;
+};
+
+struct codegen {
+  struct model *model;
+  struct target target;
+  struct arena *arena;
+  VEC(struct codegen_program) programs;
+  VEC(struct kernel *) distinct; // the first kernel of each set of equal ones
+  size_t store_bytes;
+};
+
+#endif

@@ -1,0 +1,50 @@
+// driver.h: what the subcommands do before and after the compiler proper: find btc's own files, read
+// a model, put a result in its place, run the host C compiler.
+#ifndef BTC_DRIVER_H
+#define BTC_DRIVER_H
+
+#include "graph.h"
+
+#define BTC_VERSION "0.1.0"
+
+// ---- btc's own files --------------------------------------------------------------------------
+// Sets b->opt.home, the folder with stdlib/ and runtime/: $BTC_HOME, else share/btc of the installed
+// command, else the source tree that btc was built in. False after a diagnostic.
+bool driver_home(struct btc *b);
+// libbtrt.a. NULL after a diagnostic.
+const char *driver_runtime_library(struct btc *b);
+
+// ---- reading ----------------------------------------------------------------------------------
+struct file *driver_parse(struct btc *b, const char *path);   // NULL after diagnostics
+struct model *driver_model(struct btc *b, const char *path);  // parsed and elaborated; NULL after diagnostics
+struct model *driver_elaborate(struct btc *b, const struct file *f); // likewise
+// The program called `name`, or the first where that is NULL. NULL after a diagnostic.
+struct program *driver_program(struct model *m, const char *name);
+
+// ---- writing ----------------------------------------------------------------------------------
+// A file that appears whole or not at all: written beside `path`, then renamed over it. What is not a
+// regular file (/dev/stdout, a pipe) is written directly.
+struct output { const char *path, *temporary; };
+bool output_begin(struct btc *b, struct output *o, const char *path); // false after a diagnostic
+bool output_commit(struct btc *b, struct output *o);                  // likewise
+void output_abandon(struct output *o);
+
+const char *temporary_folder(struct btc *b);      // a fresh one; NULL after a diagnostic
+void temporary_folder_remove(const char *folder); // and the plain files in it
+
+// ---- the host C compiler (host.c) -------------------------------------------------------------
+struct host {
+  const char *command; // "gcc", may have arguments of its own
+  const char *march;   // NULL: native
+  bool verbose;        // print what is run
+};
+// Fills in the command: `wanted`, else $CC, else the first of cc, gcc and clang. False after a
+// diagnostic that says how to install one.
+bool host_find(struct btc *b, struct host *host, const char *wanted);
+const char *host_version(struct btc *b, const struct host *host); // its first line; NULL: does not run
+const char *host_flags(struct btc *b, const struct host *host);   // for compiling generated C
+// Compiles one generated file to an executable (linked with libbtrt.a) or a shared object. Shows the
+// compiler's own messages where it fails, as a bug of btc. False after a diagnostic.
+bool host_compile(struct btc *b, const struct host *host, const char *c_file, const char *out, bool shared);
+
+#endif

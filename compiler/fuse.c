@@ -1,0 +1,538 @@
+// fuse.c: which nodes get a buffer, and which are computed together.
+//
+// 1. Stored. Opaque ops, reductions and what opaque ops read lie in memory; so do results. Any other
+//    node is inlined into its readers, unless that costs more than it saves (see `worth_storing`).
+// 2. Kernels. Each stored node starts as a kernel of its own. Kernels over one space that share a
+//    large input, or of which one reads the other's result point by point, become one sweep
+//    with several results, as long as no path leads out of the pair and back.
+// 3. Bodies. Each loop kernel's DAG is built; a node whose index map is not affine there is stored
+//    after all, and the grouping is done again.
+//
+// The order of the kernels here respects data flow; plan.c improves on it.
+#include <stdlib.h>
+#include <string.h>
+
+#include "body.h"
+
+#define MAX_ROOTS 8      // results of one kernel: more want more registers than there are
+#define MAX_READS 24     // likewise for its operands
+#define SMALL_SPACE 4096 // below, a kernel is a call rather than a sweep: merging needs less reason
+
+struct fuser {
+  struct fusion *f;
+  const struct graph *g;
+  struct arena *arena;
+  int n;                  // nodes
+  bool *live, *stored;
+  int words;              // of a set of nodes
+  uint64_t **above;       // by node id: all its ancestors
+  VEC(struct node *) *users;
+};
+
+// ---- sets of small integers -------------------------------------------------------------------
+
+static uint64_t *set_new(struct arena *a, int n) {
+  return NEW_ARRAY(a, uint64_t, (n + 63) / 64 + 1);
+}
+static bool set_has(const uint64_t *s, int i) { return (s[i >> 6] >> (i & 63)) & 1; }
+static void set_add(uint64_t *s, int i) { s[i >> 6] |= (uint64_t)1 << (i & 63); }
+static void set_join(uint64_t *s, const uint64_t *t, int words) {
+  for (int i = 0; i < words; i++) s[i] |= t[i];
+}
+
+// ---- facts about nodes ------------------------------------------------------------------------
+
+static enum op_class class_of(const struct node *n) { return op_info(n->op)->class; }
+
+static bool is_memory_leaf(const struct node *n) {
+  return n->op == OP_input || n->op == OP_param || n->op == OP_state;
+}
+static bool is_virtual_leaf(const struct node *n) {
+  return n->op == OP_constant || n->op == OP_iota;
+}
+static bool is_call(const struct node *n) { return class_of(n) == OPAQUE || n->op == OP_argmax; }
+static bool is_fold(const struct node *n) { return class_of(n) == REDUCE && n->op != OP_argmax; }
+static int64_t count_of(const struct node *n) { return shape_count(&n->type.shape); }
+
+static unsigned fold_axes(const struct node *n) {
+  unsigned axes = 0;
+  for (int i = 0; i < n->attr.n; i++) axes |= 1u << n->attr.i[i];
+  return axes;
+}
+
+static void mark_live(struct fuser *u, const struct node *n) {
+  if (u->live[n->id]) return;
+  u->live[n->id] = true;
+  for (int i = 0; i < n->n_in; i++) mark_live(u, n->in[i]);
+}
+
+static void collect_users(struct fuser *u) {
+  u->users = arena_alloc(u->arena, sizeof *u->users * (size_t)u->n);
+  u->above = NEW_ARRAY(u->arena, uint64_t *, u->n);
+  u->words = (u->n + 63) / 64;
+  for (int i = 0; i < u->n; i++) {
+    if (!u->live[i]) continue;
+    struct node *n = u->g->nodes.data[i];
+    u->above[i] = set_new(u->arena, u->n);
+    for (int j = 0; j < n->n_in; j++) {
+      vec_push(u->arena, &u->users[n->in[j]->id], n);
+      set_add(u->above[i], n->in[j]->id);
+      set_join(u->above[i], u->above[n->in[j]->id], u->words);
+    }
+  }
+}
+
+// ---- 1: what is stored ------------------------------------------------------------------------
+
+// An operand of an opaque op must be in memory; a reshape of something in memory is.
+static void store_operand(struct fuser *u, const struct node *n) {
+  while (n->op == OP_reshape && n->in[0]->block == 0) n = n->in[0];
+  if (!is_memory_leaf(n)) u->stored[n->id] = true;
+}
+
+static void store_forced(struct fuser *u) {
+  for (int i = 0; i < u->n; i++) {
+    const struct node *n = u->g->nodes.data[i];
+    if (!u->live[i]) continue;
+    if (is_call(n) || is_fold(n)) u->stored[i] = true;
+    if (is_call(n))
+      for (int j = 0; j < n->n_in; j++) store_operand(u, n->in[j]);
+  }
+  for (int i = 0; i < u->g->outputs.len; i++) {
+    const struct node *n = u->g->outputs.data[i].node;
+    if (!is_memory_leaf(n)) u->stored[n->id] = true;
+  }
+  for (int i = 0; i < u->g->updates.len; i++) {
+    const struct node *n = u->g->updates.data[i].node;
+    if (!is_memory_leaf(n)) u->stored[n->id] = true;
+  }
+}
+
+static bool in_memory(const struct fuser *u, const struct node *n) {
+  return is_memory_leaf(n) || u->stored[n->id];
+}
+
+// Cost of one evaluation of an inlined node, in units of one load of its size: simple arithmetic
+// hides behind memory, divisions and roots less so, elementary functions not.
+static double op_cost(const struct node *n) {
+  switch (n->op) {
+  case OP_exp: case OP_log: case OP_tanh: case OP_sigmoid: case OP_sin: case OP_cos: return 1.0;
+  case OP_pow: return 2.0;
+  case OP_div: case OP_sqrt: case OP_rsqrt: case OP_mod: return 0.25;
+  case OP_stop_gradient: return 0;
+  default: return class_of(n) == ELEMENTWISE ? 0.05 : 0;
+  }
+}
+
+struct cost { double loads, work; int nodes; };
+
+static void add_cost(const struct fuser *u, const struct node *n, int64_t full, uint64_t *seen,
+                     struct cost *c) {
+  if (set_has(seen, n->id) || c->nodes > 200) return;
+  set_add(seen, n->id);
+  if (is_virtual_leaf(n)) return;
+  if (in_memory(u, n)) {
+    c->loads += (double)count_of(n) >= 0.5 * (double)full ? 1 : 0.1;
+    return;
+  }
+  c->nodes++;
+  c->work += op_cost(n) * (double)count_of(n) / (double)full;
+  for (int i = 0; i < n->n_in; i++) add_cost(u, n->in[i], full, seen, c);
+}
+
+static struct cost cost_of(const struct fuser *u, const struct node *n) {
+  struct cost c = {0};
+  uint64_t *seen = set_new(u->arena, u->n);
+  add_cost(u, n, count_of(n), seen, &c);
+  return c;
+}
+
+// The stored nodes that would recompute n if n were inlined.
+struct readers { VEC(const struct node *) list; };
+
+static void add_readers(const struct fuser *u, const struct node *n, uint64_t *seen,
+                        struct readers *r) {
+  for (int i = 0; i < u->users[n->id].len; i++) {
+    const struct node *user = u->users[n->id].data[i];
+    if (!u->live[user->id] || set_has(seen, user->id)) continue;
+    set_add(seen, user->id);
+    if (u->stored[user->id]) vec_push(u->arena, &r->list, user);
+    else add_readers(u, user, seen, r);
+  }
+}
+
+static const struct shape *space_of(const struct node *n) {
+  return is_fold(n) ? &n->in[0]->type.shape : &n->type.shape;
+}
+
+// Will two readers of one node become one kernel? (The test of step 2, on nodes.)
+static bool one_sweep(const struct fuser *u, const struct node *a, const struct node *b) {
+  if (is_call(a) || is_call(b) || !shape_eq(space_of(a), space_of(b))) return false;
+  if (is_fold(a) && is_fold(b) && fold_axes(a) != fold_axes(b)) return false;
+  return !set_has(u->above[a->id], b->id) && !set_has(u->above[b->id], a->id);
+}
+
+static int count_sweeps(const struct fuser *u, const struct readers *r) {
+  int sweeps = 0;
+  for (int i = 0; i < r->list.len; i++) {
+    bool joins = false;
+    for (int j = 0; j < i && !joins; j++) joins = one_sweep(u, r->list.data[i], r->list.data[j]);
+    sweeps += !joins;
+  }
+  return sweeps;
+}
+
+// Is n repeated by a broadcast, so that inlining it would compute each element many times?
+static bool is_repeated(const struct fuser *u, const struct node *n) {
+  for (int i = 0; i < u->users[n->id].len; i++) {
+    const struct node *user = u->users[n->id].data[i];
+    if (user->op == OP_broadcast && count_of(user) > count_of(n)) return true;
+  }
+  return false;
+}
+
+// Inlined into k sweeps, n costs k × (its loads + its work); stored, that once, a store (2: the line
+// is fetched first) and k loads. A range test evaluates both sides, so what goes into a pad or a
+// concat should be a load.
+static bool worth_storing(const struct fuser *u, const struct node *n) {
+  struct cost c = cost_of(u, n);
+  if (c.work == 0 && c.loads <= 1) return false; // a view of something in memory, or a constant
+  if (is_repeated(u, n)) return c.work > 0;
+  for (int i = 0; i < u->users[n->id].len; i++) {
+    enum op op = u->users[n->id].data[i]->op;
+    if ((op == OP_concat || op == OP_pad) && c.work > 0) return true;
+  }
+  struct readers r = {0};
+  add_readers(u, n, set_new(u->arena, u->n), &r);
+  int k = count_sweeps(u, &r);
+  if (k < 2) return false;
+  return k * (c.loads + c.work) > c.loads + c.work + 2 + k;
+}
+
+static void choose_stored(struct fuser *u) {
+  store_forced(u);
+  for (int i = u->n - 1; i >= 0; i--) {
+    const struct node *n = u->g->nodes.data[i];
+    if (!u->live[i] || in_memory(u, n) || is_virtual_leaf(n)) continue;
+    if (worth_storing(u, n)) u->stored[i] = true;
+  }
+}
+
+// ---- buffers ----------------------------------------------------------------------------------
+
+struct buffer *fusion_buffer_new(struct fusion *f, const struct node *n, enum buffer_space space,
+                                 int slot) {
+  struct buffer *b = NEW(f->arena, struct buffer);
+  b->id = f->buffers.len;
+  b->node = n;
+  b->space = space;
+  b->slot = slot;
+  if (n != NULL) b->bytes = (size_t)shape_count(&n->type.shape) * (size_t)dtype_size(n->type.dtype);
+  vec_push(f->arena, &f->buffers, b);
+  return b;
+}
+
+struct buffer *fusion_value(const struct fusion *f, const struct node *n) {
+  while (f->buffer[n->id] == NULL && n->op == OP_reshape && n->in[0]->block == 0) n = n->in[0];
+  return f->buffer[n->id];
+}
+
+int fusion_tensor_slot(const struct fusion *f, const char *name) {
+  for (int i = 0; i < f->model->tensors.len; i++)
+    if (str_eq(f->model->tensors.data[i].name, name)) return i;
+  die("no tensor is called %s", name);
+}
+
+static bool same_input(const struct node *a, const struct node *b) {
+  return str_eq(a->attr.s, b->attr.s) && a->attr.n == b->attr.n &&
+         memcmp(a->attr.i, b->attr.i, sizeof a->attr.i) == 0;
+}
+
+static int input_slot(const struct fusion *f, const struct node *n) {
+  for (int i = 0; i < f->inputs.len; i++)
+    if (same_input(f->inputs.data[i], n)) return i;
+  die("%s is no input of the program", n->attr.s);
+}
+
+static void give_buffers(struct fuser *u) {
+  u->f->buffers.len = 0;
+  u->f->buffer = NEW_ARRAY(u->arena, struct buffer *, u->n);
+  for (int i = 0; i < u->n; i++) {
+    const struct node *n = u->g->nodes.data[i];
+    if (!u->live[i]) continue;
+    if (n->op == OP_input)
+      u->f->buffer[i] = fusion_buffer_new(u->f, n, SPACE_INPUT, input_slot(u->f, n));
+    else if (is_memory_leaf(n))
+      u->f->buffer[i] = fusion_buffer_new(u->f, n, SPACE_STORE, fusion_tensor_slot(u->f, n->attr.s));
+    else if (u->stored[i]) u->f->buffer[i] = fusion_buffer_new(u->f, n, SPACE_ARENA, 0);
+  }
+}
+
+// ---- 2: kernels -------------------------------------------------------------------------------
+
+static struct kernel *kernel_new(struct fuser *u, const struct node *n, struct buffer *to) {
+  struct kernel *k = NEW(u->arena, struct kernel);
+  bool fold = to == u->f->buffer[n->id] && is_fold(n);
+  k->kind = to == u->f->buffer[n->id] && is_call(n) ? KERNEL_CALL : KERNEL_LOOP;
+  k->space = fold ? n->in[0]->type.shape : n->type.shape;
+  k->block = fold ? n->in[0]->block : n->block;
+  k->axes = fold ? fold_axes(n) : 0;
+  vec_push(u->arena, &k->roots, ((struct kernel_root){n, to, fold ? n->op : OP_COUNT}));
+  k->id = u->f->kernels.len;
+  vec_push(u->arena, &u->f->kernels, k);
+  return k;
+}
+
+// Results that have no kernel writing them where they are wanted get one that copies.
+static void route_results(struct fuser *u) {
+  const struct graph *g = u->g;
+  for (int i = 0; i < g->outputs.len; i++) {
+    const struct node *n = g->outputs.data[i].node;
+    struct buffer *b = u->f->buffer[n->id];
+    if (b->space == SPACE_ARENA) {
+      b->space = SPACE_OUTPUT;
+      b->slot = i;
+    } else kernel_new(u, n, fusion_buffer_new(u->f, n, SPACE_OUTPUT, i));
+  }
+  u->f->update = NEW_ARRAY(u->arena, struct buffer *, g->updates.len);
+  for (int i = 0; i < g->updates.len; i++) {
+    const struct node *n = g->updates.data[i].node;
+    u->f->update[i] = u->f->buffer[n->id];
+    if (!is_memory_leaf(n) || str_eq(n->attr.s, g->updates.data[i].name)) continue;
+    u->f->update[i] = fusion_buffer_new(u->f, n, SPACE_ARENA, 0);
+    kernel_new(u, n, u->f->update[i]);
+  }
+}
+
+static bool reads_buffer(const struct kernel *k, const struct buffer *b) {
+  for (int i = 0; i < k->reads.len; i++)
+    if (k->reads.data[i] == b) return true;
+  return false;
+}
+bool kernel_reads(const struct kernel *k, const struct buffer *b) { return reads_buffer(k, b); }
+
+// Is n's own buffer a result that k stores, point by point? (A copy of n has another buffer.)
+static bool stores(const struct fusion *f, const struct kernel *k, const struct node *n) {
+  for (int i = 0; i < k->roots.len; i++) {
+    const struct kernel_root *r = &k->roots.data[i];
+    if (r->node == n && r->reduce == OP_COUNT && r->buffer == f->buffer[n->id]) return true;
+  }
+  return false;
+}
+
+// Adds the buffers that k reads when it evaluates n.
+static void add_reads(struct fuser *u, struct kernel *k, const struct node *n, bool top,
+                      uint64_t *seen) {
+  if (!top && set_has(seen, n->id)) return;
+  set_add(seen, n->id);
+  struct buffer *b = top ? NULL : fusion_value(u->f, n);
+  if (b != NULL && !stores(u->f, k, n)) {
+    if (!reads_buffer(k, b)) vec_push(u->arena, &k->reads, b);
+    return;
+  }
+  for (int i = 0; i < n->n_in; i++) add_reads(u, k, n->in[i], false, seen);
+}
+
+static void find_reads(struct fuser *u, struct kernel *k) {
+  k->reads.len = 0;
+  for (int i = 0; i < k->roots.len; i++) {
+    const struct kernel_root *r = &k->roots.data[i];
+    bool own = r->buffer == u->f->buffer[r->node->id]; // else a copy of what lies elsewhere
+    add_reads(u, k, r->node, own, set_new(u->arena, u->n));
+  }
+}
+
+// Who writes a buffer; kernels that were merged away are NULL in the table.
+struct merger {
+  struct fuser *u;
+  int n;
+  struct kernel **kernel; // by id
+  int *writer;            // by buffer id: kernel id or -1
+  uint64_t **before;      // by kernel id: all kernels that it depends on
+  int words;
+};
+
+static void note_writers(struct merger *m, const struct kernel *k) {
+  for (int i = 0; i < k->roots.len; i++) m->writer[k->roots.data[i].buffer->id] = k->id;
+}
+
+static void depend(struct merger *m, int id, uint64_t *done) {
+  struct kernel *k = m->kernel[id];
+  if (set_has(done, id)) return;
+  set_add(done, id);
+  memset(m->before[id], 0, sizeof(uint64_t) * (size_t)m->words);
+  for (int i = 0; i < k->reads.len; i++) {
+    int w = m->writer[k->reads.data[i]->id];
+    if (w < 0 || w == id) continue;
+    depend(m, w, done);
+    set_add(m->before[id], w);
+    set_join(m->before[id], m->before[w], m->words);
+  }
+}
+
+static void find_order(struct merger *m) {
+  uint64_t *done = set_new(m->u->arena, m->n);
+  for (int i = 0; i < m->n; i++)
+    if (m->kernel[i] != NULL) depend(m, i, done);
+}
+
+static bool full_size(const struct kernel *k, const struct buffer *b) {
+  return shape_count(&b->node->type.shape) >= shape_count(&k->space);
+}
+
+// Do the two read something as large as their space?
+static bool share_input(const struct kernel *a, const struct kernel *b) {
+  for (int i = 0; i < a->reads.len; i++) {
+    const struct buffer *r = a->reads.data[i];
+    if (full_size(a, r) && reads_buffer(b, r)) return true;
+  }
+  return false;
+}
+
+// Does n, evaluated at a point, read results of `j` otherwise than at that point?
+static bool reads_elsewhere(const struct merger *m, const struct kernel *j, const struct node *n,
+                            bool at_point, bool top) {
+  struct buffer *b = top ? NULL : fusion_value(m->u->f, n);
+  if (b != NULL) {
+    if (m->writer[b->id] != j->id) return false;
+    return !at_point || !stores(m->u->f, j, n);
+  }
+  bool same = at_point && (class_of(n) == ELEMENTWISE || n->op == OP_relayout);
+  for (int i = 0; i < n->n_in; i++)
+    if (reads_elsewhere(m, j, n->in[i], same, false)) return true;
+  return false;
+}
+
+static bool feeds_point_by_point(const struct merger *m, const struct kernel *j,
+                                 const struct kernel *k) {
+  for (int i = 0; i < k->roots.len; i++) {
+    const struct kernel_root *r = &k->roots.data[i];
+    bool fold = r->reduce != OP_COUNT, own = r->buffer == m->u->f->buffer[r->node->id];
+    if (reads_elsewhere(m, j, fold ? r->node->in[0] : r->node, true, !fold && own)) return false;
+  }
+  return true;
+}
+
+static bool detour(const struct merger *m, int from, int to) {
+  for (int i = 0; i < m->n; i++)
+    if (m->kernel[i] != NULL && i != from && i != to && set_has(m->before[i], from) &&
+        set_has(m->before[to], i))
+      return true;
+  return false;
+}
+
+// A sum over no axes has no folded axis that it could share.
+static bool folds_nothing(const struct kernel *k) {
+  return k->axes == 0 && k->roots.data[0].reduce != OP_COUNT;
+}
+
+static bool same_space(const struct kernel *a, const struct kernel *b) {
+  if (folds_nothing(a) || folds_nothing(b)) return false;
+  return a->kind == KERNEL_LOOP && b->kind == KERNEL_LOOP && shape_eq(&a->space, &b->space) &&
+         a->block == b->block && (a->axes == b->axes || a->axes == 0 || b->axes == 0);
+}
+
+static bool mergeable(const struct merger *m, const struct kernel *j, const struct kernel *k) {
+  if (!same_space(j, k) || j->roots.len + k->roots.len > MAX_ROOTS ||
+      j->reads.len + k->reads.len > MAX_READS)
+    return false;
+  bool feeds = set_has(m->before[k->id], j->id), fed = set_has(m->before[j->id], k->id);
+  if (feeds) return feeds_point_by_point(m, j, k) && !detour(m, j->id, k->id);
+  if (fed) return feeds_point_by_point(m, k, j) && !detour(m, k->id, j->id);
+  return share_input(j, k);
+}
+
+static void merge(struct merger *m, struct kernel *j, struct kernel *k) {
+  for (int i = 0; i < k->roots.len; i++) vec_push(m->u->arena, &j->roots, k->roots.data[i]);
+  j->axes |= k->axes;
+  m->kernel[k->id] = NULL;
+  note_writers(m, j);
+  find_reads(m->u, j);
+  find_order(m);
+}
+
+static void emit_ordered(struct merger *m, int id, uint64_t *done) {
+  struct kernel *k = m->kernel[id];
+  if (set_has(done, id)) return;
+  set_add(done, id);
+  for (int i = 0; i < k->reads.len; i++) {
+    int w = m->writer[k->reads.data[i]->id];
+    if (w >= 0 && w != id) emit_ordered(m, w, done);
+  }
+  vec_push(m->u->arena, &m->u->f->kernels, k);
+}
+
+static void merge_kernels(struct fuser *u) {
+  struct merger m = {.u = u, .n = u->f->kernels.len, .words = (u->f->kernels.len + 63) / 64};
+  m.kernel = u->f->kernels.data;
+  m.writer = NEW_ARRAY(u->arena, int, u->f->buffers.len);
+  m.before = NEW_ARRAY(u->arena, uint64_t *, m.n);
+  for (int i = 0; i < u->f->buffers.len; i++) m.writer[i] = -1;
+  for (int i = 0; i < m.n; i++) {
+    m.before[i] = set_new(u->arena, m.n);
+    note_writers(&m, m.kernel[i]);
+    find_reads(u, m.kernel[i]);
+  }
+  find_order(&m);
+  for (int i = 0; i < m.n; i++)
+    for (int j = 0; j < i && m.kernel[i] != NULL; j++)
+      if (m.kernel[j] != NULL && mergeable(&m, m.kernel[j], m.kernel[i]))
+        merge(&m, m.kernel[j], m.kernel[i]);
+  memset(&u->f->kernels, 0, sizeof u->f->kernels);
+  uint64_t *done = set_new(u->arena, m.n);
+  for (int i = 0; i < m.n; i++)
+    if (m.kernel[i] != NULL) emit_ordered(&m, i, done);
+  for (int i = 0; i < u->f->kernels.len; i++) u->f->kernels.data[i]->id = i;
+}
+
+static void form_kernels(struct fuser *u) {
+  memset(&u->f->kernels, 0, sizeof u->f->kernels);
+  give_buffers(u);
+  for (int i = 0; i < u->n; i++)
+    if (u->live[i] && u->stored[i]) kernel_new(u, u->g->nodes.data[i], u->f->buffer[i]);
+  route_results(u);
+  merge_kernels(u);
+}
+
+// ---- 3: bodies --------------------------------------------------------------------------------
+
+// True when all are built; else one more node is stored.
+static bool build_bodies(struct fuser *u) {
+  for (int i = 0; i < u->f->kernels.len; i++) {
+    struct kernel *k = u->f->kernels.data[i];
+    if (k->kind != KERNEL_LOOP) continue;
+    const struct node *offender = body_build(u->f, k);
+    if (offender == NULL) continue;
+    expect(!u->stored[offender->id], "%%%d is stored and still not affine", offender->id);
+    u->stored[offender->id] = true;
+    return false;
+  }
+  return true;
+}
+
+struct fusion *fuse_graph(const struct graph *g, const struct model *m,
+                          const struct graph *inputs_of) {
+  struct arena *a = g->b->arena;
+  struct fusion *f = NEW(a, struct fusion);
+  *f = (struct fusion){.graph = g, .arena = a, .model = m};
+  for (int i = 0; i < inputs_of->nodes.len; i++)
+    if (inputs_of->nodes.data[i]->op == OP_input) vec_push(a, &f->inputs, inputs_of->nodes.data[i]);
+  struct fuser u = {.f = f, .g = g, .arena = a, .n = g->nodes.len};
+  u.live = NEW_ARRAY(a, bool, u.n);
+  u.stored = NEW_ARRAY(a, bool, u.n);
+  for (int i = 0; i < g->outputs.len; i++) mark_live(&u, g->outputs.data[i].node);
+  for (int i = 0; i < g->updates.len; i++) mark_live(&u, g->updates.data[i].node);
+  collect_users(&u);
+  choose_stored(&u);
+  do form_kernels(&u);
+  while (!build_bodies(&u));
+  return f;
+}
+
+// ---- names ------------------------------------------------------------------------------------
+
+const char *kernel_address(struct arena *a, const struct kernel *k) {
+  const struct node *n = k->roots.data[k->roots.len - 1].node;
+  const char *role = op_info(n->op)->name;
+  return n->path ? str_printf(a, "%s/%s", n->path, role) : str_printf(a, "%%%d/%s", n->id, role);
+}

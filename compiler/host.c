@@ -1,0 +1,186 @@
+// host.c: finding and running the host C compiler.
+//
+// Generated C that the host compiler rejects is a bug of btc, so its messages are shown under a
+// heading that says so. They are collected in a file first: a compiler that works says nothing.
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "driver.h"
+
+extern char **environ;
+static const struct loc nowhere;
+
+// ---- processes --------------------------------------------------------------------------------
+
+typedef VEC(char *) word_list;
+
+static void words_add(struct arena *a, word_list *words, const char *text) {
+  for (text += strspn(text, " "); *text; text += strspn(text, " ")) {
+    size_t length = strcspn(text, " ");
+    vec_push(a, words, str_ndup(a, text, length));
+    text += length;
+  }
+}
+
+static void word_add(struct arena *a, word_list *words, const char *word) {
+  vec_push(a, words, str_ndup(a, word, strlen(word)));
+}
+
+static bool spawn(struct arena *a, word_list *words, const char *output, pid_t *pid) {
+  posix_spawn_file_actions_t actions;
+  vec_push(a, words, (char *)NULL);
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  posix_spawn_file_actions_adddup2(&actions, 1, 2);
+  int failed = posix_spawnp(pid, words->data[0], &actions, NULL, words->data, environ);
+  posix_spawn_file_actions_destroy(&actions);
+  return !failed;
+}
+
+// Past two seconds a terminal is told why it waits, so that nobody thinks btc hangs.
+static int poll_for(pid_t pid, const char *doing) {
+  enum { POLL_MS = 20, PATIENCE = 2000 / POLL_MS };
+  int status;
+  for (int polls = 0;; polls++) {
+    pid_t done = waitpid(pid, &status, WNOHANG);
+    if (done < 0 && errno != EINTR) return -1;
+    if (done == pid) {
+      if (polls > PATIENCE && isatty(STDERR_FILENO)) fputs("\r\033[K", stderr);
+      return status;
+    }
+    if (polls == PATIENCE && isatty(STDERR_FILENO)) fprintf(stderr, "btc: %s …", doing);
+    nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000}, NULL);
+  }
+}
+
+// Waits for pid and returns its wait status. Ctrl-C is the child's to die of, so that btc lives to
+// remove its temporary files.
+static int wait_for(pid_t pid, const char *doing) {
+  struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
+  sigaction(SIGINT, &ignore, &before);
+  int status = poll_for(pid, doing);
+  sigaction(SIGINT, &before, NULL);
+  return status;
+}
+
+static char *read_all(struct arena *a, const char *path) {
+  VEC(char) text = {0};
+  FILE *f = fopen(path, "r");
+  for (int c; f && (c = getc(f)) != EOF;) vec_push(a, &text, (char)c);
+  if (f) fclose(f);
+  vec_push(a, &text, '\0');
+  return text.data;
+}
+
+// ---- finding ----------------------------------------------------------------------------------
+
+// Whether the first word of a command names something to run.
+static bool runnable(struct btc *b, const char *command) {
+  word_list words = {0};
+  words_add(b->arena, &words, command);
+  if (words.len == 0) return false;
+  if (strchr(words.data[0], '/')) return access(words.data[0], X_OK) == 0;
+  const char *path = getenv("PATH");
+  for (path = path ? path : ""; *path; path += *path == ':') {
+    size_t length = strcspn(path, ":");
+    if (access(str_printf(b->arena, "%.*s/%s", (int)length, path, words.data[0]), X_OK) == 0) return true;
+    path += length;
+  }
+  return false;
+}
+
+bool host_find(struct btc *b, struct host *host, const char *wanted) {
+  const char *variable = getenv("CC");
+  const char *const usual[] = {"cc", "gcc", "clang"};
+  if (!wanted && variable && *variable) wanted = variable;
+  if (wanted) {
+    if (runnable(b, wanted)) return host->command = wanted, true;
+    diag_error(b, nowhere, "there is no C compiler '%s'", wanted);
+    return false;
+  }
+  for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
+    if (runnable(b, usual[i])) return host->command = usual[i], true;
+  diag_error(b, nowhere, "there is no C compiler: install one with `apt-get install gcc libc6-dev`, or name one with --cc or $CC");
+  return false;
+}
+
+const char *host_version(struct btc *b, const struct host *host) {
+  const char *folder = temporary_folder(b);
+  if (!folder) return NULL;
+  const char *log = str_printf(b->arena, "%s/version", folder);
+  word_list words = {0};
+  words_add(b->arena, &words, host->command);
+  words_add(b->arena, &words, "--version");
+  pid_t pid;
+  char *text = NULL;
+  if (spawn(b->arena, &words, log, &pid) && wait_for(pid, "asking the C compiler") == 0) text = read_all(b->arena, log);
+  temporary_folder_remove(folder);
+  if (text) text[strcspn(text, "\n")] = 0;
+  return text;
+}
+
+// ---- compiling --------------------------------------------------------------------------------
+
+const char *host_flags(struct btc *b, const struct host *host) {
+  return str_printf(b->arena, "-std=gnu17 -O3 -march=%s -ffp-contract=fast -fno-math-errno -fopenmp", host->march ? host->march : "native");
+}
+
+static bool host_words(struct btc *b, const struct host *host, const char *c_file, const char *out, bool shared, word_list *words) {
+  struct arena *a = b->arena;
+  if (!driver_home(b)) return false;
+  const char *library = shared ? NULL : driver_runtime_library(b);
+  if (!shared && !library) return false;
+  words_add(a, words, host->command);
+  words_add(a, words, host_flags(b, host));
+  if (shared) words_add(a, words, "-shared -fPIC");
+  word_add(a, words, str_printf(a, "-I%s/runtime", b->opt.home));
+  words_add(a, words, "-o");
+  word_add(a, words, out);
+  word_add(a, words, c_file);
+  // A shared object leaves the runtime to the process that loads it.
+  if (library) word_add(a, words, library);
+  words_add(a, words, library ? "-lopenblas -ljansson -lz -lm" : "-lopenblas -lm");
+  return true;
+}
+
+static void print_words(const word_list *words) {
+  for (int i = 0; i < words->len; i++) fprintf(stderr, "%s%s", i ? " " : "", words->data[i]);
+  fputc('\n', stderr);
+}
+
+static void show_failure(struct btc *b, const struct host *host, const char *c_file, const char *log, int status) {
+  if (WIFSIGNALED(status)) {
+    diag_error(b, nowhere, "'%s' was stopped by signal %d", host->command, WTERMSIG(status));
+    return;
+  }
+  diag_flush(b, stderr);
+  fprintf(stderr, "---- %s on %s says ----\n%s----\n", host->command, c_file, read_all(b->arena, log));
+  if (strstr(read_all(b->arena, log), "cannot find -l"))
+    diag_error(b, nowhere, "a library to link with is missing: `btc doctor` says which package has it");
+  else
+    diag_error(b, nowhere, "the C compiler did not accept what btc generated; this is a bug in btc (--keep-c keeps the file)");
+}
+
+bool host_compile(struct btc *b, const struct host *host, const char *c_file, const char *out, bool shared) {
+  word_list words = {0};
+  if (!host_words(b, host, c_file, out, shared, &words)) return false;
+  if (host->verbose) print_words(&words);
+  const char *log = str_printf(b->arena, "%s.log", c_file);
+  pid_t pid;
+  if (!spawn(b->arena, &words, log, &pid)) {
+    diag_error(b, nowhere, "cannot run '%s': %s", host->command, strerror(errno));
+    return false;
+  }
+  int status = wait_for(pid, "compiling the generated C");
+  if (status != 0) show_failure(b, host, c_file, log, status);
+  unlink(log);
+  return status == 0;
+}

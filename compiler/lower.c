@@ -1,0 +1,114 @@
+// lower.c: from kernels to loop nests: what all lowerings share, and which one a kernel gets.
+#include <string.h>
+
+#include "body.h"
+
+enum loop_type lower_type(dtype t) {
+  switch (t) {
+  case BT_F32: return LT_F32;
+  case BT_F64: return LT_F64;
+  case BT_I32: return LT_I32;
+  case BT_I64: return LT_I64;
+  case BT_U8: return LT_U8;
+  case BT_BOOL: return LT_BOOL;
+  }
+  die("element type %d has no loop type", (int)t);
+}
+
+// ---- places and names -------------------------------------------------------------------------
+
+const char *lower_place(const struct btc *c, struct loc at) {
+  if (at.line == 0 || at.file < 0 || at.file >= c->files.len) return NULL;
+  const char *path = c->files.data[at.file].path, *slash = strrchr(path, '/');
+  return str_printf(c->arena, "%s:%d", slash ? slash + 1 : path, at.line);
+}
+
+static void add_place(struct fusion *f, struct lb *b, const struct node *n) {
+  const char *place = lower_place(f->graph->b, n->loc);
+  if (place != NULL) lb_source(b, place);
+}
+
+void lower_source(struct fusion *f, struct kernel *k) {
+  const char *place = lower_place(f->graph->b, k->roots.data[0].node->loc);
+  if (place != NULL) vec_push(f->arena, &k->loops->sources, place);
+}
+
+static double node_flops(const struct node *n) {
+  const struct op_info *op = op_info(n->op);
+  if (op->rules->flops != NULL) return op->rules->flops(n);
+  switch (op->class) {
+  case ELEMENTWISE: return (double)shape_count(&n->type.shape);
+  case REDUCE: return (double)shape_count(&n->in[0]->type.shape);
+  default: return 0;
+  }
+}
+
+// What a call with body computes: every inlined operation at every point that needs it.
+static double kernel_flops(const struct kernel *k) {
+  if (k->body == NULL) return node_flops(k->roots.data[0].node);
+  double ops = 0;
+  for (int i = 0; i < k->body->values.len; i++) {
+    const struct value *v = k->body->values.data[i];
+    double points = v->kind == V_OP;
+    for (int a = 0; a < k->body->n_axes; a++)
+      if ((v->axes >> a) & 1) points *= (double)k->body->extent[a];
+    ops += points;
+  }
+  for (int i = 0; i < k->roots.len; i++)
+    if (k->roots.data[i].reduce != OP_COUNT) ops += (double)shape_count(&k->space);
+  return ops;
+}
+
+struct lb *lower_begin(struct fusion *f, struct kernel *k, const struct target *t,
+                       const char *name) {
+  struct lb *b = lb_new(f->arena, t, name);
+  double bytes = 0;
+  for (int i = 0; i < k->reads.len; i++) bytes += (double)k->reads.data[i]->bytes;
+  for (int i = 0; i < k->roots.len; i++) {
+    add_place(f, b, k->roots.data[i].node);
+    bytes += (double)k->roots.data[i].buffer->bytes;
+  }
+  lb_cost(b, kernel_flops(k), bytes);
+  return b;
+}
+
+void lower_end(struct kernel *k, struct lb *b) {
+  k->loops = lb_finish(b);
+  expect(k->loops->params.len == k->arguments.len, "kernel %s has %d parameters and %d arguments",
+         k->loops->name, k->loops->params.len, k->arguments.len);
+  const char *fault = loop_verify(lb_arena(b), k->loops);
+  if (fault == NULL) return;
+  loop_print(stderr, k->loops);
+  die("kernel %s is unsound: %s", k->loops->name, fault);
+}
+
+struct loop_buf *lower_input(struct kernel *k, struct lb *b, struct buffer *from,
+                             const char *name) {
+  vec_push(lb_arena(b), &k->arguments, from);
+  return lb_input(b, name, lower_type(from->node->type.dtype), buffer_count(from));
+}
+
+struct loop_buf *lower_output(struct kernel *k, struct lb *b, struct buffer *to,
+                              const char *name) {
+  vec_push(lb_arena(b), &k->arguments, to);
+  return lb_output(b, name, lower_type(to->node->type.dtype), buffer_count(to));
+}
+
+// ---- dispatch ---------------------------------------------------------------------------------
+
+void lower_kernel(struct fusion *f, struct kernel *k, const struct target *t) {
+  k->arguments.len = 0;
+  if (k->kind == KERNEL_LOOP) {
+    lower_loop(f, k, t);
+    return;
+  }
+  switch (k->roots.data[0].node->op) {
+  case OP_matmul: lower_matmul(f, k, t); break;
+  case OP_conv2d: case OP_conv2d_dx: case OP_conv2d_dw: lower_conv(f, k, t); break;
+  case OP_max_pool2d: case OP_max_pool2d_dx: case OP_avg_pool2d: case OP_avg_pool2d_dx:
+    lower_pool(f, k, t);
+    break;
+  case OP_argmax: lower_argmax(f, k, t); break;
+  default: die("no lowering for %s", op_info(k->roots.data[0].node->op)->name);
+  }
+}

@@ -1,0 +1,225 @@
+// nest.c: see nest.h. Values become loop expressions here: affine forms to index arithmetic, loads to
+// vector, broadcast, strided or gathered loads by their stride along the vector axis.
+#include <string.h>
+
+#include "nest.h"
+
+static unsigned vector_bit(const struct nest *n) { return n->vector < 0 ? 0 : 1u << n->vector; }
+
+// The parameter of a buffer: shared by values that lie in the same place (in-place results).
+static struct buffer *place_of(struct buffer *b) {
+  while (b->over != NULL) b = b->over;
+  return b;
+}
+
+static bool writes_place(const struct kernel *k, struct buffer *place) {
+  for (int i = 0; i < k->roots.len; i++)
+    if (place_of(k->roots.data[i].buffer) == place) return true;
+  return false;
+}
+
+static bool reads_place(const struct body *b, struct buffer *place) {
+  for (int i = 0; i < b->values.len; i++)
+    if (b->values.data[i]->kind == V_LOAD && place_of(b->values.data[i]->buffer) == place) return true;
+  return false;
+}
+
+static void make_param(struct nest *n, struct buffer *b, const char *name) {
+  struct buffer *place = place_of(b);
+  if (n->param[place->id] == NULL) {
+    enum loop_type t = lower_type(place->node->type.dtype);
+    bool in = reads_place(n->body, place), out = writes_place(n->k, place);
+    vec_push(n->arena, &n->k->arguments, place);
+    n->param[place->id] = in && out ? lb_inout(n->b, name, t, buffer_count(place))
+                          : out     ? lb_output(n->b, name, t, buffer_count(place))
+                                    : lb_input(n->b, name, t, buffer_count(place));
+  }
+  n->param[b->id] = n->param[place->id];
+}
+
+void nest_begin(struct nest *n, struct fusion *f, struct kernel *k, struct lb *b, int vector) {
+  *n = (struct nest){.b = b, .body = k->body, .k = k, .arena = f->arena,
+                     .lanes = lb_target(b)->lanes, .vector = vector, .n_copies = 1};
+  n->param = NEW_ARRAY(f->arena, struct loop_buf *, f->buffers.len);
+  for (int i = 0; i < k->body->values.len; i++) {
+    const struct value *v = k->body->values.data[i];
+    if (v->kind == V_LOAD) make_param(n, v->buffer, "x");
+  }
+  for (int i = 0; i < k->body->roots.len; i++) make_param(n, k->body->roots.data[i].buffer, "y");
+  for (int c = 0; c < MAX_COPIES; c++) {
+    n->copy[c].value = NEW_ARRAY(f->arena, lx, k->body->values.len);
+    n->copy[c].level = NEW_ARRAY(f->arena, int, k->body->values.len);
+  }
+}
+
+// ---- indices ----------------------------------------------------------------------------------
+
+lx nest_form(struct nest *n, const struct affine *a, int copy) {
+  lx e = lx_int(n->b, 0);
+  for (int i = 0; i < n->body->n_axes; i++) {
+    if (a->k[i] == 0) continue;
+    lx index = i == n->vector ? n->copy[copy].at : n->index[i];
+    expect(index != NULL, "axis %d is not bound", i);
+    e = lx_add(e, lx_muli(index, a->k[i]));
+  }
+  return lx_addi(e, a->constant);
+}
+
+// The form in every lane, as i32 (buffers of this size are checked when they are made).
+static lx lane_form(struct nest *n, const struct affine *a, int copy) {
+  lx first = lx_broadcast(lx_convert(nest_form(n, a, copy), LT_I32));
+  int64_t stride = a->k[n->vector];
+  lx lane = lx_iota(n->b);
+  return lx_add(first, stride == 1 ? lane : lx_mul(lane, lx_const(n->b, LT_I32, n->lanes, (double)stride)));
+}
+
+static bool varies(const struct nest *n, const struct affine *a) {
+  return n->vector >= 0 && a->k[n->vector] != 0;
+}
+
+static bool inside(const struct nest *n, const struct affine *a, int64_t count) {
+  int64_t lo, hi;
+  affine_range(n->body, a, &lo, &hi);
+  return lo >= 0 && hi < count;
+}
+
+// ---- values -----------------------------------------------------------------------------------
+
+static lx value_load(struct nest *n, const struct value *v, int copy) {
+  struct loop_buf *buf = n->param[v->buffer->id];
+  bool safe = inside(n, &v->at, buf->count);
+  if (!varies(n, &v->at)) {
+    lx at = nest_form(n, &v->at, copy);
+    return lx_load(buf, safe ? at : lx_mini(lx_maxi(at, 0), buf->count - 1));
+  }
+  if (safe) return lx_vload_strided(buf, nest_form(n, &v->at, copy), v->at.k[n->vector], n->copy[copy].n);
+  lx at = lane_form(n, &v->at, copy);
+  lx first = lx_const(n->b, LT_I32, n->lanes, 0);
+  return lx_gather(buf, lx_min(lx_max(at, first), lx_const(n->b, LT_I32, n->lanes, (double)(buf->count - 1))));
+}
+
+static lx value_index(struct nest *n, const struct value *v, int copy) {
+  lx at = varies(n, &v->at) ? lane_form(n, &v->at, copy) : nest_form(n, &v->at, copy);
+  return lx_convert(at, lower_type(v->type));
+}
+
+// lo <= at < hi, each half only where the space does not imply it.
+static lx value_range(struct nest *n, const struct value *v, int copy) {
+  int64_t lo, hi;
+  affine_range(n->body, &v->at, &lo, &hi);
+  bool lanes = varies(n, &v->at);
+  lx at = lanes ? lane_form(n, &v->at, copy) : nest_form(n, &v->at, copy);
+  lx test = NULL;
+  if (lo < v->lo) test = lx_le(lx_const(n->b, at->type, 1, (double)v->lo), at);
+  if (hi >= v->hi) {
+    lx below = lx_lt(at, lx_const(n->b, at->type, 1, (double)v->hi));
+    test = test ? lx_and(test, below) : below;
+  }
+  expect(test != NULL, "a range test that always holds");
+  return test;
+}
+
+static lx compute(struct nest *n, const struct value *v, int copy) {
+  switch (v->kind) {
+  case V_CONST: return lx_const(n->b, lower_type(v->type), 1, v->number);
+  case V_INDEX: return value_index(n, v, copy);
+  case V_LOAD: return value_load(n, v, copy);
+  case V_RANGE: return value_range(n, v, copy);
+  case V_OP: break;
+  }
+  lx in[3];
+  for (int i = 0; i < v->n_in; i++) in[i] = nest_value(n, v->in[i], copy);
+  return lower_scalar(n->b, v->op, v->type, in);
+}
+
+static void name_value(struct nest *n, const struct value *v, int copy, lx e) {
+  n->copy[copy].value[v->id] = lb_let(n->b, v->kind == V_LOAD ? "a" : "v", e);
+  n->copy[copy].level[v->id] = n->level;
+}
+
+lx nest_value(struct nest *n, const struct value *v, int copy) {
+  if ((v->axes & vector_bit(n)) == 0) copy = 0;
+  if (n->copy[copy].value[v->id] != NULL) return n->copy[copy].value[v->id];
+  lx e = compute(n, v, copy);
+  if (v->uses < 2 || v->kind == V_CONST) return e;
+  name_value(n, v, copy, e);
+  return n->copy[copy].value[v->id];
+}
+
+// ---- levels -----------------------------------------------------------------------------------
+
+static bool known(const struct nest *n, const struct value *v) { return (v->axes & ~n->bound) == 0; }
+
+// Values known here that something not yet known will want.
+static void mark_frontier(const struct nest *n, bool *frontier) {
+  const struct body *b = n->body;
+  for (int i = 0; i < b->values.len; i++) {
+    const struct value *user = b->values.data[i];
+    if (known(n, user)) continue;
+    for (int j = 0; j < user->n_in; j++)
+      if (known(n, user->in[j])) frontier[user->in[j]->id] = true;
+  }
+  for (int i = 0; i < b->roots.len; i++)
+    if (known(n, b->roots.data[i].value)) frontier[b->roots.data[i].value->id] = true;
+}
+
+static bool all_bound(const struct nest *n) { return n->bound == (1u << n->body->n_axes) - 1; }
+
+void nest_enter(struct nest *n) {
+  expect(n->level + 1 < MAX_LEVELS, "a loop nest of more than %d levels", MAX_LEVELS);
+  n->level++;
+  n->bound_at[n->level] = n->bound;
+  if (all_bound(n)) return; // innermost: values are named where they are used
+  bool *frontier = NEW_ARRAY(n->arena, bool, n->body->values.len);
+  mark_frontier(n, frontier);
+  for (int i = 0; i < n->body->values.len; i++) {
+    const struct value *v = n->body->values.data[i];
+    if (!frontier[i] || v->kind == V_CONST) continue;
+    int copies = (v->axes & vector_bit(n)) ? n->n_copies : 1;
+    for (int c = 0; c < copies; c++)
+      if (n->copy[c].value[i] == NULL) {
+        lx e = compute(n, v, c);
+        if (n->copy[c].value[i] == NULL) name_value(n, v, c, e);
+      }
+  }
+}
+
+void nest_leave(struct nest *n) {
+  for (int c = 0; c < MAX_COPIES; c++)
+    for (int i = 0; i < n->body->values.len; i++)
+      if (n->copy[c].value[i] != NULL && n->copy[c].level[i] >= n->level) n->copy[c].value[i] = NULL;
+  n->level--;
+  n->bound = n->bound_at[n->level];
+}
+
+void nest_bind(struct nest *n, int axis, lx index) {
+  n->index[axis] = index;
+  n->bound |= 1u << axis;
+}
+
+void nest_bind_vector(struct nest *n, int copies, const lx *at, const lx *lanes) {
+  expect(copies <= MAX_COPIES, "%d vectors in flight", copies);
+  n->n_copies = copies;
+  for (int c = 0; c < copies; c++) {
+    n->copy[c].at = at[c];
+    n->copy[c].n = lanes[c];
+  }
+  n->bound |= vector_bit(n);
+}
+
+void nest_bind_flat(struct nest *n, const int *axis, int n_axes, lx flat) {
+  for (int i = n_axes - 1; i > 0; i--) {
+    int64_t extent = n->body->extent[axis[i]];
+    nest_bind(n, axis[i], lb_let(n->b, "i", lx_modi(flat, extent)));
+    flat = lb_let(n->b, "i", lx_divi(flat, extent));
+  }
+  if (n_axes > 0) nest_bind(n, axis[0], flat);
+}
+
+void nest_store(struct nest *n, const struct body_root *r, int copy) {
+  struct loop_buf *buf = n->param[r->buffer->id];
+  lx value = lx_convert(nest_value(n, r->value, copy), buf->type);
+  lx at = nest_form(n, &r->at, copy);
+  if (varies(n, &r->at)) lb_store_strided(n->b, buf, at, r->at.k[n->vector], n->copy[copy].n, value);
+  else lb_store(n->b, buf, at, value);
+}

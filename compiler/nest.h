@@ -1,0 +1,52 @@
+// nest.h: emission of a body's values inside the loops that a schedule opens.
+//
+// A schedule (lower_map.c, lower_reduce.c) binds the axes of the body's space to loop indices, level by
+// level; nest_enter then names every value that needs nothing further inside: it is computed once per
+// iteration of that level. The vector axis is bound to the index of its first lane. A schedule may
+// keep several vectors in flight (*copies*); what does not depend on the vector axis is shared by them.
+#ifndef BTC_NEST_H
+#define BTC_NEST_H
+
+#include "body.h"
+
+#define MAX_COPIES 8
+#define MAX_LEVELS 24
+
+struct nest_copy {
+  lx at;      // index of the first lane along the vector axis
+  lx n;       // valid lanes; NULL: all
+  lx *value;  // by value id; NULL: not named yet
+  int *level; // where it was named
+};
+
+struct nest {
+  struct lb *b;
+  const struct body *body;
+  struct kernel *k;
+  struct arena *arena;
+  int lanes;
+  int vector;                 // axis; -1: everything is scalar
+  lx index[BODY_AXES];        // of the bound axes but the vector axis
+  unsigned bound, bound_at[MAX_LEVELS];
+  int level;
+  int n_copies;
+  struct nest_copy copy[MAX_COPIES];
+  struct loop_buf **param;    // by buffer id
+};
+
+void nest_begin(struct nest *n, struct fusion *f, struct kernel *k, struct lb *b, int vector);
+void nest_bind(struct nest *n, int axis, lx index);
+// Binds the vector axis: copy c stands at[c] with n[c] lanes (NULL: all).
+void nest_bind_vector(struct nest *n, int copies, const lx *at, const lx *lanes);
+void nest_enter(struct nest *n);  // a level begins: hoists
+void nest_leave(struct nest *n);  // forgets what was named and bound since nest_enter
+lx nest_value(struct nest *n, const struct value *v, int copy);
+lx nest_form(struct nest *n, const struct affine *a, int copy);
+void nest_store(struct nest *n, const struct body_root *r, int copy);
+// Decodes a flattened index into the axes of `axis[0..n)`, outermost first, and binds them.
+void nest_bind_flat(struct nest *n, const int *axis, int n_axes, lx flat);
+
+void lower_map(struct nest *n);
+void lower_reduce(struct nest *n, struct fusion *f);
+
+#endif

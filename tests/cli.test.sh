@@ -1,0 +1,158 @@
+#!/bin/sh
+# The btc command as users meet it: exit statuses, messages, help, levels, files.
+set -u
+cd "$(dirname "$0")/.." || exit 2
+build=${BUILD:-$PWD/build}
+btc=${BTC:-$build/btc}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+model=tests/models/small.btg
+n=0
+
+verdict() { # verdict STATUS NAME
+  n=$((n + 1))
+  if [ "$1" = 0 ]; then echo "ok $n - $2"; else
+    echo "not ok $n - $2"
+    sed 's/^/# /' "$work/out" "$work/err" "$work/held" 2>/dev/null | head -30
+  fi
+}
+skip() { n=$((n + 1)); echo "ok $n - $1 # SKIP $2"; }
+
+# expect NAME STATUS STREAM PATTERN COMMAND…: exit status, and a pattern in out or err. Where a failure
+# is explained on standard error, standard output stays empty.
+expect() {
+  name=$1 want=$2 stream=$3 pattern=$4; shift 4
+  "$@" >"$work/out" 2>"$work/err" </dev/null
+  got=$?
+  [ $got = "$want" ] && grep -q -e "$pattern" "$work/$stream" && { [ "$want" = 0 ] || [ "$stream" = out ] || [ ! -s "$work/out" ]; }
+  verdict $? "$name"
+}
+# holds NAME COMMAND…: the command succeeds.
+holds() {
+  name=$1; shift
+  "$@" >"$work/held" 2>&1 </dev/null
+  verdict $? "$name"
+}
+
+# ---- the command line ----
+expect 'no arguments: usage on standard error' 2 err '^usage: btc' "$btc"
+expect 'help' 0 out '^usage: btc' "$btc" help
+expect '--help' 0 out '^usage: btc' "$btc" --help
+expect '--version' 0 out '^btc [0-9]' "$btc" --version
+for c in compile check gradcheck eval doctor; do
+  expect "help $c" 0 out "^usage: btc $c" "$btc" help $c
+  expect "$c --help says the same" 0 out "^usage: btc $c" "$btc" $c --help
+done
+expect 'a misspelt command' 2 err "did you mean 'compile'" "$btc" compil $model
+expect 'help on a misspelt command' 2 err "did you mean 'check'" "$btc" help chek
+expect 'a misspelt option' 2 err "did you mean '--emit'" "$btc" compile $model --emti=c
+expect 'a misspelt choice' 2 err "did you mean 'graph'" "$btc" compile $model --emit=grpah
+expect 'a missing value' 2 err "needs a value" "$btc" compile $model -o
+expect 'a value for a flag' 2 err "takes no value" "$btc" check $model --json=yes
+expect 'not a number' 2 err "not a number" "$btc" gradcheck $model --seed=two
+expect 'a missing file name' 2 err "FILE is missing" "$btc" check
+expect 'too many files' 2 err "unexpected argument" "$btc" check $model $model
+expect 'compile without -o' 2 err "-o FILE is missing" "$btc" compile $model
+expect 'a pass that is none' 2 err "did you mean 'cse'" "$btc" compile $model --stop-after=dse
+expect 'a required pass cannot be disabled' 2 err "cannot be disabled" "$btc" compile $model --emit=grad --disable-pass=expand
+expect 'the list of passes' 0 out '^expand' "$btc" compile --passes
+expect 'a program that is none' 1 err "did you mean 'pretrain'" "$btc" compile $model --emit=graph --program pretrian
+expect 'eval wants to know what' 2 err "either --function or --program" "$btc" eval $model --in x --out y
+expect 'a full disk' 1 err "cannot write" sh -c '"$0" compile --passes >/dev/full' "$btc"
+expect 'a define without a value' 2 err "expected NAME=VALUE" "$btc" check $model -D batch
+expect 'a define of no constant' 1 err "batch" "$btc" check $model -D bacth=4
+
+# ---- files ----
+expect 'a missing file' 1 err "no_such.btg" "$btc" check "$work/no_such.btg"
+expect 'a folder that cannot be written' 1 err "cannot write" "$btc" compile $model -o "$work/none/train"
+expect 'a folder as output' 1 err "it is a folder" "$btc" compile $model -o "$work"
+expect 'no C compiler: the command that installs one' 1 err "apt-get install gcc" env -u CC PATH=/nonexistent "$btc" compile $model -o "$work/train"
+expect 'a C compiler that is none' 1 err "no C compiler 'no-such-cc'" "$btc" compile $model -o "$work/train" --cc=no-such-cc
+expect 'doctor without a compiler' 1 out "^MISSING" env -u CC PATH=/nonexistent "$btc" doctor
+
+printf 'old' >"$work/train"
+printf 'program p {\n  minimize nonsense\n}\n' >"$work/wrong.btg"
+expect 'a wrong model' 1 err 'error' "$btc" compile "$work/wrong.btg" -o "$work/train"
+holds 'nothing is overwritten' test "$(cat "$work/train")" = old
+printf '#!/bin/sh\necho "it is broken" >&2\nexit 1\n' >"$work/brokencc"; chmod +x "$work/brokencc"
+expect "the compiler's messages under a heading" 1 err 'it is broken' "$btc" compile $model -o "$work/train" --cc="$work/brokencc"
+holds 'it is called a bug of btc' grep -q 'bug in btc' "$work/err"
+holds 'still nothing is overwritten' test "$(cat "$work/train")" = old
+holds 'nothing is left beside it' sh -c 'test "$(ls "$0" | grep -c "^train")" = 1' "$work"
+expect 'piped output has no colour' 1 err 'error' "$btc" check "$work/wrong.btg"
+holds 'no escape in it' sh -c '! grep -q "$(printf "\033")" "$0"' "$work/err"
+expect 'colour on demand' 1 err "$(printf '\033')" "$btc" check "$work/wrong.btg" --color=always
+
+# ---- levels ----
+for level in ast graph grad kernels loops c; do
+  expect "--emit=$level" 0 out . "$btc" compile $model --emit=$level
+done
+"$btc" compile $model --emit=ast -o "$work/again.btg" 2>"$work/err"
+"$btc" compile "$work/again.btg" --emit=ast >"$work/twice.btg" 2>>"$work/err"
+holds 'a printed tree parses to the same' cmp "$work/again.btg" "$work/twice.btg"
+"$btc" compile $model --emit=grad -o "$work/step.graph" 2>"$work/err"
+"$btc" compile "$work/step.graph" --emit=graph >"$work/step2.graph" 2>>"$work/err"
+holds 'graph text parses to the same' cmp "$work/step.graph" "$work/step2.graph"
+"$btc" compile $model --stop-after=dce >"$work/a" 2>"$work/err"
+"$btc" compile "$work/step.graph" >"$work/b" 2>>"$work/err"
+holds 'passes on graph text give the same' cmp "$work/a" "$work/b"
+expect 'dumps go to standard error' 0 err 'after fold' "$btc" compile $model --emit=kernels --dump-after=fold
+expect 'times go to standard error' 0 err 'passes of pretrain' "$btc" compile $model --emit=kernels --time-passes
+
+# ---- check, compile, gradcheck ----
+expect 'check prints shapes' 0 out 'f32\[8, 6\]' "$btc" check $model
+expect 'check rebinds constants' 0 out 'f32\[4, 6\]' "$btc" check $model -D batch=4
+holds 'check --json' sh -c '"$0" check "$1" --json | python3 -c "import json, sys; p = json.load(sys.stdin)[\"programs\"][0]; assert p[\"memory\"][\"store\"] > 0 and p[\"flops\"] > 0"' "$btc" $model
+holds 'compile' "$btc" compile $model -o "$work/train"
+expect '-v prints the command' 0 err 'gnu17' "$btc" compile $model -o "$work/train" -v
+expect 'the result is a trainer' 0 out 'pretrain' "$work/train" --help
+expect 'gradcheck of a program' 0 out 'good' "$btc" gradcheck $model
+expect 'gradcheck of a function' 0 out 'good' "$btc" gradcheck $model --function energy --shape x=3x4
+expect 'gradcheck with sizes' 0 out '\[2, 7\]' "$btc" gradcheck $model --function energy -D n=2 -D d=7
+expect 'gradcheck needs shapes' 1 err '--shape x=' "$btc" gradcheck $model --function energy
+expect 'gradcheck of no function' 1 err "did you mean 'energy'" "$btc" gradcheck $model --function enrgy
+expect 'gradcheck of the demo' 0 out 'good' "$btc" gradcheck examples/fashion_mnist.btg -D batch=4 -D width=2 -D dim=4 --samples=1
+
+# ---- eval ----
+shared=${BTC_SHARED:-../shared}
+reference=$shared/reference/objective_barlow_twins_small.safetensors
+compare() { # compare RESULT TOLERANCE: loss and gradients against the reference
+  python3 - "$1" "$reference" "$2" <<'PY'
+import json, struct, sys
+def read(path):
+    raw = open(path, 'rb').read()
+    n, = struct.unpack('<Q', raw[:8])
+    out = {}
+    for name, t in json.loads(raw[8:8 + n]).items():
+        if name != '__metadata__':
+            a, z = t['data_offsets']
+            code, size = {'F64': ('d', 8), 'F32': ('f', 4)}[t['dtype']]
+            out[name] = t['dtype'], struct.unpack('<%d%s' % ((z - a) // size, code), raw[8 + n + a:8 + n + z])
+    return out
+got, want = read(sys.argv[1]), read(sys.argv[2])
+for mine, theirs in (('out', 'loss'), ('dza', 'dza'), ('dzb', 'dzb')):
+    a, b = got[mine][1], want[theirs][1]
+    error = max(abs(x - y) for x, y in zip(a, b)) / max(map(abs, b))
+    print(mine, got[mine][0], error)
+    if len(a) != len(b) or not error <= float(sys.argv[3]):
+        sys.exit(1)
+PY
+}
+if [ -r "$reference" ]; then
+  for backend in interp c; do
+    holds "eval --backend=$backend" "$btc" eval tests/models/reference.btg --function objective \
+      --in "$reference" --out "$work/$backend.safetensors" --grad --backend=$backend
+    tolerance=1e-9; [ $backend = c ] && tolerance=2e-4
+    holds "its result ($backend)" compare "$work/$backend.safetensors" $tolerance
+  done
+  expect 'eval of no function' 1 err "objective" "$btc" eval tests/models/reference.btg --function objectiv --in "$reference" --out "$work/r"
+  expect 'eval without its data' 1 err "'xa'" "$btc" eval $model --program pretrain --in "$reference" --out "$work/r"
+  holds 'a failed eval writes nothing' test ! -e "$work/r"
+else
+  for name in 'eval --backend=interp' 'its result (interp)' 'eval --backend=c' 'its result (c)' 'eval of no function' 'eval without its data' 'a failed eval writes nothing'; do
+    skip "$name" 'no reference tensors'
+  done
+fi
+expect 'eval of a missing file' 1 err 'no_such' "$btc" eval $model --function energy --in "$work/no_such.safetensors" --out "$work/r"
+expect 'doctor' 0 out 'BLAS core' "$btc" doctor
+echo "1..$n"

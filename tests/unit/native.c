@@ -1,0 +1,265 @@
+// native.c: see native.h.
+#include "native.h"
+
+#include <dlfcn.h>
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { GUARD = 256, POISON = 0xff /* a NaN in every float type */ };
+
+// ---- building ---------------------------------------------------------------------------------
+
+static void add_tensor(struct model *m, const char *name, enum bt_role role, const struct tensor_type *t) {
+  for (int i = 0; i < m->tensors.len; i++)
+    if (str_eq(m->tensors.data[i].name, name)) return;
+  struct bt_tensor made = {.name = name, .role = role, .dtype = (enum bt_dtype)t->dtype, .rank = t->shape.rank};
+  memcpy(made.shape, t->shape.dim, sizeof made.shape);
+  vec_push(m->b->arena, &m->tensors, made);
+}
+
+struct model *native_model(struct btc *b, struct graph *const *g, int n) {
+  struct model *m = NEW(b->arena, struct model);
+  m->b = b;
+  for (int i = 0; i < n; i++) {
+    struct program p = {.name = str_printf(b->arena, "p%d", i), .graph = g[i], .batch = 1};
+    vec_push(b->arena, &m->programs, p);
+    for (int j = 0; j < g[i]->nodes.len; j++) {
+      const struct node *leaf = g[i]->nodes.data[j];
+      if (leaf->op == OP_param) add_tensor(m, leaf->attr.s, BT_PARAM, &leaf->type);
+      if (leaf->op == OP_state) add_tensor(m, leaf->attr.s, BT_STATE, &leaf->type);
+    }
+    for (int j = 0; j < g[i]->updates.len; j++)
+      add_tensor(m, g[i]->updates.data[j].name, BT_STATE, &g[i]->updates.data[j].node->type);
+  }
+  return m;
+}
+
+static bool host_compile(struct arena *a, const char *dir, const char *march) {
+  const char *cc = getenv("CC") ? getenv("CC") : "cc";
+  const char *root = getenv("BTC_ROOT") ? getenv("BTC_ROOT") : ".";
+  return system(str_printf(a, "%s -std=gnu17 -O1 -Wno-psabi -march=%s -fopenmp -fPIC -shared -I%s/runtime -o %s/m.so %s/m.c -lopenblas -lm",
+                           cc, march, root, dir, dir)) == 0;
+}
+
+struct native native_build(struct btc *b, struct graph *const *g, int n, const char *march) {
+  struct native made = {.b = b, .model = native_model(b, g, n)};
+  struct target t;
+  target_from_march(&t, march);
+  for (int i = 0; i < n; i++) vec_push(b->arena, &made.graphs, g[i]);
+  made.cg = codegen_model(made.model, &t);
+  if (made.cg == NULL) diag_flush(b, stderr);
+  assert_non_null(made.cg);
+  char dir[] = "/tmp/btc-native-XXXXXX";
+  assert_non_null(mkdtemp(dir));
+  const char *source = str_printf(b->arena, "%s/m.c", dir), *object = str_printf(b->arena, "%s/m.so", dir);
+  FILE *out = fopen(source, "w");
+  assert_non_null(out);
+  codegen_emit_c(out, made.cg, "test", true);
+  fclose(out);
+  bool compiled = host_compile(b->arena, dir, march);
+  if (compiled) made.handle = dlopen(object, RTLD_NOW);
+  if (compiled && made.handle == NULL) fprintf(stderr, "%s\n", dlerror());
+  if (getenv("NATIVE_KEEP") || !compiled) fprintf(stderr, "# kept %s\n", source);
+  else {
+    unlink(source);
+    unlink(object);
+    rmdir(dir);
+  }
+  assert_non_null(made.handle);
+  made.module = dlsym(made.handle, "bt_module");
+  assert_non_null(made.module);
+  return made;
+}
+
+void native_close(struct native *n) {
+  if (n->handle) dlclose(n->handle);
+  n->handle = NULL;
+}
+
+// ---- leaves -----------------------------------------------------------------------------------
+
+static uint64_t next_random(uint64_t *s) {
+  *s += 0x9e3779b97f4a7c15u;
+  uint64_t z = (*s ^ (*s >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
+// Floats in (-2, 2) that f32 holds; integers 0 … 4; booleans.
+static double draw(uint64_t *s, dtype t) {
+  uint64_t r = next_random(s) >> 11;
+  if (t == BT_BOOL) return (double)(r & 1);
+  if (!dtype_is_float(t)) return (double)(r % 5);
+  return (double)(float)((double)r * 0x1p-53 * 4 - 2);
+}
+
+static struct tensor64 *leaf_value(struct btc *b, const char *name, const struct tensor_type *t, unsigned seed) {
+  struct tensor64 *v = tensor64_new(b->arena, t);
+  uint64_t state = str_hash(name) ^ (uint64_t)seed * 0x2545f4914f6cdd1du;
+  for (int64_t i = 0; i < shape_count(&t->shape); i++) v->data[i] = draw(&state, t->dtype);
+  return v;
+}
+
+struct leaf_user { struct btc *b; unsigned seed; };
+static const struct tensor64 *supply(void *user, const struct node *n) {
+  struct leaf_user *u = user;
+  return leaf_value(u->b, n->attr.s, &n->type, u->seed);
+}
+
+// ---- memory with guards -----------------------------------------------------------------------
+
+struct block { unsigned char *raw, *at; size_t bytes; };
+
+static struct block block_new(size_t bytes) {
+  struct block k = {.bytes = bytes};
+  size_t all = (bytes + 63) / 64 * 64 + 2 * GUARD;
+  k.raw = aligned_alloc(64, all);
+  assert_non_null(k.raw);
+  memset(k.raw, POISON, all);
+  k.at = k.raw + GUARD;
+  return k;
+}
+
+static void block_free(struct block *k, const char *what) {
+  for (size_t i = 0; i < GUARD; i++) {
+    if (k->raw[i] != POISON) fail_msg("%s was written %zu bytes before its start", what, GUARD - i);
+    if (k->at[k->bytes + i] != POISON) fail_msg("%s was written %zu bytes past its end", what, i);
+  }
+  free(k->raw);
+}
+
+static void put(void *to, const struct tensor64 *v) {
+  for (int64_t i = 0; i < shape_count(&v->type.shape); i++) switch (v->type.dtype) {
+    case BT_F32: ((float *)to)[i] = (float)v->data[i]; break;
+    case BT_F64: ((double *)to)[i] = v->data[i]; break;
+    case BT_I32: ((int32_t *)to)[i] = (int32_t)v->data[i]; break;
+    case BT_I64: ((int64_t *)to)[i] = (int64_t)v->data[i]; break;
+    case BT_U8: case BT_BOOL: ((uint8_t *)to)[i] = (uint8_t)v->data[i]; break;
+    }
+}
+
+static struct tensor64 *take(struct arena *a, const void *from, const struct tensor_type *t) {
+  struct tensor64 *v = tensor64_new(a, t);
+  for (int64_t i = 0; i < shape_count(&t->shape); i++) switch (t->dtype) {
+    case BT_F32: v->data[i] = (double)((const float *)from)[i]; break;
+    case BT_F64: v->data[i] = ((const double *)from)[i]; break;
+    case BT_I32: v->data[i] = (double)((const int32_t *)from)[i]; break;
+    case BT_I64: v->data[i] = (double)((const int64_t *)from)[i]; break;
+    case BT_U8: case BT_BOOL: v->data[i] = (double)((const uint8_t *)from)[i]; break;
+    }
+  return v;
+}
+
+static struct tensor_type type_of(enum bt_dtype t, int rank, const int64_t *shape) {
+  struct tensor_type made = {.dtype = (dtype)t, .shape = {.rank = rank}};
+  memcpy(made.shape.dim, shape, sizeof *shape * (size_t)rank);
+  return made;
+}
+
+static const struct bt_tensor *tensor_named(const struct bt_module *m, const char *name) {
+  for (int i = 0; i < m->n_tensors; i++)
+    if (strcmp(m->tensors[i].name, name) == 0) return &m->tensors[i];
+  fail_msg("the module has no tensor %s", name);
+  return NULL;
+}
+
+static void fill_store(struct native *n, struct block *store, unsigned seed) {
+  for (int i = 0; i < n->module->n_tensors; i++) {
+    const struct bt_tensor *t = &n->module->tensors[i];
+    struct tensor_type type = type_of(t->dtype, t->rank, t->shape);
+    put(store->at + t->offset, leaf_value(n->b, t->name, &type, seed));
+  }
+}
+
+// Between tensors lies padding, which nobody may touch.
+static void check_store(struct native *n, const struct block *store) {
+  for (int i = 0; i < n->module->n_tensors; i++) {
+    const struct bt_tensor *t = &n->module->tensors[i];
+    for (size_t j = t->offset + t->bytes; j % BT_ALIGN != 0; j++)
+      if (store->at[j] != POISON) fail_msg("tensor %s was written past its end", t->name);
+  }
+}
+
+struct native_result native_run(struct native *n, int p, unsigned seed, int threads) {
+  const struct bt_program *prog = &n->module->programs[p];
+  struct block store = block_new(n->module->store_bytes), arena = block_new(prog->arena_bytes);
+  struct block scratch = block_new(prog->thread_bytes * (size_t)threads), in[64], out[64];
+  void *in_at[64], *out_at[64];
+  struct native_result r = {0};
+  assert_true(prog->n_inputs <= 64 && prog->n_outputs <= 64);
+  fill_store(n, &store, seed);
+  for (int i = 0; i < prog->n_inputs; i++) {
+    struct tensor_type t = type_of(prog->inputs[i].dtype, prog->inputs[i].rank, prog->inputs[i].shape);
+    in[i] = block_new((size_t)shape_count(&t.shape) * (size_t)dtype_size(t.dtype));
+    put(in_at[i] = in[i].at, leaf_value(n->b, prog->inputs[i].name, &t, seed));
+  }
+  for (int i = 0; i < prog->n_outputs; i++) {
+    struct tensor_type t = type_of(prog->outputs[i].dtype, prog->outputs[i].rank, prog->outputs[i].shape);
+    out[i] = block_new((size_t)shape_count(&t.shape) * (size_t)dtype_size(t.dtype));
+    out_at[i] = out[i].at;
+  }
+  int before = omp_get_max_threads();
+  omp_set_num_threads(threads);
+  prog->step(&(struct bt_frame){(char *)store.at, (char *)arena.at, (char *)scratch.at, in_at, out_at});
+  omp_set_num_threads(before);
+  check_store(n, &store);
+  for (int i = 0; i < prog->n_outputs; i++) {
+    struct tensor_type t = type_of(prog->outputs[i].dtype, prog->outputs[i].rank, prog->outputs[i].shape);
+    vec_push(n->b->arena, &r.values, take(n->b->arena, out_at[i], &t));
+    block_free(&out[i], "an output");
+  }
+  for (int i = 0; i < n->graphs.data[p]->updates.len; i++) {
+    const struct bt_tensor *t = tensor_named(n->module, n->graphs.data[p]->updates.data[i].name);
+    struct tensor_type type = type_of(t->dtype, t->rank, t->shape);
+    vec_push(n->b->arena, &r.values, take(n->b->arena, store.at + t->offset, &type));
+  }
+  for (int i = 0; i < prog->n_inputs; i++) block_free(&in[i], "an input");
+  block_free(&store, "the store");
+  block_free(&arena, "the arena");
+  block_free(&scratch, "a thread's scratch");
+  return r;
+}
+
+struct native_result native_expected(struct native *n, int p, unsigned seed, bool round_f32) {
+  const struct graph *g = n->graphs.data[p];
+  struct native_result r = {0};
+  struct leaf_user user = {n->b, seed};
+  struct tensor64 **v = interp_run(g, n->b->arena, round_f32, supply, &user);
+  for (int i = 0; i < g->outputs.len; i++) vec_push(n->b->arena, &r.values, v[g->outputs.data[i].node->id]);
+  for (int i = 0; i < g->updates.len; i++) vec_push(n->b->arena, &r.values, v[g->updates.data[i].node->id]);
+  return r;
+}
+
+static void compare(struct native *n, int p, int i, const struct tensor64 *is, const struct tensor64 *want,
+                    const struct tensor64 *rounded) {
+  double largest = 0, noise = 0;
+  int64_t count = shape_count(&want->type.shape);
+  for (int64_t j = 0; j < count; j++) {
+    if (isfinite(want->data[j])) largest = fmax(largest, fabs(want->data[j]));
+    if (isfinite(want->data[j])) noise = fmax(noise, fabs(want->data[j] - rounded->data[j]));
+  }
+  double tolerance = fmax(2e-5 * largest, 8 * noise) + 1e-30;
+  for (int64_t j = 0; j < count; j++) {
+    double x = is->data[j], y = want->data[j];
+    bool same = x == y || (isnan(x) && isnan(y)) || fabs(x - y) <= tolerance;
+    if (same) continue;
+    graph_print(stderr, n->graphs.data[p]);
+    fail_msg("program %d, result %d, element %lld: %.9g instead of %.9g (tolerance %.3g)", p, i, (long long)j, x, y, tolerance);
+  }
+}
+
+void native_check(struct native *n, int p, unsigned seed) {
+  struct native_result want = native_expected(n, p, seed, false), rounded = native_expected(n, p, seed, true);
+  struct native_result one = native_run(n, p, seed, 1), two = native_run(n, p, seed, 2);
+  for (int i = 0; i < want.values.len; i++) {
+    compare(n, p, i, one.values.data[i], want.values.data[i], rounded.values.data[i]);
+    size_t bytes = sizeof(double) * (size_t)shape_count(&want.values.data[i]->type.shape);
+    if (memcmp(one.values.data[i]->data, two.values.data[i]->data, bytes) == 0) continue;
+    bool blas = false;
+    for (int j = 0; j < n->graphs.data[p]->nodes.len; j++) blas |= n->graphs.data[p]->nodes.data[j]->op == OP_matmul;
+    if (!blas) fail_msg("program %d, result %d depends on the number of threads", p, i);
+  }
+}

@@ -1,0 +1,110 @@
+// test_lower.c: structure: what is fused, what is stored, which layouts, how many sweeps.
+#include "kernels.h"
+#include "native.h"
+
+#include "body.h"
+
+static struct node *input(struct graph *g, const char *name, struct shape s) {
+  return g_input(g, name, BT_INPUT_ARRAY, 0, 0, &(struct tensor_type){BT_F32, s});
+}
+static struct node *param(struct graph *g, const char *name, struct shape s) {
+  return g_leaf(g, OP_param, name, &(struct tensor_type){BT_F32, s});
+}
+static struct node *conv(struct graph *g, struct node *x, const char *w, int64_t out) {
+  struct attr a = {.n = 7, .i = {1, 1, 1, 1, 1, 1, 1}};
+  return g_conv(g, OP_conv2d, x, param(g, w, shape_of(4, out, x->type.shape.dim[1], (int64_t)3, (int64_t)3)), &a, NULL);
+}
+
+static struct node *over_channels(struct graph *g, struct node *v, const struct node *like) {
+  return g_broadcast(g, v, &like->type.shape, (int[]){1});
+}
+
+// relu(batch norm(x)), as the standard library writes it.
+static struct node *norm_relu(struct graph *g, struct node *x, const char *name) {
+  int axes[] = {0, 2, 3};
+  struct shape channels = shape_of(1, x->type.shape.dim[1]);
+  struct node *weight = param(g, str_printf(g->b->arena, "%s.weight", name), channels);
+  struct node *bias = param(g, str_printf(g->b->arena, "%s.bias", name), channels);
+  struct node *mean = g_reduce(g, OP_mean, x, axes, 3), *var = g_reduce(g, OP_var, x, axes, 3);
+  struct node *scale = g_unary(g, OP_rsqrt, g_binary(g, OP_add, var, g_full_like(g, var, 1e-5)));
+  struct node *centred = g_binary(g, OP_sub, x, over_channels(g, mean, x));
+  struct node *y = g_binary(g, OP_mul, g_binary(g, OP_mul, centred, over_channels(g, scale, x)), over_channels(g, weight, x));
+  return g_unary(g, OP_relu, g_binary(g, OP_add, y, over_channels(g, bias, x)));
+}
+
+static struct fusion *fused(struct graph *g, int lanes) {
+  bool stopped;
+  struct graph *passed = pass_layout(passes_run(g->b, g, &stopped), lanes);
+  graph_verify(passed, "layout");
+  return fuse_graph(passed, native_model(g->b, &g, 1), g);
+}
+
+// Loop kernels that go over at least `points` elements.
+static int sweeps(const struct fusion *f, int64_t points) {
+  int n = 0;
+  for (int i = 0; i < f->kernels.len; i++) {
+    const struct kernel *k = f->kernels.data[i];
+    n += k->kind == KERNEL_LOOP && shape_count(&k->space) >= points;
+  }
+  return n;
+}
+
+static void show(const struct fusion *f) {
+  for (int i = 0; i < f->kernels.len; i++) {
+    const struct kernel *k = f->kernels.data[i];
+    print_message("# %s over %lld:", kernel_address(f->arena, k), (long long)shape_count(&k->space));
+    for (int j = 0; j < k->roots.len; j++) print_message(" %%%d %s", k->roots.data[j].node->id, op_info(k->roots.data[j].node->op)->name);
+    print_message(" reads");
+    for (int j = 0; j < k->reads.len; j++) print_message(" %%%d", k->reads.data[j]->node ? k->reads.data[j]->node->id : -1);
+    print_message("\n");
+  }
+}
+
+static void expect_sweeps(const struct fusion *f, int64_t points, int most) {
+  int is = sweeps(f, points);
+  if (is > most) show(f);
+  assert_true(is <= most);
+}
+
+enum { N = 4, C = 32, H = 6 };
+
+static struct node *small_net(struct graph *g) {
+  struct node *x = input(g, "x", shape_of(4, (int64_t)N, (int64_t)3, (int64_t)H, (int64_t)H));
+  return conv(g, x, "conv1", C);
+}
+
+static void batch_norm_forward_is_three_sweeps(void **state) {
+  (void)state;
+  struct btc *b = btc_new();
+  struct graph *g = graph_new(b, "forward");
+  struct node *y = norm_relu(g, small_net(g), "bn");
+  graph_output(g, "y", BT_OUTPUT_VALUE, conv(g, y, "conv2", 16));
+  struct fusion *f = fused(g, 16);
+  expect_sweeps(f, N * C * H * H, 3);
+  btc_free(b);
+}
+
+// Between two convolutions: backward data, then sums of dy and dy (x - mean), then dx.
+static void batch_norm_backward_is_two_sweeps(void **state) {
+  (void)state;
+  struct btc *b = btc_new();
+  struct graph *g = graph_new(b, "backward");
+  struct node *c1 = small_net(g), *y = norm_relu(g, c1, "bn"), *out = conv(g, y, "conv2", 16);
+  struct node *seed = input(g, "dout", out->type.shape), *d[4];
+  struct node *wrt[] = {param(g, "conv1", shape_of(4, (int64_t)C, (int64_t)3, (int64_t)3, (int64_t)3)), param(g, "bn.weight", shape_of(1, (int64_t)C)),
+                        param(g, "bn.bias", shape_of(1, (int64_t)C)), param(g, "conv2", shape_of(4, (int64_t)16, (int64_t)C, (int64_t)3, (int64_t)3))};
+  graph_gradients(g, out, seed, wrt, 4, d);
+  graph_output(g, "out", BT_OUTPUT_VALUE, out);
+  for (int i = 0; i < 4; i++) graph_output(g, str_printf(b->arena, "d%d", i), BT_OUTPUT_VALUE, d[i]);
+  struct fusion *f = fused(g, 16);
+  expect_sweeps(f, N * C * H * H, 3 + 2);
+  btc_free(b);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(batch_norm_forward_is_three_sweeps),
+      cmocka_unit_test(batch_norm_backward_is_two_sweeps),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
