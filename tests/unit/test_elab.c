@@ -515,6 +515,7 @@ static int check_tensors(struct values *v, const struct st_file *f, const char *
 static void check_features(struct values *v, struct model *m, const struct st_file *f) {
   struct program *p = program_named(m, "features");
   set_value(v, "x", slice_of(v->arena, wanted(v, f, "xa"), 0));
+  set_value(v, "y", tensor64_new(v->arena, &(struct tensor_type){BT_I32, shape_of(1, p->batch)}));
   struct tensor64 **r = interp_run(p->graph, v->arena, false, leaf, v);
   assert_int_equal(p->graph->updates.len, 0);
   const struct tensor64 *got = r[p->graph->outputs.data[0].node->id];
