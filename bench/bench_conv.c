@@ -11,22 +11,42 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct layer { const char *name; int64_t n, ic, oc, size, k, stride, pad; };
+struct layer {
+  const char *name;
+  int64_t n, ic, oc, size, k, stride, pad;
+};
 static const struct layer layers[] = {
-    {"64->64 @ 32", 128, 64, 64, 32, 3, 1, 1},      {"128->128 @ 16", 128, 128, 128, 16, 3, 1, 1},
-    {"256->256 @ 8", 128, 256, 256, 8, 3, 1, 1},    {"512->512 @ 4", 128, 512, 512, 4, 3, 1, 1},
-    {"64->128 /2 @ 32", 128, 64, 128, 32, 3, 2, 1}, {"64->128 1x1 /2 @ 32", 128, 64, 128, 32, 1, 2, 0},
-    {"3->64 @ 32", 128, 3, 64, 32, 3, 1, 1},        {"1->16 @ 28", 256, 1, 16, 28, 3, 1, 1},
-    {"32->32 @ 14", 256, 32, 32, 14, 3, 1, 1},      {"64->64 @ 7", 256, 64, 64, 7, 3, 1, 1},
-    {"1x1 64->256 @ 56", 16, 64, 256, 56, 1, 1, 0}, {"1x1 256->64 @ 56", 16, 256, 64, 56, 1, 1, 0},
+    {"64->64 @ 32", 128, 64, 64, 32, 3, 1, 1},
+    {"128->128 @ 16", 128, 128, 128, 16, 3, 1, 1},
+    {"256->256 @ 8", 128, 256, 256, 8, 3, 1, 1},
+    {"512->512 @ 4", 128, 512, 512, 4, 3, 1, 1},
+    {"64->128 /2 @ 32", 128, 64, 128, 32, 3, 2, 1},
+    {"64->128 1x1 /2 @ 32", 128, 64, 128, 32, 1, 2, 0},
+    {"3->64 @ 32", 128, 3, 64, 32, 3, 1, 1},
+    {"1->16 @ 28", 256, 1, 16, 28, 3, 1, 1},
+    {"32->32 @ 14", 256, 32, 32, 14, 3, 1, 1},
+    {"64->64 @ 7", 256, 64, 64, 7, 3, 1, 1},
+    {"1x1 64->256 @ 56", 16, 64, 256, 56, 1, 1, 0},
+    {"1x1 256->64 @ 56", 16, 256, 64, 56, 1, 1, 0},
     {"3->64 7x7 /2 @ 224", 16, 3, 64, 224, 7, 2, 3},
 };
 
 static struct conv_shape shape_of(const struct layer *l, int lanes) {
   int64_t out = (l->size + 2 * l->pad - l->k) / l->stride + 1;
-  return (struct conv_shape){l->n, l->ic, l->size, l->size, l->oc, out, out, l->k, l->k,
-                             {l->stride, l->stride}, {l->pad, l->pad}, {1, 1},
-                             l->ic % lanes == 0, l->oc % lanes == 0};
+  return (struct conv_shape){l->n,
+                             l->ic,
+                             l->size,
+                             l->size,
+                             l->oc,
+                             out,
+                             out,
+                             l->k,
+                             l->k,
+                             {l->stride, l->stride},
+                             {l->pad, l->pad},
+                             {1, 1},
+                             l->ic % lanes == 0,
+                             l->oc % lanes == 0};
 }
 
 static int by_value(const void *a, const void *b) {
@@ -44,7 +64,8 @@ static void time_kernel(const struct loop_kernel *k, jit_kernel run, double seco
   void *params[3];
   for (int i = 0; i < 3; i++) params[i] = random_floats(k->params.data[i]->count);
   char *shared = (char *)random_floats((int64_t)loop_shared_bytes(k) / 4 + 16);
-  char *mine = (char *)random_floats((int64_t)loop_thread_bytes(k) * omp_get_max_threads() / 4 + 16);
+  char *mine =
+      (char *)random_floats((int64_t)loop_thread_bytes(k) * omp_get_max_threads() / 4 + 16);
   enum { MOST = 1000 };
   double took[MOST], end = omp_get_wtime() + seconds;
   int n = 0;
@@ -68,7 +89,8 @@ int main(int argc, char **argv) {
   struct arena *arena = arena_new();
   struct target t;
   target_from_march(&t, getenv("BENCH_MARCH"));
-  printf("%d lanes, %d threads; GFLOP/s: median, best (best time)\n", t.lanes, omp_get_max_threads());
+  printf("%d lanes, %d threads; GFLOP/s: median, best (best time)\n", t.lanes,
+         omp_get_max_threads());
   printf("%-22s  %-27s %-27s %s\n", "", "forward", "backward data", "backward weights");
   for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
     if (argc > 2 && !strstr(layers[i].name, argv[2])) continue;

@@ -15,7 +15,7 @@
 
 #include "ast.h"
 #include "command.h"
-#include "native.h"
+#include "compiled.h"
 
 static const struct loc nowhere;
 

@@ -48,13 +48,13 @@ static struct program *prepare(struct model *m, const struct settings *s, const 
 }
 
 // Compiles the one program that is wanted.
-static bool compile(struct model *m, struct program *p, const struct settings *s, struct native *native) {
+static bool compile(struct model *m, struct program *p, const struct settings *s, struct compiled *native) {
   struct host host = {.march = s->opt.march, .verbose = s->verbose};
   if (!host_find(m->b, &host, s->cc)) return false;
   struct model alone = *m;
   alone.programs.data = p;
   alone.programs.len = alone.programs.cap = 1;
-  return native_open(&alone, &host, s->keep_c, native);
+  return compiled_open(&alone, &host, s->keep_c, native);
 }
 
 static bool evaluate(struct btc *b, const struct settings *s) {
@@ -63,12 +63,12 @@ static bool evaluate(struct btc *b, const struct settings *s) {
   if (!m || !values_read(b, s->in, &given)) return false;
   struct program *p = prepare(m, s, &given);
   if (!p || b->n_errors) return false;
-  struct native native = {0};
+  struct compiled native = {0};
   bool compiled = str_eq(s->backend, "c");
   if (compiled && !compile(m, p, s, &native)) return false;
   struct eval e = {.m = m, .p = p, .native = compiled ? &native : NULL, .given = &given, .seed = (uint64_t)s->seed, .steps = s->steps};
   bool good = eval_run(&e, &results) && values_write(b, s->output, &results);
-  native_unload(&native);
+  compiled_unload(&native);
   return good;
 }
 

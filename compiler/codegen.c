@@ -8,9 +8,10 @@
 
 // A kernel whose loops equal an earlier one's is that one, called once more.
 static void find_same(struct codegen *cg, struct kernel *k) {
+  k->hash = loop_hash(k->loops);
   for (int i = 0; i < cg->distinct.len; i++) {
     struct kernel *first = cg->distinct.data[i];
-    if (loop_hash(first->loops) != loop_hash(k->loops) || !loop_equal(first->loops, k->loops)) continue;
+    if (first->hash != k->hash || !loop_equal(first->loops, k->loops)) continue;
     k->same = first;
     for (int j = 0; j < k->loops->sources.len; j++) {
       const char *place = k->loops->sources.data[j];
@@ -100,8 +101,6 @@ static bool add_program(struct codegen *cg, struct program *p) {
     made.flops += k->loops->flops;
   }
   made.plan = plan_arena(f);
-  place_in_store(cg, f);
-  use_tensors(cg, &made);
   vec_push(cg->arena, &cg->programs, made);
   return true;
 }
@@ -109,10 +108,15 @@ static bool add_program(struct codegen *cg, struct program *p) {
 struct codegen *codegen_model(struct model *m, const struct target *t) {
   struct codegen *cg = NEW(m->b->arena, struct codegen);
   *cg = (struct codegen){.model = m, .target = *t, .arena = m->b->arena};
-  place_tensors(cg);
   bool complete = true;
   for (int i = 0; i < m->programs.len; i++) complete &= add_program(cg, &m->programs.data[i]);
-  return complete ? cg : NULL;
+  if (!complete) return NULL;
+  place_tensors(cg); // now that every optimiser has added its own
+  for (int i = 0; i < cg->programs.len; i++) {
+    place_in_store(cg, cg->programs.data[i].fusion);
+    use_tensors(cg, &cg->programs.data[i]);
+  }
+  return cg;
 }
 
 static const struct codegen_program *program_of(const struct codegen *cg, const struct program *p) {

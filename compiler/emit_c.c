@@ -46,10 +46,20 @@ static void emit(struct emitter *c, lx e, int precedence);
 
 static int precedence_of(enum loop_op op) {
   switch (op) {
-  case LX_ADD: case LX_SUB: case LX_FMA: return PREC_SUM;
-  case LX_MUL: case LX_DIV: case LX_MOD: return PREC_PRODUCT;
-  case LX_NEG: case LX_NOT: return PREC_UNARY;
-  case LX_LT: case LX_LE: case LX_EQ: case LX_NE: case LX_AND: case LX_OR: return 1;
+  case LX_ADD:
+  case LX_SUB:
+  case LX_FMA: return PREC_SUM;
+  case LX_MUL:
+  case LX_DIV:
+  case LX_MOD: return PREC_PRODUCT;
+  case LX_NEG:
+  case LX_NOT: return PREC_UNARY;
+  case LX_LT:
+  case LX_LE:
+  case LX_EQ:
+  case LX_NE:
+  case LX_AND:
+  case LX_OR: return 1;
   default: return PREC_UNARY + 1; // a function call
   }
 }
@@ -57,12 +67,20 @@ static int precedence_of(enum loop_op op) {
 // What an operand must bind at least as tightly as, to stand bare.
 static int operand_precedence(enum loop_op op, int operand) {
   switch (op) {
-  case LX_ADD: case LX_SUB: return operand == 1 ? PREC_SUM : PREC_PRODUCT;
-  case LX_MUL: case LX_DIV: case LX_MOD: return operand == 1 ? PREC_PRODUCT : PREC_UNARY;
+  case LX_ADD:
+  case LX_SUB: return operand == 1 ? PREC_SUM : PREC_PRODUCT;
+  case LX_MUL:
+  case LX_DIV:
+  case LX_MOD: return operand == 1 ? PREC_PRODUCT : PREC_UNARY;
   case LX_FMA: return operand == 1 ? PREC_PRODUCT : operand == 2 ? PREC_UNARY : PREC_PRODUCT;
-  case LX_NEG: case LX_NOT: return PREC_UNARY + 1;
-  case LX_LT: case LX_LE: case LX_EQ: case LX_NE: return PREC_SUM;
-  case LX_AND: case LX_OR: return PREC_SUM;
+  case LX_NEG:
+  case LX_NOT: return PREC_UNARY + 1;
+  case LX_LT:
+  case LX_LE:
+  case LX_EQ:
+  case LX_NE: return PREC_SUM;
+  case LX_AND:
+  case LX_OR: return PREC_SUM;
   default: return PREC_ANY;
   }
 }
@@ -96,8 +114,10 @@ static void emit_operation(struct emitter *c, lx e, int precedence) {
 
 static void emit_real(FILE *out, double v, bool f32) {
   const char *type = f32 ? "f" : "";
-  if (isnan(v)) fprintf(out, "__builtin_nan%s(\"\")", type);
-  else if (isinf(v)) fprintf(out, "%s__builtin_inf%s()", v < 0 ? "-" : "", type);
+  if (isnan(v))
+    fprintf(out, "__builtin_nan%s(\"\")", type);
+  else if (isinf(v))
+    fprintf(out, "%s__builtin_inf%s()", v < 0 ? "-" : "", type);
   else {
     char text[40];
     snprintf(text, sizeof text, f32 ? "%.9g" : "%.17g", v);
@@ -111,8 +131,10 @@ static void emit_const(struct emitter *c, lx e) {
   bool negative = e->type == LT_F32 || e->type == LT_F64 ? signbit(e->real) : e->integer < 0;
   bool parens = e->lanes == 1 && negative;
   if (parens) fputc('(', c->out);
-  if (e->type == LT_F32 || e->type == LT_F64) emit_real(c->out, e->real, e->type == LT_F32);
-  else fprintf(c->out, "%" PRId64, e->integer);
+  if (e->type == LT_F32 || e->type == LT_F64)
+    emit_real(c->out, e->real, e->type == LT_F32);
+  else
+    fprintf(c->out, "%" PRId64, e->integer);
   fputs(parens ? ")" : "", c->out);
   fputs(e->lanes > 1 ? ")" : "", c->out);
 }
@@ -126,8 +148,10 @@ static void emit_pointer(struct emitter *c, const struct loop_buf *buf, lx index
 }
 
 static void emit_lanes(struct emitter *c, lx n) {
-  if (n) emit(c, n, PREC_ANY);
-  else fprintf(c->out, "%d", c->target->lanes);
+  if (n)
+    emit(c, n, PREC_ANY);
+  else
+    fprintf(c->out, "%d", c->target->lanes);
 }
 
 static void emit_load(struct emitter *c, lx e) {
@@ -252,8 +276,10 @@ static void emit_for(struct emitter *c, const struct loop_stmt *s) {
   emit(c, s->lo, PREC_ANY);
   fprintf(c->out, "; %s < ", s->var->name);
   emit(c, s->hi, PREC_SUM);
-  if (s->step == 1) fprintf(c->out, "; %s++) ", s->var->name);
-  else fprintf(c->out, "; %s += %" PRId64 ") ", s->var->name, s->step);
+  if (s->step == 1)
+    fprintf(c->out, "; %s++) ", s->var->name);
+  else
+    fprintf(c->out, "; %s += %" PRId64 ") ", s->var->name, s->step);
   bool opens = parallel && !c->region;
   c->region += opens;
   emit_block(c, s->body, opens);
@@ -287,7 +313,7 @@ static void emit_reg_decl(struct emitter *c, const struct loop_stmt *s) {
   start_line(c);
   fprintf(c->out, "#pragma GCC unroll %d\n", r->count);
   start_line(c);
-  fprintf(c->out, "for (int at = 0; at < %d; at++) %s[at] = ", r->count, r->name);
+  fprintf(c->out, "for (int each = 0; each < %d; each++) %s[each] = ", r->count, r->name);
   emit(c, s->value, PREC_ANY);
   fputs(";\n", c->out);
 }
@@ -304,7 +330,9 @@ static void emit_store(struct emitter *c, const struct loop_stmt *s) {
   }
   bool strided = s->stride != 1;
   fprintf(c->out, "vstore_%s%s(", loop_type_name(s->buf->type),
-          strided ? "_strided" : s->lanes ? "_n" : "");
+          strided    ? "_strided"
+          : s->lanes ? "_n"
+                     : "");
   emit_pointer(c, s->buf, s->index);
   if (strided) fprintf(c->out, ", %" PRId64, s->stride);
   if (strided || s->lanes) {
@@ -382,8 +410,10 @@ static void emit_params(FILE *out, const struct loop_kernel *k) {
     comma = ", ";
   }
   if (loop_shared_bytes(k)) fprintf(out, "%schar *shared_work", comma), comma = ", ";
-  if (loop_thread_bytes(k)) fprintf(out, "%schar *thread_work", comma);
-  else if (!*comma) fputs("void", out);
+  if (loop_thread_bytes(k))
+    fprintf(out, "%schar *thread_work", comma);
+  else if (!*comma)
+    fputs("void", out);
 }
 
 // Whether some statement outside any parallel part needs this thread's scratch: then, and in

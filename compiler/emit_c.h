@@ -5,12 +5,13 @@
 #include "loops.h"
 
 // How to compile emitted code, beside -march. gnu17: products and sums contract to fma. Predictive
-// commoning keeps scalars from one iteration to the next and turns broadcasts from memory, which are
-// free, into shuffles: a quarter of the speed of a convolution's weight gradient. -Wno-psabi: gcc
-// notes how wide vectors are passed, but all functions on them are inlined. Never -ffast-math:
+// commoning keeps scalars from one iteration to the next and turns broadcasts from memory, which
+// are free, into shuffles: a quarter of the speed of a convolution's weight gradient. -Wno-psabi:
+// gcc notes how wide vectors are passed, but all functions on them are inlined. Never -ffast-math:
 // btrt_math.h relies upon infinities, NaN and exact sums.
-#define EMIT_C_FLAGS                                                                               \
-  "-std=gnu17 -O3 -fno-predictive-commoning -fopenmp -Wno-psabi -Wno-ignored-optimization-argument"
+#define EMIT_C_FLAGS                                              \
+  "-std=gnu17 -O3 -fno-predictive-commoning -fopenmp -Wno-psabi " \
+  "-Wno-ignored-optimization-argument"
 
 // What comes once, before the kernels of a translation unit: vector types and mathematics of
 // runtime/btrt_math.h at the target's width.

@@ -88,7 +88,7 @@ static struct tensor64 *drawn(struct arena *a, const struct bt_tensor *t, uint64
   int64_t count = shape_count(&type.shape);
   void *raw = arena_alloc(a, (size_t)count * (size_t)dtype_size(type.dtype) + 1);
   bt_initialise(t, seed, raw);
-  native_get(value->data, raw, type.dtype, count);
+  compiled_get(value->data, raw, type.dtype, count);
   return value;
 }
 
@@ -246,7 +246,7 @@ typedef VEC(struct step_output) output_list;
 struct run {
   struct eval *e;
   value_list tensors;         // as they stand
-  struct native_frame frame;  // compiled code only
+  struct compiled_frame frame;  // compiled code only
   int64_t step;
   struct arena *scratch;      // of one step
 };
@@ -284,16 +284,16 @@ static bool native_run_step(struct run *r, output_list *outputs) {
   struct arena *a = r->e->m->b->arena;
   for (int i = 0; i < p->n_inputs; i++) {
     struct feed f = feed_of_input(&p->inputs[i]);
-    native_put(r->frame.inputs[i], f.type.dtype, feed_value(r->e, &f, r->step, r->scratch)->data, shape_count(&f.type.shape));
+    compiled_put(r->frame.inputs[i], f.type.dtype, feed_value(r->e, &f, r->step, r->scratch)->data, shape_count(&f.type.shape));
   }
-  const char *overrun = native_step(&r->frame);
+  const char *overrun = compiled_step(&r->frame);
   if (overrun) return diag_error(r->e->m->b, nowhere, "the compiled step of %s wrote outside of %s; this is a bug in btc", p->name, overrun), false;
   for (int i = 0; i < p->n_outputs; i++) {
     const struct bt_output *o = &p->outputs[i];
     struct tensor_type type = {.dtype = o->dtype, .shape.rank = o->rank};
     memcpy(type.shape.dim, o->shape, sizeof type.shape.dim);
     struct step_output out = {o->name, o->kind, tensor64_new(a, &type)};
-    native_get(out.tensor->data, r->frame.outputs[i], o->dtype, shape_count(&type.shape));
+    compiled_get(out.tensor->data, r->frame.outputs[i], o->dtype, shape_count(&type.shape));
     vec_push(a, outputs, out);
   }
   return true;
@@ -307,8 +307,8 @@ static void copy_store(struct run *r, bool into_store) {
     struct tensor64 *value = values_find(&r->tensors, t->name);
     expect(value, "the compiled module has a tensor '%s' that the model has not", t->name);
     int64_t count = shape_count(&value->type.shape);
-    if (into_store) native_put(r->frame.frame.store + t->offset, t->dtype, value->data, count);
-    else native_get(value->data, r->frame.frame.store + t->offset, t->dtype, count);
+    if (into_store) compiled_put(r->frame.frame.store + t->offset, t->dtype, value->data, count);
+    else compiled_get(value->data, r->frame.frame.store + t->offset, t->dtype, count);
   }
 }
 
@@ -382,15 +382,15 @@ bool eval_run(struct eval *e, value_list *results) {
   struct run r = {.e = e};
   if (!eval_tensors(e, &r.tensors) || !settle_steps(e)) return false;
   if (e->native) {
-    const struct bt_program *compiled = native_program(e->native, e->p->name);
+    const struct bt_program *compiled = compiled_program(e->native, e->p->name);
     expect(compiled, "the compiled module has no program '%s'", e->p->name);
-    native_frame_new(&r.frame, e->native, compiled);
+    compiled_frame_new(&r.frame, e->native, compiled);
     copy_store(&r, true);
   }
   bool good = run_steps(&r, results);
   if (e->native) {
     copy_store(&r, false);
-    native_frame_free(&r.frame);
+    compiled_frame_free(&r.frame);
   }
   if (good) record_final(&r, results);
   return good;

@@ -13,7 +13,7 @@
 #ifndef BTC_EVAL_H
 #define BTC_EVAL_H
 
-#include "native.h"
+#include "compiled.h"
 #include "values.h"
 
 // The function as a program over inputs of the given shapes; one-element values also serve its static
@@ -26,7 +26,7 @@ void eval_add_gradients(struct program *p);
 struct eval {
   struct model *m;
   struct program *p;           // as elaborated; differentiated where it should learn
-  const struct native *native; // NULL: the interpreter
+  const struct compiled *native; // NULL: the interpreter
   const value_list *given;
   uint64_t seed;               // of tensors that are not given
   int64_t steps;               // 0: as many as the data has

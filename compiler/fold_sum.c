@@ -237,8 +237,7 @@ static struct node *sum_is_zero(struct fold *f, const struct node *n) {
   return sums_to_zero(f, n->in[0], fold_axes(n)) ? fold_full(f, &n->type, 0) : NULL;
 }
 
-// Σ(x + y) = Σx and Σ(x − y) = Σx where Σy = 0. Otherwise a sum of sums is left alone: one sweep
-// over x + y beats two.
+// Σ(x + y) = Σx and Σ(x − y) = Σx where Σy = 0.
 static struct node *sum_loses_part(struct fold *f, const struct node *n) {
   const struct node *x = n->in[0];
   unsigned r = fold_axes(n);
@@ -249,8 +248,33 @@ static struct node *sum_loses_part(struct fold *f, const struct node *n) {
   return x->op == OP_add ? rest : fold_unary(f, OP_neg, rest);
 }
 
+// Does a factor of x leave Σ_R?
+static bool has_constant_factor(const struct node *x, unsigned r, int depth) {
+  if (constant_over(x, r)) return true;
+  if (depth == 0 || (x->op != OP_mul && x->op != OP_neg && x->op != OP_div)) return false;
+  if (has_constant_factor(x->in[0], r, depth - 1)) return true;
+  return x->op == OP_mul && has_constant_factor(x->in[1], r, depth - 1);
+}
+
+// Σ_R x is there already, or is one that may be there times what is constant over R.
+static bool sum_is_cheap(struct fold *f, const struct node *x, unsigned r) {
+  if (x->op == OP_add) return sum_is_cheap(f, x->in[0], r) && sum_is_cheap(f, x->in[1], r);
+  return known_about(f, x, r)->sum != NULL || has_constant_factor(x, r, 4);
+}
+
+// Σ(x + y) = Σx + Σy where both are cheap: a normalisation that is applied twice sums the cotangents of
+// its weight, and each part is what its application needs anyhow. Otherwise a sum of sums is left
+// alone: one sweep over x + y beats two.
+static struct node *sum_of_cheap_sums(struct fold *f, const struct node *n) {
+  const struct node *x = n->in[0];
+  unsigned r = fold_axes(n);
+  if (x->op != OP_add || !sum_is_cheap(f, x, r)) return NULL;
+  return fold_binary(f, OP_add, fold_sum(f, x->in[0], r), fold_sum(f, x->in[1], r));
+}
+
 const struct fold_row fold_reduction[] = {
     {OP_sum, sum_of_one},       {OP_sum, sum_is_zero},    {OP_sum, sum_loses_part},
+    {OP_sum, sum_of_cheap_sums},
     {OP_sum, sum_of_broadcast}, {OP_sum, sum_of_sum},     {OP_sum, sum_of_product},
     {OP_sum, sum_of_transpose}, {OP_sum, sum_of_reshape}, {OP_COUNT, NULL},
 };

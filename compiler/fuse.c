@@ -16,7 +16,7 @@
 
 #define MAX_ROOTS 8      // results of one kernel: more want more registers than there are
 #define MAX_READS 24     // likewise for its operands
-#define SMALL_SPACE 4096 // below, a kernel is a call rather than a sweep: merging needs less reason
+#define MAX_STREAMS 10   // large operands of one sweep
 
 struct fuser {
   struct fusion *f;
@@ -172,12 +172,15 @@ static bool one_sweep(const struct fuser *u, const struct node *a, const struct 
   return !set_has(u->above[a->id], b->id) && !set_has(u->above[b->id], a->id);
 }
 
+// The least number of kernels that r's readers become: each joins the first that it may join whole.
 static int count_sweeps(const struct fuser *u, const struct readers *r) {
-  int sweeps = 0;
+  int *sweep = NEW_ARRAY(u->arena, int, r->list.len), sweeps = 0;
   for (int i = 0; i < r->list.len; i++) {
-    bool joins = false;
-    for (int j = 0; j < i && !joins; j++) joins = one_sweep(u, r->list.data[i], r->list.data[j]);
-    sweeps += !joins;
+    bool *barred = NEW_ARRAY(u->arena, bool, sweeps + 1);
+    for (int j = 0; j < i; j++)
+      if (!one_sweep(u, r->list.data[i], r->list.data[j])) barred[sweep[j]] = true;
+    while (sweep[i] < sweeps && barred[sweep[i]]) sweep[i]++;
+    if (sweep[i] == sweeps) sweeps++;
   }
   return sweeps;
 }
@@ -389,6 +392,15 @@ static bool share_input(const struct kernel *a, const struct kernel *b) {
   return false;
 }
 
+// Large inputs of the two together: the processor follows only so many streams.
+static int streams(const struct kernel *a, const struct kernel *b) {
+  int n = 0;
+  for (int i = 0; i < a->reads.len; i++) n += full_size(a, a->reads.data[i]);
+  for (int i = 0; i < b->reads.len; i++)
+    n += full_size(b, b->reads.data[i]) && !reads_buffer(a, b->reads.data[i]);
+  return n;
+}
+
 // Does n, evaluated at a point, read results of `j` otherwise than at that point?
 static bool reads_elsewhere(const struct merger *m, const struct kernel *j, const struct node *n,
                             bool at_point, bool top) {
@@ -439,7 +451,7 @@ static bool mergeable(const struct merger *m, const struct kernel *j, const stru
   bool feeds = set_has(m->before[k->id], j->id), fed = set_has(m->before[j->id], k->id);
   if (feeds) return feeds_point_by_point(m, j, k) && !detour(m, j->id, k->id);
   if (fed) return feeds_point_by_point(m, k, j) && !detour(m, k->id, j->id);
-  return share_input(j, k);
+  return share_input(j, k) && streams(j, k) <= MAX_STREAMS;
 }
 
 static void merge(struct merger *m, struct kernel *j, struct kernel *k) {

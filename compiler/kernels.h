@@ -50,6 +50,7 @@ struct kernel {
   struct body *body;              // KERNEL_LOOP
   struct loop_kernel *loops;
   VEC(struct buffer *) arguments; // one per parameter of `loops`
+  uint64_t hash;                  // of `loops`
   const struct kernel *same;      // the first kernel with equal loops, maybe itself
   struct buffer *work;            // shared scratch of a call; NULL: none
 };

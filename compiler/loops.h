@@ -1,7 +1,7 @@
 // loops.h: the loop level, the one form that the code emitters read.
 //
-// A kernel is a loop nest over buffers of constant size. Expressions are arena trees, statements are
-// linked lists; both are made only by the builder below, which folds constants, and checked by
+// A kernel is a loop nest over buffers of constant size. Expressions are arena trees, statements
+// are linked lists; both are made only by the builder below, which folds constants, and checked by
 // loop_verify, which proves every access inside its buffer.
 //
 //   x += 1 over 1000 floats, a vector at a time, the last one masked:
@@ -35,12 +35,12 @@ enum loop_op { // loop_ops.def, then what is not a plain operator
 #define X(ID, name, arity, class, c) LX_##ID,
 #include "loop_ops.def"
 #undef X
-  LX_CONST,     // number: `integer` or `real` by type; a vector constant has equal lanes
-  LX_INDEX,     // a loop variable
-  LX_REG,       // read of a register (element `a` of a register array)
-  LX_LOAD,      // buf[a]; vector: lanes a, a+stride, …; b: how many lanes are valid, others read 0
-  LX_GATHER,    // lane l reads buf[a_l], a: i32 or i64 vector
-  LX_IOTA,      // i32 vector 0, 1, …
+  LX_CONST,  // number: `integer` or `real` by type; a vector constant has equal lanes
+  LX_INDEX,  // a loop variable
+  LX_REG,    // read of a register (element `a` of a register array)
+  LX_LOAD,   // buf[a]; vector: lanes a, a+stride, …; b: how many lanes are valid, others read 0
+  LX_GATHER, // lane l reads buf[a_l], a: i32 or i64 vector
+  LX_IOTA,   // i32 vector 0, 1, …
   LX_BROADCAST, // scalar -> vector
   LX_CONVERT,   // to another element type; float -> integer truncates, anything -> bool is != 0
   LX_CHECKED,   // a, an integer known to be in [lo, hi) by a check made elsewhere (say so there)
@@ -52,7 +52,11 @@ struct loop_buf {
   const char *name;
   enum loop_type type;
   int64_t count; // elements
-  enum loop_space { LB_PARAM, LB_SCRATCH /* of each thread */, LB_SHARED /* of all threads */ } space;
+  enum loop_space {
+    LB_PARAM,
+    LB_SCRATCH /* of each thread */,
+    LB_SHARED /* of all threads */
+  } space;
   bool read, write; // parameters: what the kernel may do with them
   int id;           // index in loop_kernel.bufs
 };
@@ -67,7 +71,8 @@ struct loop_reg {
   const char *name;
   enum loop_type type;
   int lanes;
-  int count; // 1, or the length of a register array, which is indexed by constants and unrolled loops
+  int count; // 1, or the length of a register array, which is indexed by constants and unrolled
+             // loops
   bool array;
   int id;
 };
@@ -126,14 +131,14 @@ struct loop_kernel {
   VEC(struct loop_buf *) params; // in call order
   VEC(struct loop_buf *) bufs;   // params and scratch, by id
   struct loop_stmt *body;
-  int lanes;                     // the target's
+  int lanes; // the target's
   int n_vars, n_regs;
-  double flops, bytes;           // arithmetic and least memory traffic of one call
+  double flops, bytes; // arithmetic and least memory traffic of one call
 };
 
-// Scratch memory comes from the caller. A compiled kernel has after its parameters, where the size is
-// not 0, `char *shared_work` (loop_shared_bytes) and then `char *thread_work` (loop_thread_bytes for
-// every thread of the OpenMP pool; thread t uses the t-th part), both 64-byte aligned.
+// Scratch memory comes from the caller. A compiled kernel has after its parameters, where the size
+// is not 0, `char *shared_work` (loop_shared_bytes) and then `char *thread_work` (loop_thread_bytes
+// for every thread of the OpenMP pool; thread t uses the t-th part), both 64-byte aligned.
 size_t loop_shared_bytes(const struct loop_kernel *k);
 size_t loop_thread_bytes(const struct loop_kernel *k);
 // Where a scratch buffer lies in the shared part, or in its thread's.
@@ -156,8 +161,8 @@ struct loop_buf *lb_scratch(struct lb *b, const char *name, enum loop_type t, in
 struct loop_buf *lb_shared(struct lb *b, const char *name, enum loop_type t, int64_t count);
 
 // Blocks: each is closed by lb_end. Loops return their variable. Equal names are made distinct.
-lx lb_for(struct lb *b, const char *name, int64_t n);     // 0 … n-1
-lx lb_unroll(struct lb *b, const char *name, int64_t n);  // the same, unrolled
+lx lb_for(struct lb *b, const char *name, int64_t n);    // 0 … n-1
+lx lb_unroll(struct lb *b, const char *name, int64_t n); // the same, unrolled
 lx lb_for_range(struct lb *b, const char *name, lx lo, lx hi, int64_t step);
 // Iterations must be independent. Inside lb_parallel: shared out, no barrier at its end.
 lx lb_parallel_for(struct lb *b, const char *name, lx lo, lx hi, int64_t step);
@@ -176,7 +181,8 @@ void lb_call(struct lb *b, struct loop_reg *result, const char *function, int n_
 lx lb_let(struct lb *b, const char *name, lx value); // a named intermediate value
 
 // Registers. count 0: one; else an array. init: of every element, NULL: undefined at first.
-struct loop_reg *lb_reg(struct lb *b, const char *name, enum loop_type t, int lanes, int count, lx init);
+struct loop_reg *lb_reg(struct lb *b, const char *name, enum loop_type t, int lanes, int count,
+                        lx init);
 lx lx_reg(struct lb *b, struct loop_reg *r);
 lx lx_reg_at(struct loop_reg *r, lx index);
 void lb_set(struct lb *b, struct loop_reg *r, lx value);
@@ -186,13 +192,13 @@ void lb_accumulate(struct lb *b, struct loop_reg *r, enum loop_op op, lx value);
 void lb_fma_at(struct lb *b, struct loop_reg *r, lx index, lx x, lx y);
 
 // ---- expressions ------------------------------------------------------------------------------
-lx lx_int(struct lb *b, int64_t v); // i64, for indices
+lx lx_int(struct lb *b, int64_t v);                               // i64, for indices
 lx lx_const(struct lb *b, enum loop_type t, int lanes, double v); // any element type
-lx lx_vf32(struct lb *b, double v); // f32 vector
+lx lx_vf32(struct lb *b, double v);                               // f32 vector
 lx lx_iota(struct lb *b);
 
-lx lx_load(struct loop_buf *buf, lx index);  // scalar
-lx lx_vload(struct loop_buf *buf, lx index); // whole vector of consecutive elements
+lx lx_load(struct loop_buf *buf, lx index);          // scalar
+lx lx_vload(struct loop_buf *buf, lx index);         // whole vector of consecutive elements
 lx lx_vload_n(struct loop_buf *buf, lx index, lx n); // its first n lanes (n <= 0: none), others 0
 lx lx_vload_strided(struct loop_buf *buf, lx index, int64_t stride, lx n); // n NULL: all lanes
 lx lx_gather(struct loop_buf *buf, lx indices); // keep them inside by lx_min/lx_max or lx_checked
@@ -236,10 +242,10 @@ lx lx_symbol(struct lb *b, const char *name);
 // Text form (`--emit=loops`).
 void loop_print(FILE *out, const struct loop_kernel *k);
 
-// Proves the kernel sound: every access inside its buffer, types and lanes agree, registers declared
-// before use, register arrays indexed by constants and unrolled loops only, parallel loops and
-// barriers where they may stand. Returns NULL, or the first fault as a message in the arena, which is
-// the compiler's own mistake.
+// Proves the kernel sound: every access inside its buffer, types and lanes agree, registers
+// declared before use, register arrays indexed by constants and unrolled loops only, parallel loops
+// and barriers where they may stand. Returns NULL, or the first fault as a message in the arena,
+// which is the compiler's own mistake.
 const char *loop_verify(struct arena *arena, const struct loop_kernel *k);
 
 // Equality over everything except name, equation, sources and the names inside, so that identical

@@ -2,10 +2,11 @@
 //
 // An expression is brought to linear form over atoms; its largest value is found by removing atoms
 // one after another. The innermost loop's variable is replaced by its bound, itself an expression
-// (so triangular loops and tiles cut off at the edge come out exactly): with a positive coefficient,
-// v <= hi - 1, or hi - step where the range is a whole number of steps. A bound min(p, q) gives two
-// valid replacements, of which the better counts; min and max elsewhere are split into their cases.
-// An `if` around gives facts f <= 0, and e <= e - f. Quotients and remainders count by their range.
+// (so triangular loops and tiles cut off at the edge come out exactly): with a positive
+// coefficient, v <= hi - 1, or hi - step where the range is a whole number of steps. A bound min(p,
+// q) gives two valid replacements, of which the better counts; min and max elsewhere are split into
+// their cases. An `if` around gives facts f <= 0, and e <= e - f. Quotients and remainders count by
+// their range.
 #include "loops_bounds.h"
 
 enum { FUEL = 40 };
@@ -46,25 +47,34 @@ static void collect(const struct bounds *b, struct linear *sum, lx e, int64_t fa
   int64_t k;
   switch (e->op) {
   case LX_CONST:
-    if (lx_is_int(e, &k)) sum->constant += factor * k;
-    else add_term(sum, e, factor);
+    if (lx_is_int(e, &k))
+      sum->constant += factor * k;
+    else
+      add_term(sum, e, factor);
     break;
   case LX_ADD: collect(b, sum, e->a, factor), collect(b, sum, e->b, factor); break;
   case LX_SUB: collect(b, sum, e->a, factor), collect(b, sum, e->b, -factor); break;
   case LX_NEG: collect(b, sum, e->a, -factor); break;
   case LX_BROADCAST: collect(b, sum, e->a, factor); break;
   case LX_MUL:
-    if (lx_is_int(e->b, &k)) collect(b, sum, e->a, factor * k);
-    else if (lx_is_int(e->a, &k)) collect(b, sum, e->b, factor * k);
-    else add_term(sum, e, factor);
+    if (lx_is_int(e->b, &k))
+      collect(b, sum, e->a, factor * k);
+    else if (lx_is_int(e->a, &k))
+      collect(b, sum, e->b, factor * k);
+    else
+      add_term(sum, e, factor);
     break;
   case LX_CONVERT:
-    if (e->a->type == LT_I32 && e->type == LT_I64) collect(b, sum, e->a, factor);
-    else add_term(sum, e, factor);
+    if (e->a->type == LT_I32 && e->type == LT_I64)
+      collect(b, sum, e->a, factor);
+    else
+      add_term(sum, e, factor);
     break;
   case LX_REG:
-    if (b->definition[e->reg->id]) collect(b, sum, b->definition[e->reg->id], factor);
-    else add_term(sum, e, factor);
+    if (b->definition[e->reg->id])
+      collect(b, sum, b->definition[e->reg->id], factor);
+    else
+      add_term(sum, e, factor);
     break;
   default: add_term(sum, e, factor);
   }
@@ -98,12 +108,14 @@ static int64_t last_step(const struct bounds *b, const struct loop_stmt *s, lx h
   struct linear range = bounds_linear(b, hi), lo = bounds_linear(b, s->lo);
   range = bounds_sum(range, &lo, -1);
   if (divisible(&range, s->step)) return s->step;
-  if (range.n == 0 && !range.overflow && range.constant > 0) return (range.constant - 1) % s->step + 1;
+  if (range.n == 0 && !range.overflow && range.constant > 0)
+    return (range.constant - 1) % s->step + 1;
   return 1;
 }
 
 // The best bound of e with variable i at the alternatives of `end`, a tree of min (hi) or max (lo).
-static int64_t at_bound(const struct bounds *b, struct linear e, int i, lx end, bool high, int fuel) {
+static int64_t at_bound(const struct bounds *b, struct linear e, int i, lx end, bool high,
+                        int fuel) {
   if (end->op == (high ? LX_MIN : LX_MAX))
     return min64(at_bound(b, e, i, end->a, high, fuel), at_bound(b, e, i, end->b, high, fuel));
   int64_t coefficient = e.term[i].coefficient;
@@ -136,8 +148,10 @@ static void atom_range(const struct bounds *b, lx e, int fuel, int64_t *lo, int6
   if ((e->op != LX_DIV && e->op != LX_MOD) || !lx_is_int(e->b, &k) || k <= 0) return;
   struct linear a = bounds_linear(b, e->a), minus = bounds_sum((struct linear){0}, &a, -1);
   int64_t top = upper(b, a, fuel - 1), bottom = -upper(b, minus, fuel - 1);
-  if (e->op == LX_DIV) *lo = bottom / k, *hi = top >= BOUNDS_UNKNOWN ? BOUNDS_UNKNOWN : top / k;
-  else *lo = 0, *hi = min64(k - granularity(&a, k), top);
+  if (e->op == LX_DIV)
+    *lo = bottom / k, *hi = top >= BOUNDS_UNKNOWN ? BOUNDS_UNKNOWN : top / k;
+  else
+    *lo = 0, *hi = min64(k - granularity(&a, k), top);
   if (bottom < 0) *lo = -BOUNDS_UNKNOWN;
 }
 
@@ -229,7 +243,8 @@ int bounds_assume(struct bounds *b, lx c, bool truth) {
   switch (c->op) {
   case LX_LT: return truth ? assume_order(b, c->a, c->b, 1) : assume_order(b, c->b, c->a, 0);
   case LX_LE: return truth ? assume_order(b, c->a, c->b, 0) : assume_order(b, c->b, c->a, 1);
-  case LX_EQ: case LX_NE:
+  case LX_EQ:
+  case LX_NE:
     if ((c->op == LX_EQ) != truth) return 0;
     return assume_order(b, c->a, c->b, 0) + assume_order(b, c->b, c->a, 0);
   default: return 0;

@@ -12,13 +12,16 @@ struct linear {
   int n;
   bool overflow; // more terms than fit: nothing is known
   int64_t constant;
-  struct { lx atom; int64_t coefficient; } term[BOUNDS_TERMS];
+  struct {
+    lx atom;
+    int64_t coefficient;
+  } term[BOUNDS_TERMS];
 };
 
 struct bounds {
   int lanes;
-  lx *definition;    // by register id: the value it has for good, or NULL
-  int *depth;        // by variable id: how deep its loop lies
+  lx *definition; // by register id: the value it has for good, or NULL
+  int *depth;     // by variable id: how deep its loop lies
   int n_facts;
   struct linear fact[BOUNDS_FACTS]; // each is <= 0 here, by the ifs around
 };

@@ -1,8 +1,8 @@
 // loops_build.c: builds loop kernels. See loops.h for the language.
 //
-// The builder keeps the open blocks on a stack; each statement goes to the end of the innermost one.
-// Index arithmetic is folded as it is built (x + 0, x * 1, constants gathered on the right), so that
-// a schedule may be written generally and still prints as one would write it by hand.
+// The builder keeps the open blocks on a stack; each statement goes to the end of the innermost
+// one. Index arithmetic is folded as it is built (x + 0, x * 1, constants gathered on the right),
+// so that a schedule may be written generally and still prints as one would write it by hand.
 #include "loops.h"
 
 #include <stdarg.h>
@@ -14,13 +14,18 @@ struct lb {
   struct arena *arena;
   const struct target *target;
   struct loop_kernel *kernel;
-  struct { struct loop_stmt *owner, **tail; } open[MAX_DEPTH];
+  struct {
+    struct loop_stmt *owner, **tail;
+  } open[MAX_DEPTH];
   int depth;
   VEC(const char *) names; // taken
 };
 
 // ---- tables -----------------------------------------------------------------------------------
-static const struct { const char *name; int arity; } op_table[] = {
+static const struct {
+  const char *name;
+  int arity;
+} op_table[] = {
 #define X(ID, name, arity, class, c) {name, arity},
 #include "loop_ops.def"
 #undef X
@@ -28,7 +33,7 @@ static const struct { const char *name; int arity; } op_table[] = {
 
 int lx_arity(enum loop_op op) { return op < LX_CONST ? op_table[op].arity : 0; }
 const char *lx_op_name(enum loop_op op) {
-  static const char *const rest[] = {"const", "index",  "reg",       "load",    "gather", "iota",
+  static const char *const rest[] = {"const",     "index",   "reg",     "load",    "gather", "iota",
                                      "broadcast", "convert", "checked", "address", "symbol"};
   return op < LX_CONST ? op_table[op].name : rest[op - LX_CONST];
 }
@@ -52,6 +57,9 @@ struct lb *lb_new(struct arena *arena, const struct target *t, const char *name)
   b->kernel->name = str_printf(arena, "%s", name);
   b->kernel->lanes = t->lanes;
   b->open[0].tail = &b->kernel->body;
+  static const char *const reserved[] = {"each", "mine", "shared_work",
+                                         "thread_work"}; // emit_c.c's
+  for (int i = 0; i < 4; i++) vec_push(arena, &b->names, reserved[i]);
   return b;
 }
 
@@ -61,7 +69,9 @@ struct loop_kernel *lb_finish(struct lb *b) {
 }
 
 const struct target *lb_target(const struct lb *b) { return b->target; }
-struct arena *lb_arena(const struct lb *b) { return b->arena; }
+struct arena *lb_arena(const struct lb *b) {
+  return b->arena;
+}
 
 void lb_source(struct lb *b, const char *place) {
   struct loop_kernel *k = b->kernel;
@@ -94,8 +104,13 @@ static struct loop_buf *new_buf(struct lb *b, const char *name, enum loop_type t
                                 enum loop_space space, bool read, bool write) {
   expect(count > 0, "buffer %s has no elements", name);
   struct loop_buf *buf = NEW(b->arena, struct loop_buf);
-  *buf = (struct loop_buf){.name = fresh_name(b, name), .type = t, .count = count, .space = space,
-                           .read = read, .write = write, .id = b->kernel->bufs.len};
+  *buf = (struct loop_buf){.name = fresh_name(b, name),
+                           .type = t,
+                           .count = count,
+                           .space = space,
+                           .read = read,
+                           .write = write,
+                           .id = b->kernel->bufs.len};
   vec_push(b->arena, &b->kernel->bufs, buf);
   if (space == LB_PARAM) vec_push(b->arena, &b->kernel->params, buf);
   return buf;
@@ -232,7 +247,8 @@ static bool all_lanes(lx n, int lanes) {
 void lb_store_n(struct lb *b, struct loop_buf *buf, lx index, lx n, lx value) {
   lb_store_strided(b, buf, index, 1, n, value);
 }
-void lb_store_strided(struct lb *b, struct loop_buf *buf, lx index, int64_t stride, lx n, lx value) {
+void lb_store_strided(struct lb *b, struct loop_buf *buf, lx index, int64_t stride, lx n,
+                      lx value) {
   value = lx_broadcast(value);
   struct loop_stmt *s = add_store(b, buf, index, value);
   s->stride = stride;
@@ -256,8 +272,12 @@ void lb_call(struct lb *b, struct loop_reg *result, const char *function, int n_
 struct loop_reg *lb_reg(struct lb *b, const char *name, enum loop_type t, int lanes, int count,
                         lx init) {
   struct loop_reg *r = NEW(b->arena, struct loop_reg);
-  *r = (struct loop_reg){.name = fresh_name(b, name), .type = t, .lanes = lanes,
-                         .count = count ? count : 1, .array = count > 0, .id = b->kernel->n_regs++};
+  *r = (struct loop_reg){.name = fresh_name(b, name),
+                         .type = t,
+                         .lanes = lanes,
+                         .count = count ? count : 1,
+                         .array = count > 0,
+                         .id = b->kernel->n_regs++};
   if (init && lanes > 1) init = lx_broadcast(init);
   struct loop_stmt *s = add_stmt(b, LS_REG);
   s->reg = r;
@@ -292,8 +312,10 @@ void lb_fma_at(struct lb *b, struct loop_reg *r, lx index, lx x, lx y) {
 // ---- leaves -----------------------------------------------------------------------------------
 lx lx_const(struct lb *b, enum loop_type t, int lanes, double v) {
   lx e = new_expr(b, LX_CONST, t, lanes);
-  if (is_float(t)) e->real = v;
-  else e->integer = (int64_t)v;
+  if (is_float(t))
+    e->real = v;
+  else
+    e->integer = (int64_t)v;
   return e;
 }
 lx lx_int(struct lb *b, int64_t v) {
@@ -354,8 +376,10 @@ lx lx_broadcast(lx a) {
   if (a->lanes > 1) return a;
   struct lb *b = a->builder;
   lx e = new_expr(b, a->op == LX_CONST ? LX_CONST : LX_BROADCAST, a->type, b->target->lanes);
-  if (a->op == LX_CONST) e->integer = a->integer, e->real = a->real;
-  else e->a = a;
+  if (a->op == LX_CONST)
+    e->integer = a->integer, e->real = a->real;
+  else
+    e->a = a;
   return e;
 }
 
@@ -372,7 +396,10 @@ lx lx_convert(lx a, enum loop_type t) {
 
 static enum loop_type result_type(enum loop_op op, lx a, lx b) {
   switch (op) {
-  case LX_LT: case LX_LE: case LX_EQ: case LX_NE: return LT_BOOL;
+  case LX_LT:
+  case LX_LE:
+  case LX_EQ:
+  case LX_NE: return LT_BOOL;
   case LX_SELECT: return b->type;
   default: return a->type;
   }

@@ -13,8 +13,10 @@
 static void print(FILE *out, lx e);
 
 static void print_const(FILE *out, lx e) {
-  if (e->type == LT_F32 || e->type == LT_F64) fprintf(out, "%.9g", e->real);
-  else fprintf(out, "%" PRId64, e->integer);
+  if (e->type == LT_F32 || e->type == LT_F64)
+    fprintf(out, "%.9g", e->real);
+  else
+    fprintf(out, "%" PRId64, e->integer);
   if (e->type != LT_I64) fprintf(out, ":%s", loop_type_name(e->type));
   if (e->lanes > 1) fprintf(out, "x%d", e->lanes);
 }
@@ -173,8 +175,8 @@ void loop_print(FILE *out, const struct loop_kernel *k) {
   for (int i = 0; i < k->bufs.len; i++) {
     const struct loop_buf *s = k->bufs.data[i];
     if (s->space == LB_PARAM) continue;
-    fprintf(out, "  %s %s: %s[%" PRId64 "]\n", s->space == LB_SHARED ? "shared" : "scratch", s->name,
-            loop_type_name(s->type), s->count);
+    fprintf(out, "  %s %s: %s[%" PRId64 "]\n", s->space == LB_SHARED ? "shared" : "scratch",
+            s->name, loop_type_name(s->type), s->count);
   }
   print_body(out, k->body, 1);
 }

@@ -8,7 +8,11 @@
 #include <inttypes.h>
 #include <stdarg.h>
 
-enum work { SERIAL, REGION, SHARED_OUT }; // outside parallel work; on every thread; one iteration each
+enum work {
+  SERIAL,
+  REGION,
+  SHARED_OUT
+}; // outside parallel work; on every thread; one iteration each
 
 struct verifier {
   struct arena *arena;
@@ -16,9 +20,9 @@ struct verifier {
   struct bounds bounds;
   bool *var_open;
   enum work work;
-  enum work *reg_work;      // by register id: where it was declared
+  enum work *reg_work; // by register id: where it was declared
   bool *reg_open;
-  bool phase;               // statements here run in step on every thread: a barrier may stand
+  bool phase; // statements here run in step on every thread: a barrier may stand
   bool any_parallel;
   const char *fault;
 };
@@ -36,8 +40,8 @@ static void fault(struct verifier *v, const char *format, ...) {
   if (v->fault) return;
   va_list ap;
   va_start(ap, format);
-  v->fault = str_printf(v->arena, "kernel %s: %s", v->kernel->name,
-                        str_vprintf(v->arena, format, ap));
+  v->fault =
+      str_printf(v->arena, "kernel %s: %s", v->kernel->name, str_vprintf(v->arena, format, ap));
   va_end(ap);
 }
 
@@ -55,7 +59,8 @@ static void check_use(struct verifier *v, const struct loop_buf *buf, bool write
 
 static void report(struct verifier *v, const struct loop_buf *buf, int64_t lo, int64_t hi) {
   bool unknown = lo <= -BOUNDS_UNKNOWN || hi >= BOUNDS_UNKNOWN;
-  if (unknown) fault(v, "%s[…]: its bounds cannot be proved (0..%" PRId64 ")", buf->name, buf->count);
+  if (unknown)
+    fault(v, "%s[…]: its bounds cannot be proved (0..%" PRId64 ")", buf->name, buf->count);
   else
     fault(v, "%s[…] reaches %" PRId64 "..%" PRId64 ", outside 0..%" PRId64, buf->name, lo, hi + 1,
           buf->count);
@@ -110,12 +115,14 @@ static void check_reg(struct verifier *v, const struct loop_reg *r, lx index) {
   struct linear at = bounds_linear(&v->bounds, index);
   int64_t lo = bounds_lower(&v->bounds, at), hi = bounds_upper(&v->bounds, at);
   if (lo < 0 || hi >= r->count)
-    fault(v, "%s[…] reaches %" PRId64 "..%" PRId64 ", outside 0..%d", r->name, lo, hi + 1, r->count);
+    fault(v, "%s[…] reaches %" PRId64 "..%" PRId64 ", outside 0..%d", r->name, lo, hi + 1,
+          r->count);
 }
 
 static void check_integer_division(struct verifier *v, lx e) {
   int64_t k;
-  if (!lx_is_int(e->b, &k) || k <= 0) fault(v, "%s by what is not a positive constant", lx_op_name(e->op));
+  if (!lx_is_int(e->b, &k) || k <= 0)
+    fault(v, "%s by what is not a positive constant", lx_op_name(e->op));
   else if (e->lanes == 1 && bounds_lower(&v->bounds, bounds_linear(&v->bounds, e->a)) < 0)
     fault(v, "%s of what may be negative", lx_op_name(e->op));
 }
@@ -137,7 +144,8 @@ static void check_operation(struct verifier *v, lx e) {
   enum loop_type t = e->a->type;
   if (!operands_agree(e)) fault(v, "the operands of %s differ in type or lanes", name);
   switch (class_table[e->op]) {
-  case ARITH: case COMPARE:
+  case ARITH:
+  case COMPARE:
     if (!is_number(t)) fault(v, "%s of %s", name, loop_type_name(t));
     if (e->op == LX_MOD && is_float(t)) fault(v, "mod of %s", loop_type_name(t));
     if ((e->op == LX_DIV || e->op == LX_MOD) && t == LT_I64) check_integer_division(v, e);
@@ -175,15 +183,19 @@ static void check_expr(struct verifier *v, lx e) {
   if (v->fault) return;
   if (e->lanes != 1 && e->lanes != v->kernel->lanes) fault(v, "a value of %d lanes", e->lanes);
   switch (e->op) {
-  case LX_CONST: case LX_IOTA: break;
+  case LX_CONST:
+  case LX_IOTA: break;
   case LX_INDEX:
     if (!v->var_open[e->var->id]) fault(v, "%s is used outside its loop", e->var->name);
     break;
   case LX_REG: check_reg(v, e->reg, e->a); break;
   case LX_LOAD: check_load(v, e); break;
   case LX_GATHER: check_gather(v, e); break;
-  case LX_BROADCAST: case LX_CONVERT: case LX_CHECKED: check_expr(v, e->a); break;
-  case LX_ADDRESS: case LX_SYMBOL: fault(v, "%s outside a call", lx_op_name(e->op)); break;
+  case LX_BROADCAST:
+  case LX_CONVERT:
+  case LX_CHECKED: check_expr(v, e->a); break;
+  case LX_ADDRESS:
+  case LX_SYMBOL: fault(v, "%s outside a call", lx_op_name(e->op)); break;
   default: check_operation(v, e);
   }
 }
@@ -202,7 +214,8 @@ static void check_loop(struct verifier *v, const struct loop_stmt *s, int depth)
   enum work outer = v->work;
   if (s->loop == LF_PARALLEL) {
     if (outer == SHARED_OUT) fault(v, "parallel loop %s inside another", s->var->name);
-    if (outer == REGION && !v->phase) fault(v, "parallel loop %s where threads differ", s->var->name);
+    if (outer == REGION && !v->phase)
+      fault(v, "parallel loop %s where threads differ", s->var->name);
     v->work = SHARED_OUT;
   }
   v->var_open[s->var->id] = true;
@@ -222,7 +235,8 @@ static void check_region(struct verifier *v, const struct loop_stmt *s) {
 
 static void check_if(struct verifier *v, const struct loop_stmt *s) {
   check_expr(v, s->value);
-  if (s->value->type != LT_BOOL || s->value->lanes != 1) fault(v, "if of what is not a scalar bool");
+  if (s->value->type != LT_BOOL || s->value->lanes != 1)
+    fault(v, "if of what is not a scalar bool");
   if (v->fault) return;
   int facts = bounds_assume(&v->bounds, s->value, true);
   check_body(v, s->body, false);
@@ -318,7 +332,8 @@ static void check_body(struct verifier *v, const struct loop_stmt *s, bool phase
 // Registers that keep their first value stand for it in bounds.
 static void find_definitions(struct verifier *v, const struct loop_stmt *s, bool *changes) {
   for (; s; s = s->next) {
-    if (s->kind == LS_REG && s->value && !s->reg->array) v->bounds.definition[s->reg->id] = s->value;
+    if (s->kind == LS_REG && s->value && !s->reg->array)
+      v->bounds.definition[s->reg->id] = s->value;
     if (s->kind == LS_SET || (s->kind == LS_CALL && s->reg)) changes[s->reg->id] = true;
     if (s->kind == LS_PARALLEL || (s->kind == LS_FOR && s->loop == LF_PARALLEL))
       v->any_parallel = true;

@@ -46,7 +46,7 @@ static struct map_schedule map_plan(const struct nest *n) {
 
 static void store_all(struct nest *n) {
   nest_enter(n);
-  for (int i = 0; i < n->body->roots.len; i++) nest_store(n, &n->body->roots.data[i], 0);
+  nest_store_all(n, 0);
   nest_leave(n);
 }
 

@@ -114,9 +114,8 @@ static void fold_point(struct reduce *s, struct fold *f, int copy) {
 static void visit_point(struct reduce *s) {
   nest_enter(s->n);
   for (int c = 0; c < s->n->n_copies; c++) {
-    for (int i = 0; i < s->body->roots.len; i++)
-      if (s->body->roots.data[i].reduce == OP_COUNT) nest_store(s->n, &s->body->roots.data[i], c);
     for (int f = 0; f < s->n_folds; f++) fold_point(s, &s->fold[f], c);
+    nest_store_all(s->n, c); // after the folds, which may read what it overwrites
   }
   nest_leave(s->n);
 }

@@ -216,10 +216,23 @@ void nest_bind_flat(struct nest *n, const int *axis, int n_axes, lx flat) {
   if (n_axes > 0) nest_bind(n, axis[0], flat);
 }
 
-void nest_store(struct nest *n, const struct body_root *r, int copy) {
+static void store_value(struct nest *n, const struct body_root *r, int copy, lx value) {
   struct loop_buf *buf = n->param[r->buffer->id];
-  lx value = lx_convert(nest_value(n, r->value, copy), buf->type);
   lx at = nest_form(n, &r->at, copy);
   if (varies(n, &r->at)) lb_store_strided(n->b, buf, at, r->at.k[n->vector], n->copy[copy].n, value);
   else lb_store(n->b, buf, at, value);
+}
+
+// A result may lie over an operand that another result reads too: all are computed, then stored.
+void nest_store_all(struct nest *n, int copy) {
+  const struct body *b = n->body;
+  lx *value = NEW_ARRAY(n->arena, lx, b->roots.len);
+  for (int i = 0; i < b->roots.len; i++) {
+    const struct body_root *r = &b->roots.data[i];
+    if (r->reduce != OP_COUNT) continue;
+    value[i] = lx_convert(nest_value(n, r->value, copy), n->param[r->buffer->id]->type);
+    if (b->roots.len > 1) value[i] = lb_let(n->b, "v", value[i]);
+  }
+  for (int i = 0; i < b->roots.len; i++)
+    if (value[i] != NULL) store_value(n, &b->roots.data[i], copy, value[i]);
 }

@@ -42,7 +42,7 @@ void nest_enter(struct nest *n);  // a level begins: hoists
 void nest_leave(struct nest *n);  // forgets what was named and bound since nest_enter
 lx nest_value(struct nest *n, const struct value *v, int copy);
 lx nest_form(struct nest *n, const struct affine *a, int copy);
-void nest_store(struct nest *n, const struct body_root *r, int copy);
+void nest_store_all(struct nest *n, int copy); // the results that are not folds
 // Decodes a flattened index into the axes of `axis[0..n)`, outermost first, and binds them.
 void nest_bind_flat(struct nest *n, const int *axis, int n_axes, lx flat);
 

@@ -1,8 +1,10 @@
 // sched_conv.c: direct convolution, forward and backward, as loop nests with register blocks.
 //
-// Forward and backward-data are one schedule. Along each axis, outputs t = 0, 1, … of one *phase* are
+// Forward and backward-data are one schedule. Along each axis, outputs t = 0, 1, … of one *phase*
+// are
 //
-//   out[t * out_stride + out_phase] = sum over taps j of  k[k0 + j * k_step] * src[t * src_stride + off + j * off_step]
+//   out[t * out_stride + out_phase] = sum over taps j of  k[k0 + j * k_step] * src[t * src_stride +
+//   off + j * off_step]
 //
 // Forward has one phase and src_stride = stride. Backward data has `stride` phases (the residues of
 // the input position), each a stride-1 convolution of dy with the taps that reach it, which are an
@@ -31,7 +33,9 @@ static int64_t block_limit(const struct target *t) { return t->registers >= 32 ?
 
 // ---- even splits ------------------------------------------------------------------------------
 // n = n_big * size + n_small * (size - 1), blocks as equal as can be: 32 = 11 + 11 + 10.
-struct split { int64_t size, n_big, n_small; };
+struct split {
+  int64_t size, n_big, n_small;
+};
 static struct split split_evenly(int64_t n, int64_t limit) {
   int64_t blocks = ceil_div(n, limit), size = ceil_div(n, blocks);
   int64_t n_small = size * blocks - n;
@@ -51,9 +55,9 @@ static bool split_has(struct split s, int part) { return part ? s.n_small > 0 : 
 // A batch of images as the inner loops read it: the parameter itself, or the staged copy of the
 // chunk of images at hand.
 struct source {
-  struct loop_buf *given, *staged; // staged NULL: read in place
-  int64_t channels, block;         // block: channels that lie together
-  int64_t h, w;                    // of the given image
+  struct loop_buf *given, *staged;  // staged NULL: read in place
+  int64_t channels, block;          // block: channels that lie together
+  int64_t h, w;                     // of the given image
   int64_t before[2], rows, columns; // zero halo in front, and size with halo
 };
 
@@ -79,7 +83,9 @@ static lx source_at(const struct source *s, lx first, lx image, lx cb, lx row, l
   lx c = lx_addi(lx_add(lx_muli(r, s->columns), column), s->before[1]);
   return lx_add(lx_muli(n, source_image(s)), lx_add(lx_muli(c, s->block), lane));
 }
-static struct loop_buf *source_buf(const struct source *s) { return s->staged ? s->staged : s->given; }
+static struct loop_buf *source_buf(const struct source *s) {
+  return s->staged ? s->staged : s->given;
+}
 
 static void copy_run(struct lb *b, struct loop_buf *to, lx to_at, struct loop_buf *from, lx from_at,
                      int64_t n) {
@@ -123,7 +129,9 @@ static void stage_source(struct lb *b, const struct source *s, lx first, lx imag
 }
 
 // ---- forward and backward data ----------------------------------------------------------------
-struct axis { int64_t count, src_stride, taps, off, off_step, k, k_step, out_stride, out_phase; };
+struct axis {
+  int64_t count, src_stride, taps, off, off_step, k, k_step, out_stride, out_phase;
+};
 
 struct gather_conv {
   struct lb *b;
@@ -137,15 +145,24 @@ struct gather_conv {
 };
 
 static struct axis forward_axis(int64_t out, int64_t k, int64_t stride, int64_t pad, int64_t dil) {
-  return (struct axis){.count = out, .src_stride = stride, .taps = k, .off = -pad, .off_step = dil,
-                       .k_step = 1, .out_stride = 1};
+  return (struct axis){.count = out,
+                       .src_stride = stride,
+                       .taps = k,
+                       .off = -pad,
+                       .off_step = dil,
+                       .k_step = 1,
+                       .out_stride = 1};
 }
 
-// The taps p with p * dil = phase + pad modulo stride; they read dy at t + (phase + pad - p*dil)/stride.
+// The taps p with p * dil = phase + pad modulo stride; they read dy at t + (phase + pad -
+// p*dil)/stride.
 static struct axis backward_axis(int64_t in, int64_t k, int64_t stride, int64_t pad, int64_t dil,
                                  int64_t phase) {
-  struct axis a = {.count = max64(0, ceil_div(in - phase, stride)), .src_stride = 1,
-                   .out_stride = stride, .out_phase = phase, .k_step = 1};
+  struct axis a = {.count = max64(0, ceil_div(in - phase, stride)),
+                   .src_stride = 1,
+                   .out_stride = stride,
+                   .out_phase = phase,
+                   .k_step = 1};
   int64_t last = -1;
   for (int64_t p = 0; p < k; p++) {
     int64_t d = phase + pad - p * dil;
@@ -167,7 +184,8 @@ static void axis_reach(struct axis a, int64_t *lo, int64_t *hi) {
 
 // packed[group][cb][p][q][channel in block][v * lanes], group of OV vectors, the last maybe fewer;
 // groups lie one after another, so the vectors of a group are `width` apart in it.
-static lx packed_at(const struct gather_conv *g, lx vector0, int64_t ov, lx cb, lx p, lx q, lx lane) {
+static lx packed_at(const struct gather_conv *g, lx vector0, int64_t ov, lx cb, lx p, lx q,
+                    lx lane) {
   int64_t lanes = lb_target(g->b)->lanes, taps = g->src_channels * g->kh * g->kw;
   lx k = lx_add(lx_muli(lx_add(lx_muli(cb, g->kh), p), g->kw), q);
   k = lx_add(lx_muli(k, g->src.block), lane);
@@ -209,7 +227,8 @@ static void pack_weights(struct gather_conv *g) {
 }
 
 static void store_block(struct gather_conv *g, struct loop_reg *acc, const struct axis axes[2],
-                        lx image, lx vector0, int64_t ov, lx y0, lx x0, int64_t rows, int64_t cols) {
+                        lx image, lx vector0, int64_t ov, lx y0, lx x0, int64_t rows,
+                        int64_t cols) {
   struct lb *b = g->b;
   int64_t lanes = lb_target(b)->lanes, plane = g->out_h * g->out_w;
   lx v = lb_unroll(b, "v", ov);
@@ -238,17 +257,21 @@ static void gather_block(struct gather_conv *g, const struct axis axes[2], lx im
   struct lb *b = g->b;
   int64_t lanes = lb_target(b)->lanes;
   struct axis ay = axes[0], ax = axes[1];
-  struct loop_reg *acc = lb_reg(b, "acc", LT_F32, (int)lanes, (int)(ov * rows * cols), lx_vf32(b, 0));
+  struct loop_reg *acc =
+      lb_reg(b, "acc", LT_F32, (int)lanes, (int)(ov * rows * cols), lx_vf32(b, 0));
   if (ay.taps && ax.taps) {
     lx cb = lb_for(b, "cb", g->src_channels / g->src.block);
     lx i = lb_for(b, "p", ay.taps);
     lx j = lb_for(b, "q", ax.taps);
-    lx lane = lb_for(b, "lane", g->src.block);
+    int64_t together = g->src.block % 4 ? 1 : 4; // channels to a branch
+    lx quarter = lb_for(b, "quarter", g->src.block / together);
+    lx lane = lx_add(lx_muli(quarter, together), lb_unroll(b, "lane", together));
     lx row = lx_addi(lx_add(lx_muli(y0, ay.src_stride), lx_muli(i, ay.off_step)), ay.off);
     lx col = lx_addi(lx_add(lx_muli(x0, ax.src_stride), lx_muli(j, ax.off_step)), ax.off);
     lx at = lb_let(b, "at", source_at(&g->src, g->first, image, cb, row, col, lane));
-    lx wk = lb_let(b, "wk", packed_at(g, vector0, ov, cb, lx_addi(lx_muli(i, ay.k_step), ay.k),
-                                      lx_addi(lx_muli(j, ax.k_step), ax.k), lane));
+    lx wk = lb_let(b, "wk",
+                   packed_at(g, vector0, ov, cb, lx_addi(lx_muli(i, ay.k_step), ay.k),
+                             lx_addi(lx_muli(j, ax.k_step), ax.k), lane));
     struct loop_reg *weight = lb_reg(b, "weight", LT_F32, (int)lanes, (int)ov, NULL);
     lx v = lb_unroll(b, "v", ov);
     lb_set_at(b, weight, v, lx_vload(g->packed, lx_add(wk, lx_muli(v, lanes))));
@@ -256,12 +279,13 @@ static void gather_block(struct gather_conv *g, const struct axis axes[2], lx im
     lx r = lb_unroll(b, "r", rows);
     lx c = lb_unroll(b, "c", cols);
     lx step = lx_add(lx_muli(r, ay.src_stride * g->src.columns), lx_muli(c, ax.src_stride));
-    lx x = lb_let(b, "x_", lx_broadcast(lx_load(source_buf(&g->src),
-                                                lx_add(at, lx_muli(step, g->src.block)))));
+    lx x =
+        lb_let(b, "x_",
+               lx_broadcast(lx_load(source_buf(&g->src), lx_add(at, lx_muli(step, g->src.block)))));
     v = lb_unroll(b, "v", ov);
     lx k = lx_add(lx_muli(lx_add(lx_muli(v, rows), r), cols), c);
     lb_fma_at(b, acc, k, x, lx_reg_at(weight, v));
-    for (int e = 0; e < 7; e++) lb_end(b);
+    for (int e = 0; e < 8; e++) lb_end(b);
   }
   store_block(g, acc, axes, image, vector0, ov, y0, x0, rows, cols);
 }
@@ -348,7 +372,8 @@ static void gather_conv(struct gather_conv *g, struct loop_buf *src, int64_t src
   int64_t image = g->src_channels * (src_h + hi[0] - lo[0] + 1) * (src_w + hi[1] - lo[1] + 1);
   image = g->src_channels * (max64(src_h, hi[0] + 1) - lo[0]) * (max64(src_w, hi[1] + 1) - lo[1]);
   g->chunk = images_together(lb_target(b), g->n, image * 4, weights * 4);
-  g->src = make_source(b, src, g->src_channels, src_blocked ? lanes : 1, src_h, src_w, lo, hi, g->chunk);
+  g->src =
+      make_source(b, src, g->src_channels, src_blocked ? lanes : 1, src_h, src_w, lo, hi, g->chunk);
   g->packed = lb_shared(b, "packed", LT_F32, weights);
   lb_parallel(b);
   pack_weights(g);
@@ -399,10 +424,19 @@ struct loop_kernel *sched_conv_forward(struct arena *arena, const struct target 
   struct loop_buf *x = lb_input(b, "x", LT_F32, s.n * s.ic * s.ih * s.iw);
   struct loop_buf *w = lb_input(b, "w", LT_F32, s.oc * s.ic * s.kh * s.kw);
   struct loop_buf *y = lb_output(b, "y", LT_F32, s.n * s.oc * s.oh * s.ow);
-  struct gather_conv g = {.b = b, .n = s.n, .src_channels = s.ic, .out_channels = s.oc,
-                          .out_h = s.oh, .out_w = s.ow, .kh = s.kh, .kw = s.kw,
-                          .w_out_stride = s.ic * s.kh * s.kw, .w_src_stride = s.kh * s.kw,
-                          .out_blocked = s.out_blocked, .w = w, .out = y};
+  struct gather_conv g = {.b = b,
+                          .n = s.n,
+                          .src_channels = s.ic,
+                          .out_channels = s.oc,
+                          .out_h = s.oh,
+                          .out_w = s.ow,
+                          .kh = s.kh,
+                          .kw = s.kw,
+                          .w_out_stride = s.ic * s.kh * s.kw,
+                          .w_src_stride = s.kh * s.kw,
+                          .out_blocked = s.out_blocked,
+                          .w = w,
+                          .out = y};
   struct axis rows = forward_axis(s.oh, s.kh, s.stride[0], s.pad[0], s.dil[0]);
   struct axis columns = forward_axis(s.ow, s.kw, s.stride[1], s.pad[1], s.dil[1]);
   gather_conv(&g, x, s.ih, s.iw, s.in_blocked, (const struct axis *[]){&rows, &columns},
@@ -426,13 +460,21 @@ struct loop_kernel *sched_conv_backward_data(struct arena *arena, const struct t
   struct loop_buf *dy = lb_input(b, "dy", LT_F32, s.n * s.oc * s.oh * s.ow);
   struct loop_buf *w = lb_input(b, "w", LT_F32, s.oc * s.ic * s.kh * s.kw);
   struct loop_buf *dx = lb_output(b, "dx", LT_F32, s.n * s.ic * s.ih * s.iw);
-  struct gather_conv g = {.b = b, .n = s.n, .src_channels = s.oc, .out_channels = s.ic,
-                          .out_h = s.ih, .out_w = s.iw, .kh = s.kh, .kw = s.kw,
-                          .w_out_stride = s.kh * s.kw, .w_src_stride = s.ic * s.kh * s.kw,
-                          .out_blocked = s.in_blocked, .w = w, .out = dx};
-  const struct axis *axes[] = {
-      backward_axes(arena, s.ih, s.kh, s.stride[0], s.pad[0], s.dil[0]),
-      backward_axes(arena, s.iw, s.kw, s.stride[1], s.pad[1], s.dil[1])};
+  struct gather_conv g = {.b = b,
+                          .n = s.n,
+                          .src_channels = s.oc,
+                          .out_channels = s.ic,
+                          .out_h = s.ih,
+                          .out_w = s.iw,
+                          .kh = s.kh,
+                          .kw = s.kw,
+                          .w_out_stride = s.kh * s.kw,
+                          .w_src_stride = s.ic * s.kh * s.kw,
+                          .out_blocked = s.in_blocked,
+                          .w = w,
+                          .out = dx};
+  const struct axis *axes[] = {backward_axes(arena, s.ih, s.kh, s.stride[0], s.pad[0], s.dil[0]),
+                               backward_axes(arena, s.iw, s.kw, s.stride[1], s.pad[1], s.dil[1])};
   gather_conv(&g, dy, s.oh, s.ow, s.out_blocked, axes, (int[]){(int)s.stride[0], (int)s.stride[1]});
   return lb_finish(b);
 }
@@ -480,16 +522,17 @@ static void transpose_dy(struct weight_conv *g, lx images, lx begin, lx end) {
 }
 
 // One pixel's contribution to a register block.
-static void weight_pixel(struct weight_conv *g, struct loop_reg *acc, lx image, lx vector0, int64_t ov,
-                         lx c0, int64_t n_channels, lx p0, int64_t n_rows, lx y, lx x) {
+static void weight_pixel(struct weight_conv *g, struct loop_reg *acc, lx image, lx vector0,
+                         int64_t ov, lx c0, int64_t n_channels, lx p0, int64_t n_rows, lx y, lx x) {
   struct lb *b = g->b;
   const struct conv_shape *s = &g->s;
   int64_t lanes = lb_target(b)->lanes, block = g->x.block;
   struct loop_buf *dy = g->dy_blocked ? g->dy_blocked : g->dy;
   lx row = lx_addi(lx_add(lx_muli(y, s->stride[0]), lx_muli(p0, s->dil[0])), -s->pad[0]);
   lx column = lx_addi(lx_muli(x, s->stride[1]), -s->pad[1]);
-  lx at = lb_let(b, "at", source_at(&g->x, g->first, image, lx_divi(c0, block), row, column,
-                                    lx_modi(c0, block)));
+  lx at = lb_let(
+      b, "at",
+      source_at(&g->x, g->first, image, lx_divi(c0, block), row, column, lx_modi(c0, block)));
   lx dy_here = lb_let(b, "dy_here", dy_at(g, image, vector0, y, x));
   struct loop_reg *d = lb_reg(b, "d", LT_F32, (int)lanes, (int)ov, NULL);
   lx v = lb_unroll(b, "v", ov);
@@ -512,8 +555,8 @@ static void weight_block(struct weight_conv *g, lx images, lx vector0, int64_t o
                          int64_t n_channels, lx p0, int64_t n_rows, lx y0, lx y1) {
   struct lb *b = g->b;
   int64_t lanes = lb_target(b)->lanes, kw = g->s.kw;
-  struct loop_reg *acc = lb_reg(b, "acc", LT_F32, (int)lanes, (int)(ov * n_channels * n_rows * kw),
-                                lx_vf32(b, 0));
+  struct loop_reg *acc =
+      lb_reg(b, "acc", LT_F32, (int)lanes, (int)(ov * n_channels * n_rows * kw), lx_vf32(b, 0));
   lx image = lb_for_range(b, "image", lx_int(b, 0), images, 1);
   lx y = lb_for_range(b, "y", y0, y1, 1);
   lx x = lb_for(b, "x", g->s.ow);
@@ -557,7 +600,8 @@ static void add_partials(struct weight_conv *g) {
   lx zero = lx_int(b, 0);
   lx i = lb_parallel_for(b, "i", zero, lx_int(b, g->vectors * taps), 1);
   lx vector = lx_divi(i, taps), tap = lx_modi(i, taps);
-  struct loop_reg *sum = lb_reg(b, "sum", LT_F32, (int)lanes, 0, lx_vload(g->partial, lx_muli(i, lanes)));
+  struct loop_reg *sum =
+      lb_reg(b, "sum", LT_F32, (int)lanes, 0, lx_vload(g->partial, lx_muli(i, lanes)));
   if (g->sets > 1) {
     lx set = lb_for_range(b, "set", lx_int(b, 1), lx_int(b, g->sets), 1);
     lx at = lx_muli(lx_add(lx_muli(set, g->vectors * taps), i), lanes);
@@ -585,7 +629,8 @@ static void choose_sets(struct weight_conv *g, int64_t image_bytes) {
   int64_t bytes = g->vectors * t->lanes * s->ic * s->kh * s->kw * 4;
   int64_t want = max64(2, min64(16, (24 << 20) / bytes));
   int64_t images = ceil_div(s->n, min64(want, s->n)); // of a set
-  int64_t pixels = ceil_div(2 * STRIP_PIXELS, s->oh * s->ow), fit = (int64_t)t->l2_bytes * 6 / 10 / image_bytes;
+  int64_t pixels = ceil_div(2 * STRIP_PIXELS, s->oh * s->ow),
+          fit = (int64_t)t->l2_bytes * 6 / 10 / image_bytes;
   g->chunk = max64(1, min64(images, min64(pixels, fit)));
   g->chunks_per_set = ceil_div(images, g->chunk);
   g->sets = ceil_div(s->n, g->chunks_per_set * g->chunk);
@@ -604,8 +649,8 @@ static void weight_item(struct weight_conv *g, lx begin, lx end) {
   bool ragged = n % per_set != 0;
   lx last = ragged ? lx_mini(lx_addi(base, per_set), n) : lx_addi(base, per_set);
   g->first = lb_for_range(b, "first", base, last, g->chunk);
-  lx images = n % g->chunk || per_set % g->chunk
-                  ? lx_mini(lx_sub(last, g->first), g->chunk) : lx_int(b, g->chunk);
+  lx images = n % g->chunk || per_set % g->chunk ? lx_mini(lx_sub(last, g->first), g->chunk)
+                                                 : lx_int(b, g->chunk);
   stage_source(b, &g->x, g->first, images);
   transpose_dy(g, images, begin, end);
   lx whole = lx_mini(end, g->vectors / OV * OV);
@@ -657,7 +702,8 @@ struct loop_kernel *sched_conv_backward_weights(struct arena *arena, const struc
   choose_sets(&g, 4 * (s.ic * padded + g.vectors * t->lanes * s.oh * s.ow));
   g.x = make_source(b, x, s.ic, s.in_blocked ? t->lanes : 1, s.ih, s.iw, lo, hi, g.chunk);
   if (!s.out_blocked)
-    g.dy_blocked = lb_scratch(b, "dy_blocked", LT_F32, g.chunk * g.vectors * t->lanes * s.oh * s.ow);
+    g.dy_blocked =
+        lb_scratch(b, "dy_blocked", LT_F32, g.chunk * g.vectors * t->lanes * s.oh * s.ow);
   g.partial = lb_shared(b, "partial", LT_F32, g.sets * g.vectors * t->lanes * s.ic * s.kh * s.kw);
   choose_weight_block(&g);
   weight_nest(&g);

@@ -4,10 +4,11 @@
 
 #include "loops.h"
 
-// y[n][o][r][c] = sum over i, p, q of w[o][i][p][q] * x[n][i][r*stride+p*dil-pad][c*stride+q*dil-pad]
-// w: OIHW, dense. Activations: NCHW, or in blocks of one vector of channels, [n][C/lanes][h][w][lanes],
-// where C is a multiple of the target's lanes. `in_blocked` is the layout of x and dx, `out_blocked`
-// that of y and dy. Index 0 of stride, pad and dil is for rows, 1 for columns.
+// y[n][o][r][c] = sum over i, p, q of w[o][i][p][q] *
+// x[n][i][r*stride+p*dil-pad][c*stride+q*dil-pad] w: OIHW, dense. Activations: NCHW, or in blocks
+// of one vector of channels, [n][C/lanes][h][w][lanes], where C is a multiple of the target's
+// lanes. `in_blocked` is the layout of x and dx, `out_blocked` that of y and dy. Index 0 of stride,
+// pad and dil is for rows, 1 for columns.
 struct conv_shape {
   int64_t n, ic, ih, iw, oc, oh, ow, kh, kw;
   int64_t stride[2], pad[2], dil[2];

@@ -6,13 +6,16 @@
 #include <unistd.h>
 
 // Prefixes of -march names, the widest first where one is a prefix of another.
-static const struct { const char *prefix; int lanes; } table[] = {
-    {"x86-64-v4", 16}, {"x86-64-v3", 8},   {"skylake-avx512", 16}, {"skylake", 8},
-    {"cascadelake", 16}, {"cooperlake", 16}, {"cannonlake", 16},     {"icelake", 16},
-    {"tigerlake", 16}, {"rocketlake", 16}, {"sapphirerapids", 16}, {"emeraldrapids", 16},
-    {"graniterapids", 16}, {"knl", 16},    {"haswell", 8},         {"broadwell", 8},
-    {"alderlake", 8},  {"raptorlake", 8},  {"meteorlake", 8},      {"znver4", 16},
-    {"znver5", 16},    {"znver", 8},       {"core-avx2", 8},
+static const struct {
+  const char *prefix;
+  int lanes;
+} table[] = {
+    {"x86-64-v4", 16},     {"x86-64-v3", 8},   {"skylake-avx512", 16}, {"skylake", 8},
+    {"cascadelake", 16},   {"cooperlake", 16}, {"cannonlake", 16},     {"icelake", 16},
+    {"tigerlake", 16},     {"rocketlake", 16}, {"sapphirerapids", 16}, {"emeraldrapids", 16},
+    {"graniterapids", 16}, {"knl", 16},        {"haswell", 8},         {"broadwell", 8},
+    {"alderlake", 8},      {"raptorlake", 8},  {"meteorlake", 8},      {"znver4", 16},
+    {"znver5", 16},        {"znver", 8},       {"core-avx2", 8},
 };
 
 static int native_lanes(void) {

@@ -9,10 +9,10 @@
 #include <stddef.h>
 
 struct target {
-  const char *march; // the host compiler's -march
-  int lanes;         // f32 lanes of a vector: 16, 8 or 4
-  int registers;     // vector registers
-  bool fma;          // fused multiply-add
+  const char *march;         // the host compiler's -march
+  int lanes;                 // f32 lanes of a vector: 16, 8 or 4
+  int registers;             // vector registers
+  bool fma;                  // fused multiply-add
   size_t l1_bytes, l2_bytes; // data cache of one core; schedules choose blocks by it
 };
 

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "../runtime/safetensors.h"
-#include "native.h"
+#include "compiled.h"
 #include "values.h"
 
 static const struct loc nowhere;
@@ -42,7 +42,7 @@ static struct tensor64 *from_file(struct arena *a, const struct st_tensor *from)
   struct tensor_type type = {.dtype = from->dtype, .shape.rank = from->rank};
   memcpy(type.shape.dim, from->shape, sizeof type.shape.dim);
   struct tensor64 *t = tensor64_new(a, &type);
-  native_get(t->data, from->data, from->dtype, shape_count(&type.shape));
+  compiled_get(t->data, from->data, from->dtype, shape_count(&type.shape));
   return t;
 }
 
@@ -64,7 +64,7 @@ static struct st_tensor to_file(struct arena *a, const struct value *v) {
   memcpy(t.shape, type->shape.dim, sizeof t.shape);
   int64_t count = shape_count(&type->shape);
   void *data = arena_alloc(a, (size_t)count * (size_t)dtype_size(type->dtype) + 1);
-  native_put(data, type->dtype, v->tensor->data, count);
+  compiled_put(data, type->dtype, v->tensor->data, count);
   t.data = data;
   return t;
 }

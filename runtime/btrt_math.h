@@ -5,9 +5,10 @@
 //
 // Functions work alike on scalars and vectors, by type-generic macros. f32 functions have one
 // definition, on vectors; the scalar form is lane 0 of it, so that a value does not depend on where
-// in a loop it falls. f64 functions call the C library lane by lane: they serve sums and statistics,
-// not inner loops. Polynomials: Cephes (Moshier), single precision; the largest errors that
-// tests/unit/test_math.c allows: exp 2, log 2, tanh 3, sin and cos 2 ulp, in the ranges it says.
+// in a loop it falls. f64 functions call the C library lane by lane: they serve sums and
+// statistics, not inner loops. Polynomials: Cephes (Moshier), single precision; the largest errors
+// that tests/unit/test_math.c allows: exp 2, log 2, tanh 3, sin and cos 2 ulp, in the ranges it
+// says.
 //
 // Compile with -Wno-psabi (gcc notes the passing of wide vectors, which never happens: all is
 // inlined) and without -ffast-math: rounding to nearest by adding 1.5 * 2^23, infinities and
@@ -28,10 +29,10 @@
 
 #define BTRT_FN static inline __attribute__((always_inline, unused))
 
-#define BTRT_VECTOR(v, type)                                                                       \
-  typedef type v __attribute__((vector_size(BTRT_LANES * sizeof(type))));                          \
-  typedef type v##_u __attribute__((vector_size(BTRT_LANES * sizeof(type)), may_alias,             \
-                                    aligned(sizeof(type))))
+#define BTRT_VECTOR(v, type)                                              \
+  typedef type v __attribute__((vector_size(BTRT_LANES * sizeof(type)))); \
+  typedef type v##_u                                                      \
+      __attribute__((vector_size(BTRT_LANES * sizeof(type)), may_alias, aligned(sizeof(type))))
 BTRT_VECTOR(vf32, float);
 BTRT_VECTOR(vf64, double);
 BTRT_VECTOR(vi32, int32_t);
@@ -41,27 +42,27 @@ BTRT_VECTOR(vu8, uint8_t);
 // ---- memory -----------------------------------------------------------------------------------
 // vload_T(p), vload_T_n(p, n): the first n lanes, others 0; vload_T_strided(p, stride, n); stores
 // alike; vgather_T(p, indices).
-#define BTRT_MEMORY(T, type)                                                                       \
-  BTRT_FN v##T vsplat_##T(type x) { return x - (v##T){0}; }                                        \
-  BTRT_FN v##T vload_##T(const type *p) { return *(const v##T##_u *)p; }                           \
-  BTRT_FN void vstore_##T(type *p, v##T x) { *(v##T##_u *)p = x; }                                 \
-  BTRT_FN v##T vload_##T##_strided(const type *p, int64_t stride, int64_t n) {                     \
-    v##T r = {0};                                                                                  \
-    for (int l = 0; l < BTRT_LANES; l++)                                                           \
-      if (l < n) r[l] = p[l * stride];                                                             \
-    return r;                                                                                      \
-  }                                                                                                \
-  BTRT_FN void vstore_##T##_strided(type *p, int64_t stride, int64_t n, v##T x) {                  \
-    for (int l = 0; l < BTRT_LANES; l++)                                                           \
-      if (l < n) p[l * stride] = x[l];                                                             \
-  }                                                                                                \
-  BTRT_FN v##T vgather_##T(const type *p, vi64 at) {                                               \
-    v##T r = {0};                                                                                  \
-    for (int l = 0; l < BTRT_LANES; l++) r[l] = p[at[l]];                                          \
-    return r;                                                                                      \
+#define BTRT_MEMORY(T, type)                                                      \
+  BTRT_FN v##T vsplat_##T(type x) { return x - (v##T){0}; }                       \
+  BTRT_FN v##T vload_##T(const type *p) { return *(const v##T##_u *)p; }          \
+  BTRT_FN void vstore_##T(type *p, v##T x) { *(v##T##_u *)p = x; }                \
+  BTRT_FN v##T vload_##T##_strided(const type *p, int64_t stride, int64_t n) {    \
+    v##T r = {0};                                                                 \
+    for (int l = 0; l < BTRT_LANES; l++)                                          \
+      if (l < n) r[l] = p[l * stride];                                            \
+    return r;                                                                     \
+  }                                                                               \
+  BTRT_FN void vstore_##T##_strided(type *p, int64_t stride, int64_t n, v##T x) { \
+    for (int l = 0; l < BTRT_LANES; l++)                                          \
+      if (l < n) p[l * stride] = x[l];                                            \
+  }                                                                               \
+  BTRT_FN v##T vgather_##T(const type *p, vi64 at) {                              \
+    v##T r = {0};                                                                 \
+    for (int l = 0; l < BTRT_LANES; l++) r[l] = p[at[l]];                         \
+    return r;                                                                     \
   }
-#define BTRT_MEMORY_N(T, type)                                                                     \
-  BTRT_FN v##T vload_##T##_n(const type *p, int64_t n) { return vload_##T##_strided(p, 1, n); }    \
+#define BTRT_MEMORY_N(T, type)                                                                  \
+  BTRT_FN v##T vload_##T##_n(const type *p, int64_t n) { return vload_##T##_strided(p, 1, n); } \
   BTRT_FN void vstore_##T##_n(type *p, int64_t n, v##T x) { vstore_##T##_strided(p, 1, n, x); }
 BTRT_MEMORY(f32, float)
 BTRT_MEMORY(f64, double)
@@ -93,7 +94,9 @@ BTRT_FN vi32 vload_bool_strided(const uint8_t *p, int64_t stride, int64_t n) {
 }
 BTRT_FN vi32 vload_bool_n(const uint8_t *p, int64_t n) { return vload_bool_strided(p, 1, n); }
 BTRT_FN vi32 vload_bool(const uint8_t *p) { return vconvert(vload_u8(p), vi32) != 0; }
-BTRT_FN vi32 vgather_bool(const uint8_t *p, vi64 at) { return vconvert(vgather_u8(p, at), vi32) != 0; }
+BTRT_FN vi32 vgather_bool(const uint8_t *p, vi64 at) {
+  return vconvert(vgather_u8(p, at), vi32) != 0;
+}
 BTRT_FN void vstore_bool_strided(uint8_t *p, int64_t stride, int64_t n, vi32 x) {
   vstore_u8_strided(p, stride, n, vconvert(x & 1, vu8));
 }
@@ -109,20 +112,18 @@ BTRT_FN vi32 btrt_iota(void) {
 // ---- choice -----------------------------------------------------------------------------------
 // min: a < b ? a : b. max: a > b ? a : b. Both give b where a and b are unordered, as the x86
 // instructions do.
-#define BTRT_CHOICE(T, type, mask, maskof)                                                         \
-  BTRT_FN type select_s##T(int m, type a, type b) { return m ? a : b; }                            \
-  BTRT_FN type min_s##T(type a, type b) { return a < b ? a : b; }                                  \
-  BTRT_FN type max_s##T(type a, type b) { return a > b ? a : b; }                                  \
-  BTRT_FN type abs_s##T(type a) { return a < 0 ? -a : a; }                                         \
-  BTRT_FN v##T select_v##T(vi32 c, v##T a, v##T b) {                                               \
-    mask m = maskof(c);                                                                            \
-    return (v##T)((m & (mask)a) | (~m & (mask)b));                                                 \
-  }                                                                                                \
-  BTRT_FN v##T choose_##T(mask m, v##T a, v##T b) {                                                \
-    return (v##T)((m & (mask)a) | (~m & (mask)b));                                                 \
-  }
-#define BTRT_MINMAX(T, mask)                                                                       \
-  BTRT_FN v##T min_v##T(v##T a, v##T b) { return choose_##T((mask)(a < b), a, b); }                \
+#define BTRT_CHOICE(T, type, mask, maskof)                              \
+  BTRT_FN type select_s##T(int m, type a, type b) { return m ? a : b; } \
+  BTRT_FN type min_s##T(type a, type b) { return a < b ? a : b; }       \
+  BTRT_FN type max_s##T(type a, type b) { return a > b ? a : b; }       \
+  BTRT_FN type abs_s##T(type a) { return a < 0 ? -a : a; }              \
+  BTRT_FN v##T select_v##T(vi32 c, v##T a, v##T b) {                    \
+    mask m = maskof(c);                                                 \
+    return (v##T)((m & (mask)a) | (~m & (mask)b));                      \
+  }                                                                     \
+  BTRT_FN v##T choose_##T(mask m, v##T a, v##T b) { return (v##T)((m & (mask)a) | (~m & (mask)b)); }
+#define BTRT_MINMAX(T, mask)                                                        \
+  BTRT_FN v##T min_v##T(v##T a, v##T b) { return choose_##T((mask)(a < b), a, b); } \
   BTRT_FN v##T max_v##T(v##T a, v##T b) { return choose_##T((mask)(a > b), a, b); }
 #define BTRT_SAME(m) (m)
 #define BTRT_WIDE(m) vconvert(m, vi64)
@@ -157,36 +158,44 @@ BTRT_FN vf64 abs_vf64(vf64 x) { return (vf64)((vi64)x & INT64_MAX); }
 BTRT_FN vi32 abs_vi32(vi32 x) { return max_vi32(x, -x); }
 BTRT_FN vi64 abs_vi64(vi64 x) { return max_vi64(x, -x); }
 
-#define BTRT_NUMBERS(f)                                                                            \
-  float: f##_sf32, double: f##_sf64, int32_t: f##_si32, int64_t: f##_si64, vf32: f##_vf32,         \
-      vf64: f##_vf64, vi32: f##_vi32, vi64: f##_vi64
+#define BTRT_NUMBERS(f)                                               \
+  float : f##_sf32,                                                   \
+          double : f##_sf64,                                          \
+                   int32_t : f##_si32,                                \
+                             int64_t : f##_si64,                      \
+                                       vf32 : f##_vf32,               \
+                                              vf64 : f##_vf64,        \
+                                                     vi32 : f##_vi32, \
+                                                            vi64 : f##_vi64
 #define btrt_min(a, b) _Generic((a) + (b), BTRT_NUMBERS(min))((a), (b))
 #define btrt_max(a, b) _Generic((a) + (b), BTRT_NUMBERS(max))((a), (b))
 #define btrt_abs(a) _Generic((a), BTRT_NUMBERS(abs))(a)
 #define btrt_select(m, a, b) _Generic((a) + (b), BTRT_NUMBERS(select))((m), (a), (b))
 
 // ---- horizontal, pairwise in a fixed order ----------------------------------------------------
-#define BTRT_HORIZONTAL(T, type)                                                                   \
-  BTRT_FN type hsum_v##T(v##T x) {                                                                 \
-    for (int w = BTRT_LANES / 2; w; w /= 2)                                                        \
-      for (int l = 0; l < w; l++) x[l] += x[l + w];                                                \
-    return x[0];                                                                                   \
-  }                                                                                                \
-  BTRT_FN type hmax_v##T(v##T x) {                                                                 \
-    type r = x[0];                                                                                 \
-    for (int l = 1; l < BTRT_LANES; l++) r = max_s##T(x[l], r);                                    \
-    return r;                                                                                      \
-  }                                                                                                \
-  BTRT_FN type hmin_v##T(v##T x) {                                                                 \
-    type r = x[0];                                                                                 \
-    for (int l = 1; l < BTRT_LANES; l++) r = min_s##T(x[l], r);                                    \
-    return r;                                                                                      \
+#define BTRT_HORIZONTAL(T, type)                                \
+  BTRT_FN type hsum_v##T(v##T x) {                              \
+    for (int w = BTRT_LANES / 2; w; w /= 2)                     \
+      for (int l = 0; l < w; l++) x[l] += x[l + w];             \
+    return x[0];                                                \
+  }                                                             \
+  BTRT_FN type hmax_v##T(v##T x) {                              \
+    type r = x[0];                                              \
+    for (int l = 1; l < BTRT_LANES; l++) r = max_s##T(x[l], r); \
+    return r;                                                   \
+  }                                                             \
+  BTRT_FN type hmin_v##T(v##T x) {                              \
+    type r = x[0];                                              \
+    for (int l = 1; l < BTRT_LANES; l++) r = min_s##T(x[l], r); \
+    return r;                                                   \
   }
 BTRT_HORIZONTAL(f32, float)
 BTRT_HORIZONTAL(f64, double)
 BTRT_HORIZONTAL(i32, int32_t)
 BTRT_HORIZONTAL(i64, int64_t)
-#define BTRT_VECTORS(f) vf32: f##_vf32, vf64: f##_vf64, vi32: f##_vi32, vi64: f##_vi64
+#define BTRT_VECTORS(f) \
+  vf32:                 \
+  f##_vf32, vf64 : f##_vf64, vi32 : f##_vi32, vi64 : f##_vi64
 #define btrt_hsum(x) _Generic((x), BTRT_VECTORS(hsum))(x)
 #define btrt_hmax(x) _Generic((x), BTRT_VECTORS(hmax))(x)
 #define btrt_hmin(x) _Generic((x), BTRT_VECTORS(hmin))(x)
@@ -287,10 +296,10 @@ BTRT_FN vf64 pow_vf64(vf64 x, vf64 y) {
 }
 
 BTRT_FN double rsqrt_sf64(double x) { return 1 / sqrt(x); }
-#define BTRT_LANEWISE(f, scalar)                                                                   \
-  BTRT_FN vf64 f##_vf64(vf64 x) {                                                                  \
-    for (int l = 0; l < BTRT_LANES; l++) x[l] = scalar(x[l]);                                      \
-    return x;                                                                                      \
+#define BTRT_LANEWISE(f, scalar)                              \
+  BTRT_FN vf64 f##_vf64(vf64 x) {                             \
+    for (int l = 0; l < BTRT_LANES; l++) x[l] = scalar(x[l]); \
+    return x;                                                 \
   }
 BTRT_LANEWISE(floor, floor)
 BTRT_LANEWISE(sqrt, sqrt)
@@ -300,7 +309,7 @@ BTRT_LANEWISE(log, log)
 BTRT_LANEWISE(tanh, tanh)
 BTRT_LANEWISE(sin, sin)
 BTRT_LANEWISE(cos, cos)
-#define BTRT_LANE0(f)                                                                              \
+#define BTRT_LANE0(f) \
   BTRT_FN float f##_sf32(float x) { return f##_vf32(vsplat_f32(x))[0]; }
 BTRT_LANE0(exp)
 BTRT_LANE0(log)
@@ -309,7 +318,7 @@ BTRT_LANE0(sin)
 BTRT_LANE0(cos)
 BTRT_FN float rsqrt_sf32(float x) { return 1.0f / sqrtf(x); }
 
-#define BTRT_REALS(f, sf32, sf64) float: sf32, double: sf64, vf32: f##_vf32, vf64: f##_vf64
+#define BTRT_REALS(f, sf32, sf64) float : sf32, double : sf64, vf32 : f##_vf32, vf64 : f##_vf64
 #define btrt_floor(x) _Generic((x), BTRT_REALS(floor, floorf, floor))(x)
 #define btrt_sqrt(x) _Generic((x), BTRT_REALS(sqrt, sqrtf, sqrt))(x)
 #define btrt_rsqrt(x) _Generic((x), BTRT_REALS(rsqrt, rsqrt_sf32, rsqrt_sf64))(x)

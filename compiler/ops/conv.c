@@ -144,7 +144,8 @@ static void walk_pair(const struct conv *c, double *w, double *x, double *y, int
 // Threads share out what each writes alone: images for y and x, output channels for w.
 static void walk(const struct conv *c, double *w, double *x, double *y, bool by_channel, row_function *row) {
   int64_t images = c->x->dim[0], channels = c->w->dim[0], outer = by_channel ? channels : images;
-#pragma omp parallel for
+  int64_t work = shape_count(c->y) * c->w->dim[1] * c->w->dim[2] * c->w->dim[3];
+#pragma omp parallel for if (work > REFERENCE_PARALLEL)
   for (int64_t i = 0; i < outer; i++)
     for (int64_t j = 0; j < (by_channel ? images : channels); j++)
       walk_pair(c, w, x, y, by_channel ? j : i, by_channel ? i : j, row);

@@ -40,7 +40,7 @@ static const char *infer_matmul(struct arena *a, struct node *n) {
 
 // out[m, n] = Σ_k x[m, k] y[k, n], rows of y contiguous where it is not transposed.
 static void multiply(const struct product *p, const double *x, const double *y, double *out) {
-#pragma omp parallel for
+#pragma omp parallel for if (p->m * p->k * p->n > REFERENCE_PARALLEL)
   for (int64_t i = 0; i < p->m; i++) {
     double *row = out + i * p->n;
     memset(row, 0, sizeof *row * (size_t)p->n);

@@ -22,6 +22,9 @@ const char *rule_float(struct arena *a, const struct node *n, int operand);
 const char *rule_rank(struct arena *a, const struct node *n, int operand, int rank);
 const char *rule_same_dtype(struct arena *a, const struct node *n);
 
+// Multiplications of a reference evaluation from which threads pay; below, waking them costs more.
+enum { REFERENCE_PARALLEL = 1 << 17 };
+
 // Row-major strides, in elements.
 void shape_strides(const struct shape *s, int64_t stride[MAX_RANK]);
 // Advances a row-major index; false past the last.

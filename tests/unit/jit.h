@@ -7,10 +7,14 @@
 // Runs a kernel on its parameters in order, with scratch that the caller gives.
 typedef void (*jit_kernel)(void *const *params, char *shared_work, char *thread_work);
 
-struct jit { void *handle; jit_kernel *kernels; };
+struct jit {
+  void *handle;
+  jit_kernel *kernels;
+};
 
 // Emits the kernels as C into a temporary folder, compiles them with $CC (default cc) for the
-// target and loads them. Prints the compiler's messages and returns false where that fails.
+// target and loads them. JIT_FLAGS in the environment adds flags, JIT_KEEP keeps the C text. Prints
+// the compiler's messages and returns false where that fails.
 bool jit_build(struct jit *j, struct arena *arena, struct loop_kernel *const *kernels, int n,
                const struct target *t);
 void jit_close(struct jit *j);

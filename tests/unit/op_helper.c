@@ -11,7 +11,8 @@ static const char *read_type(const char *at, struct tensor_type *out) {
   char name[8];
   int length = 0;
   *out = (struct tensor_type){0};
-  if (sscanf(at, " %7[a-z0-9]%n", name, &length) < 1 || !dtype_parse(name, &out->dtype)) die("no type: %s", at);
+  if (sscanf(at, " %7[a-z0-9]%n", name, &length) < 1 || !dtype_parse(name, &out->dtype))
+    die("no type: %s", at);
   at += length;
   if (*at != '[') return at;
   do {
@@ -72,9 +73,11 @@ static double draw_one(dtype t, enum domain domain, uint64_t *state) {
 void draw_values(struct tensor64 *t, enum domain domain, int which, unsigned seed) {
   uint64_t state = 0x9e3779b97f4a7c15u * (seed * 16u + (unsigned)which + 1);
   draw_unit(&state);
-  if (domain == DISTINCT && dtype_is_float(t->type.dtype)) draw_distinct(t, which, &state);
+  if (domain == DISTINCT && dtype_is_float(t->type.dtype))
+    draw_distinct(t, which, &state);
   else
-    for (int64_t i = 0; i < shape_count(&t->type.shape); i++) t->data[i] = draw_one(t->type.dtype, domain, &state);
+    for (int64_t i = 0; i < shape_count(&t->type.shape); i++)
+      t->data[i] = draw_one(t->type.dtype, domain, &state);
 }
 
 // ---- evaluation -------------------------------------------------------------------------------
@@ -103,7 +106,8 @@ struct tensor64 **evaluate(const struct graph *g, struct leaf_values *l, bool ro
 
 double largest_entry(const struct tensor64 *t) {
   double largest = 0;
-  for (int64_t i = 0; i < shape_count(&t->type.shape); i++) largest = fmax(largest, fabs(t->data[i]));
+  for (int64_t i = 0; i < shape_count(&t->type.shape); i++)
+    largest = fmax(largest, fabs(t->data[i]));
   return largest;
 }
 
@@ -113,9 +117,12 @@ double inner_product(const struct tensor64 *a, const struct tensor64 *b) {
   return sum;
 }
 
-void assert_near(const char *what, const struct tensor64 *a, const struct tensor64 *b, double tolerance) {
+void assert_near(const char *what, const struct tensor64 *a, const struct tensor64 *b,
+                 double tolerance) {
   int64_t count = shape_count(&b->type.shape);
-  if (shape_count(&a->type.shape) != count) fail_msg("%s has %lld entries, not %lld", what, (long long)shape_count(&a->type.shape), (long long)count);
+  if (shape_count(&a->type.shape) != count)
+    fail_msg("%s has %lld entries, not %lld", what, (long long)shape_count(&a->type.shape),
+             (long long)count);
   double largest = largest_entry(b), scale = largest > 0 ? largest : 1;
   for (int64_t i = 0; i < count; i++)
     if (!(fabs(a->data[i] - b->data[i]) <= tolerance * scale))

@@ -36,6 +36,7 @@ struct tensor64 **evaluate(const struct graph *g, struct leaf_values *l, bool ro
 double largest_entry(const struct tensor64 *t);
 double inner_product(const struct tensor64 *a, const struct tensor64 *b);
 // Fails, naming the entry, unless |a - b| <= tolerance × the largest entry of b.
-void assert_near(const char *what, const struct tensor64 *a, const struct tensor64 *b, double tolerance);
+void assert_near(const char *what, const struct tensor64 *a, const struct tensor64 *b,
+                 double tolerance);
 
 #endif

@@ -2,7 +2,7 @@
 //
 // All cases become programs of one module per vector width, so that the host compiler runs three times.
 // The table below must have a case for every op of ops.def.
-#include "native.h"
+#include "codegen_helper.h"
 
 #include <math.h>
 #include <string.h>
@@ -319,9 +319,9 @@ static void every_op_has_a_case(void **state) {
 static void agrees_with_the_interpreter(void **state) {
   struct btc *b = btc_new();
   struct cases c = all_cases(b);
-  struct native n = native_build(b, c.graphs.data, c.graphs.len, *state);
-  for (int i = 0; i < c.graphs.len; i++) native_check(&n, i, 1);
-  native_close(&n);
+  struct compiled n = step_build(b, c.graphs.data, c.graphs.len, *state);
+  for (int i = 0; i < c.graphs.len; i++) step_check(&n, i, 1);
+  step_close(&n);
   btc_free(b);
 }
 

@@ -8,7 +8,11 @@
 #include <string.h>
 #include <cmocka.h>
 
-struct fixture { struct arena *arena; struct target target; struct lb *b; };
+struct fixture {
+  struct arena *arena;
+  struct target target;
+  struct lb *b;
+};
 
 static int setup(void **state) {
   struct fixture *f = calloc(1, sizeof *f);
@@ -53,7 +57,8 @@ static void assert_sound(struct fixture *f) {
 }
 static void assert_fault(struct fixture *f, const char *part) {
   const char *fault = loop_verify(f->arena, lb_finish(f->b));
-  if (!fault || !strstr(fault, part)) fail_msg("expected \"%s\", found \"%s\"", part, fault ? fault : "no fault");
+  if (!fault || !strstr(fault, part))
+    fail_msg("expected \"%s\", found \"%s\"", part, fault ? fault : "no fault");
 }
 
 // ---- builder and text -------------------------------------------------------------------------
@@ -165,7 +170,8 @@ static void catches_wrong_mask(void **state) {
 static void catches_unmasked_tail(void **state) {
   struct fixture *f = *state;
   struct loop_buf *x = lb_output(f->b, "x", LT_F32, 10);
-  lb_store(f->b, x, lb_for_range(f->b, "i", lx_int(f->b, 0), lx_int(f->b, 10), 4), lx_vf32(f->b, 0));
+  lb_store(f->b, x, lb_for_range(f->b, "i", lx_int(f->b, 0), lx_int(f->b, 10), 4),
+           lx_vf32(f->b, 0));
   lb_end(f->b);
   assert_fault(f, "reaches 0..12, outside 0..10");
 }
@@ -268,8 +274,10 @@ static struct loop_kernel *masked_sum(struct fixture *f, int64_t n) {
   struct lb *b = lb_new(f->arena, &f->target, "masked_sum");
   lb_source(b, "model.btg:7");
   lb_equation(b, "total = sum(where(x > 0, x, 0)); positive = x > 0");
-  struct loop_buf *x = lb_input(b, "x", LT_F32, n), *positive = lb_output(b, "positive", LT_BOOL, n);
-  struct loop_buf *total = lb_output(b, "total", LT_F64, 1), *part = lb_shared(b, "part", LT_F64, 4);
+  struct loop_buf *x = lb_input(b, "x", LT_F32, n),
+                  *positive = lb_output(b, "positive", LT_BOOL, n);
+  struct loop_buf *total = lb_output(b, "total", LT_F64, 1),
+                  *part = lb_shared(b, "part", LT_F64, 4);
   int64_t each = (n + 3) / 4;
   lx zero = lx_int(b, 0);
   lb_parallel(b);
@@ -333,13 +341,28 @@ static void heads_kernels_with_places(void **state) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void) {
   const struct CMUnitTest tests[] = {
-      T(prints_text), T(folds_indices), T(accepts_masked_tail), T(accepts_flattened_tiles),
-      T(accepts_cut_tiles_and_triangles), T(accepts_guarded), T(accepts_clamped_gather),
-      T(accepts_checked_gather), T(catches_wrong_mask), T(catches_unmasked_tail),
-      T(catches_negative_index), T(catches_weak_guard), T(catches_open_gather),
-      T(catches_call_extent), T(catches_mixed_types), T(catches_written_input),
-      T(catches_serial_register_index), T(catches_shared_accumulator), T(catches_stray_barrier),
-      T(equal_but_for_names), T(runs_masked_sum), T(heads_kernels_with_places),
+      T(prints_text),
+      T(folds_indices),
+      T(accepts_masked_tail),
+      T(accepts_flattened_tiles),
+      T(accepts_cut_tiles_and_triangles),
+      T(accepts_guarded),
+      T(accepts_clamped_gather),
+      T(accepts_checked_gather),
+      T(catches_wrong_mask),
+      T(catches_unmasked_tail),
+      T(catches_negative_index),
+      T(catches_weak_guard),
+      T(catches_open_gather),
+      T(catches_call_extent),
+      T(catches_mixed_types),
+      T(catches_written_input),
+      T(catches_serial_register_index),
+      T(catches_shared_accumulator),
+      T(catches_stray_barrier),
+      T(equal_but_for_names),
+      T(runs_masked_sum),
+      T(heads_kernels_with_places),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 // test_lower.c: structure: what is fused, what is stored, which layouts, how many sweeps.
 #include "kernels.h"
-#include "native.h"
+#include "codegen_helper.h"
 
 #include "body.h"
 
@@ -36,7 +36,7 @@ static struct fusion *fused(struct graph *g, int lanes) {
   bool stopped;
   struct graph *passed = pass_layout(passes_run(g->b, g, &stopped), lanes);
   graph_verify(passed, "layout");
-  return fuse_graph(passed, native_model(g->b, &g, 1), g);
+  return fuse_graph(passed, step_model(g->b, &g, 1), g);
 }
 
 // Loop kernels that go over at least `points` elements.

@@ -12,7 +12,12 @@
 
 enum { N = 1 << 16 };
 
-struct function { enum loop_op op; double (*exact)(double); double lo, hi, ulp; bool logarithmic; };
+struct function {
+  enum loop_op op;
+  double (*exact)(double);
+  double lo, hi, ulp;
+  bool logarithmic;
+};
 static double exact_rsqrt(double x) { return 1 / sqrt(x); }
 static const struct function functions[] = {
     {LX_EXP, exp, -87, 88.7, 2, false},      {LX_EXP, exp, -1e-3, 1e-3, 2, false},
@@ -25,7 +30,8 @@ static const struct function functions[] = {
 };
 enum { FUNCTIONS = sizeof functions / sizeof *functions };
 
-static struct loop_kernel *map_kernel(struct arena *a, const struct target *t, enum loop_op op, int i) {
+static struct loop_kernel *map_kernel(struct arena *a, const struct target *t, enum loop_op op,
+                                      int i) {
   struct lb *b = lb_new(a, t, str_printf(a, "map_%d", i));
   struct loop_buf *x = lb_input(b, "x", LT_F32, N), *y = lb_output(b, "y", LT_F32, N);
   lx at = lb_for_range(b, "i", lx_int(b, 0), lx_int(b, N), t->lanes);
@@ -57,8 +63,8 @@ static void check_function(const struct function *f, jit_kernel kernel, int lane
     // Near a zero of sin and cos the reduction's absolute error counts.
     if ((f->op == LX_SIN || f->op == LX_COS) && fabs(y[i] - exact) < 1.2e-7) continue;
     if (!(error <= f->ulp))
-      fail_msg("%s at %d lanes: %.9g gives %.9g, exactly %.17g: %.2f ulp of %.2f", lx_op_name(f->op),
-               lanes, (double)x[i], (double)y[i], exact, error, f->ulp);
+      fail_msg("%s at %d lanes: %.9g gives %.9g, exactly %.17g: %.2f ulp of %.2f",
+               lx_op_name(f->op), lanes, (double)x[i], (double)y[i], exact, error, f->ulp);
   }
   free(x);
   free(y);

@@ -1,7 +1,8 @@
 // test_op_rules.c: what shape rules say of a node that is wrong.
 //
-// A row is a node: op, operand types, attributes, the type it was given (NULL: none), its layout; and
-// what the message must contain. An op whose rule can object and that has no row fails the test.
+// A row is a node: op, operand types, attributes, the type it was given (NULL: none), its layout;
+// and what the message must contain. An op whose rule can object and that has no row fails the
+// test.
 #include <math.h>
 #include <string.h>
 
@@ -14,10 +15,16 @@ struct bad_node {
   int block;
 };
 
-#define BAD(name, operand_types, given_type, message, ...) {.op = OP_##name, .operands = operand_types, .given = given_type, .expected = message, __VA_ARGS__}
-#define ATTR(...) .attr = {.n = sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), .i = {__VA_ARGS__}}
+#define BAD(name, operand_types, given_type, message, ...)                                \
+  {                                                                                       \
+    .op = OP_##name, .operands = operand_types, .given = given_type, .expected = message, \
+    __VA_ARGS__                                                                           \
+  }
+#define ATTR(...) \
+  .attr = {.n = sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), .i = {__VA_ARGS__}}
 #define NAME(text) .attr = {.s = text}
 
+// clang-format off
 static const struct bad_node bad_nodes[] = {
     // any op: operands, sizes, layout
     BAD(neg, "f32 f32", NULL, "neg takes 1 operand, not 2"),
@@ -176,6 +183,7 @@ static const struct bad_node bad_nodes[] = {
     BAD(avg_pool2d_dx, "f32[2,3,4,4]", "f32[64]", "avg_pool2d_dx gives 4 axes", ATTR(2, 2, 2, 2, 0, 0)),
     BAD(avg_pool2d_dx, "f32[2,3,4,4]", "f32[2,3,8,7]", "avg_pool2d_dx: the cotangent must be [2, 3, 4, 3], not [2, 3, 4, 4]", ATTR(2, 2, 2, 2, 0, 0)),
 };
+// clang-format on
 enum { BAD_NODES = sizeof bad_nodes / sizeof bad_nodes[0] };
 
 static void says_what_is_wrong(void **state) {
@@ -187,12 +195,15 @@ static void says_what_is_wrong(void **state) {
     struct btc *b = btc_new();
     struct graph *g = graph_new(b, "test");
     struct tensor_type types[OPERANDS_MAX];
-    struct node *in[OPERANDS_MAX], node = {.op = op, .in = in, .attr = bad->attr, .block = bad->block, .type.shape.rank = -1};
+    struct node *in[OPERANDS_MAX],
+        node = {.op = op, .in = in, .attr = bad->attr, .block = bad->block, .type.shape.rank = -1};
     node.n_in = types_of_text(bad->operands, types, OPERANDS_MAX);
     for (int k = 0; k < node.n_in; k++) in[k] = numbered_leaf(g, k, &types[k]);
     if (bad->given) node.type = type_of_text(bad->given);
     const char *wrong = node_check(b->arena, &node);
-    if (!wrong) fail_msg("nothing is said of %s(%s); expected: %s", op_info(op)->name, bad->operands, bad->expected);
+    if (!wrong)
+      fail_msg("nothing is said of %s(%s); expected: %s", op_info(op)->name, bad->operands,
+               bad->expected);
     if (!strstr(wrong, bad->expected)) fail_msg("expected: %s\nsaid: %s", bad->expected, wrong);
     btc_free(b);
     n++;

@@ -1,8 +1,9 @@
 // test_op_values.c: values one can check by hand: ties, kinks, edges, conventions.
 //
-// What ops.def promises in words stands here in numbers, compared exactly: which of two equal operands
-// gets the cotangent, whether padding counts, which way integers round. Then differentiation itself
-// (shared operands, dead ends, what it refuses) and the interpreter's f32 rounding.
+// What ops.def promises in words stands here in numbers, compared exactly: which of two equal
+// operands gets the cotangent, whether padding counts, which way integers round. Then
+// differentiation itself (shared operands, dead ends, what it refuses) and the interpreter's f32
+// rounding.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,8 @@
 
 #define inf ((double)INFINITY)
 #define nan_ ((double)NAN)
-#define V(...) (const double[]) { __VA_ARGS__ }
+#define V(...) \
+  (const double[]) { __VA_ARGS__ }
 
 struct value_case {
   enum op op;
@@ -22,11 +24,13 @@ struct value_case {
   const double *dy, *din[OPERANDS_MAX]; // gradients, where dy is given; NULL: not looked at
 };
 
-#define CASE(name, operand_types, result_type, ...) {.op = OP_##name, .operands = operand_types, .result = result_type, __VA_ARGS__}
+#define CASE(name, operand_types, result_type, ...) \
+  { .op = OP_##name, .operands = operand_types, .result = result_type, __VA_ARGS__ }
 #define IN(...) .in = {__VA_ARGS__}
 #define DIN(...) .din = {__VA_ARGS__}
 #define ATTR(...) .attr = {sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), {__VA_ARGS__}}
 
+// clang-format off
 static const struct value_case value_cases[] = {
     // kinks and ties
     CASE(relu, "f64[6]", "f64[6]", IN(V(-1, 0, -0.0, 2, -inf, inf)), .out = V(0, 0, 0, 2, 0, inf), .dy = V(1, 2, 3, 4, 5, 6), DIN(V(0, 0, 0, 4, 0, 6))),
@@ -100,6 +104,7 @@ static const struct value_case value_cases[] = {
     CASE(conv2d, "f64[1,1,1,5] f64[1,1,1,2]", "f64[1,1,1,2]", ATTR(1, 1, 0, 0, 1, 3, 1), IN(V(1, 2, 3, 4, 5), V(1, 10)), .out = V(41, 52)),
     CASE(conv2d, "f64[1,1,1,3] f64[1,1,1,2]", "f64[1,1,1,2]", ATTR(1, 2, 0, 1, 1, 1, 1), IN(V(1, 2, 3), V(1, 10)), .out = V(10, 32)),
 };
+// clang-format on
 enum { VALUE_CASES = sizeof value_cases / sizeof value_cases[0] };
 
 static void assert_exactly(const char *what, const struct tensor64 *t, const double *expected) {
@@ -108,7 +113,8 @@ static void assert_exactly(const char *what, const struct tensor64 *t, const dou
       fail_msg("%s[%lld] is %g, not %g", what, (long long)i, t->data[i], expected[i]);
 }
 
-static const struct tensor64 *tensor_of(struct arena *a, const struct tensor_type *type, const double *data) {
+static const struct tensor64 *tensor_of(struct arena *a, const struct tensor_type *type,
+                                        const double *data) {
   struct tensor64 *t = tensor64_new(a, type);
   memcpy(t->data, data, sizeof *data * (size_t)shape_count(&type->shape));
   return t;
@@ -135,7 +141,8 @@ static void has_values(void **state) {
   struct tensor64 **v = evaluate(g, &values, false);
   assert_exactly("result", v[y->id], c->out);
   for (int i = 0; i < n; i++)
-    if (c->din[i]) assert_exactly(str_printf(b->arena, "gradient %d", i), v[gradient[i]->id], c->din[i]);
+    if (c->din[i])
+      assert_exactly(str_printf(b->arena, "gradient %d", i), v[gradient[i]->id], c->din[i]);
   btc_free(b);
 }
 
@@ -158,7 +165,9 @@ static struct bench bench_begin(const char *type, const double *data) {
   return t;
 }
 
-static struct node *sum_all(struct graph *g, struct node *x) { return g_reduce(g, OP_sum, x, (int[]){0, 1, 2, 3}, x->type.shape.rank); }
+static struct node *sum_all(struct graph *g, struct node *x) {
+  return g_reduce(g, OP_sum, x, (int[]){0, 1, 2, 3}, x->type.shape.rank);
+}
 
 static struct node *gradient_of(struct bench *t, struct node *y) {
   struct node *dx;
@@ -179,7 +188,9 @@ static void sums_over_uses(void **state) {
   assert_node_is(&t, gradient_of(&t, g_binary(t.g, OP_max, t.x, t.x)), V(1, 1, 1));
   assert_node_is(&t, gradient_of(&t, g_binary(t.g, OP_sub, t.x, t.x)), V(0, 0, 0));
   struct node *square = g_binary(t.g, OP_mul, t.x, t.x);
-  assert_node_is(&t, gradient_of(&t, g_binary(t.g, OP_add, g_binary(t.g, OP_mul, square, t.x), square)), V(5, 8, 33));
+  assert_node_is(&t,
+                 gradient_of(&t, g_binary(t.g, OP_add, g_binary(t.g, OP_mul, square, t.x), square)),
+                 V(5, 8, 33));
   btc_free(t.b);
 }
 
@@ -197,11 +208,13 @@ static void stops_gradients(void **state) {
   struct node *stopped = g_unary(t.g, OP_stop_gradient, t.x);
   assert_node_is(&t, gradient_of(&t, g_binary(t.g, OP_mul, t.x, stopped)), V(1, -2, 3));
   assert_null(gradient_of(&t, g_binary(t.g, OP_mul, stopped, stopped)));
-  assert_null(gradient_of(&t, g_cast(t.g, g_cast(t.g, t.x, BT_I32), BT_F64))); // nor through integers
+  assert_null(
+      gradient_of(&t, g_cast(t.g, g_cast(t.g, t.x, BT_I32), BT_F64))); // nor through integers
   btc_free(t.b);
 }
 
-// A cotangent for a value between, for y itself, for what y does not depend on, for what came later.
+// A cotangent for a value between, for y itself, for what y does not depend on, for what came
+// later.
 static void finds_any_value(void **state) {
   (void)state;
   struct bench t = bench_begin("f64[3]", V(1, -2, 3));
@@ -266,22 +279,25 @@ static void rounds_f32(void **state) {
   struct bench t = bench_begin("f32", V(0.1));
   struct node *large = g_binary(t.g, OP_add, t.x, g_constant(t.g, BT_F32, 16777216));
   struct node *third = g_constant(t.g, BT_F32, 1.0 / 3), *wide = g_cast(t.g, t.x, BT_F64);
-  struct node *product = g_binary(t.g, OP_mul, wide, wide), *index = g_constant(t.g, BT_I64, 16777217);
+  struct node *product = g_binary(t.g, OP_mul, wide, wide),
+              *index = g_constant(t.g, BT_I64, 16777217);
   assert_rounded(&t, t.x, false, 0.1);
-  assert_rounded(&t, t.x, true, 0.1f); // leaves
+  assert_rounded(&t, t.x, true, 0.1f);         // leaves
   assert_true(t.values.of[0]->data[0] == 0.1); // the caller's value is left alone
   assert_rounded(&t, large, false, 16777216.1);
-  assert_rounded(&t, large, true, 16777216); // results
-  assert_rounded(&t, third, true, 1.0f / 3); // constants
+  assert_rounded(&t, large, true, 16777216);                      // results
+  assert_rounded(&t, third, true, 1.0f / 3);                      // constants
   assert_rounded(&t, product, true, (double)0.1f * (double)0.1f); // but no f64
-  assert_rounded(&t, index, true, 16777217); // and no integer
+  assert_rounded(&t, index, true, 16777217);                      // and no integer
   btc_free(t.b);
 }
 
 int main(void) {
   const struct CMUnitTest fixed[] = {
-      cmocka_unit_test(sums_over_uses), cmocka_unit_test(differentiates_twice), cmocka_unit_test(stops_gradients),
-      cmocka_unit_test(finds_any_value), cmocka_unit_test(keeps_places), cmocka_unit_test(refuses), cmocka_unit_test(rounds_f32)};
+      cmocka_unit_test(sums_over_uses),  cmocka_unit_test(differentiates_twice),
+      cmocka_unit_test(stops_gradients), cmocka_unit_test(finds_any_value),
+      cmocka_unit_test(keeps_places),    cmocka_unit_test(refuses),
+      cmocka_unit_test(rounds_f32)};
   enum { FIXED = sizeof fixed / sizeof fixed[0] };
   struct CMUnitTest tests[FIXED + VALUE_CASES];
   struct arena *a = arena_new();

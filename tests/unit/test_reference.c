@@ -41,12 +41,14 @@ static int metadata_int(const struct layer *l, const char *key, int otherwise) {
 #define NUMBER(v) g_constant(G, BT_F64, v)
 
 // v repeated so that its axes lie on `axes` of x.
-static struct node *like(const struct layer *l, struct node *v, const struct node *x, const int *axes) {
+static struct node *like(const struct layer *l, struct node *v, const struct node *x,
+                         const int *axes) {
   return g_broadcast(G, v, &x->type.shape, axes);
 }
 
 static struct node *conv(const struct layer *l) {
-  int stride = metadata_int(l, "stride", 1), pad = metadata_int(l, "padding", 0), groups = metadata_int(l, "groups", 1);
+  int stride = metadata_int(l, "stride", 1), pad = metadata_int(l, "padding", 0),
+      groups = metadata_int(l, "groups", 1);
   struct attr a = {.n = 7, .i = {stride, stride, pad, pad, 1, 1, groups}};
   struct node *y = g_conv(G, OP_conv2d, l->in[0], l->in[1], &a, NULL);
   return l->in[2] ? ADD(y, like(l, l->in[2], y, (int[]){1})) : y;
@@ -58,7 +60,8 @@ static struct node *linear(const struct layer *l) {
 }
 
 // (x − mean) · rsqrt(var + eps), over `over`; `kept` are the other axes.
-static struct node *standardise(const struct layer *l, struct node *x, const int *over, int n, const int *kept) {
+static struct node *standardise(const struct layer *l, struct node *x, const int *over, int n,
+                                const int *kept) {
   struct node *mean = g_reduce(G, OP_mean, x, over, n), *var = g_reduce(G, OP_var, x, over, n);
   struct node *scale = g_unary(G, OP_rsqrt, ADD(var, NUMBER(1e-5)));
   return MUL(SUB(x, like(l, mean, x, kept)), like(l, scale, x, kept));
@@ -73,7 +76,9 @@ static struct node *batch_norm(const struct layer *l) {
   return affine(l, standardise(l, l->in[0], (int[]){0, 2, 3}, n, (int[]){1}));
 }
 
-static struct node *layer_norm(const struct layer *l) { return affine(l, standardise(l, l->in[0], (int[]){1}, 1, (int[]){0})); }
+static struct node *layer_norm(const struct layer *l) {
+  return affine(l, standardise(l, l->in[0], (int[]){1}, 1, (int[]){0}));
+}
 
 // Over axis 1; the largest is subtracted first, so that nothing overflows.
 static struct node *softmax(const struct layer *l) {
@@ -93,7 +98,9 @@ static struct node *max_pool(const struct layer *l) {
   return graph_node(G, OP_max_pool2d, &l->in[0], 1, &a, NULL);
 }
 
-static struct node *global_average(const struct layer *l) { return g_reduce(G, OP_mean, l->in[0], (int[]){2, 3}, 2); }
+static struct node *global_average(const struct layer *l) {
+  return g_reduce(G, OP_mean, l->in[0], (int[]){2, 3}, 2);
+}
 
 static struct node *global_average_pool(const struct layer *l) { // the same as one window
   const struct shape *x = &l->in[0]->type.shape;
@@ -108,7 +115,8 @@ static struct node *cross_entropy(const struct layer *l) {
   struct node *x = l->in[0], *largest = g_reduce(G, OP_reduce_max, x, (int[]){1}, 1);
   struct node *e = g_unary(G, OP_exp, SUB(x, like(l, largest, x, (int[]){0})));
   struct node *log_sum = ADD(g_unary(G, OP_log, g_reduce(G, OP_sum, e, (int[]){1}, 1)), largest);
-  struct node *hot = g_binary(G, OP_eq, g_iota(G, BT_I64, &x->type.shape, 1), like(l, l->in[1], x, (int[]){0}));
+  struct node *hot =
+      g_binary(G, OP_eq, g_iota(G, BT_I64, &x->type.shape, 1), like(l, l->in[1], x, (int[]){0}));
   struct node *chosen = g_reduce(G, OP_sum, g_where(G, hot, x, NUMBER(0)), (int[]){1}, 1);
   return g_reduce(G, OP_mean, SUB(log_sum, chosen), (int[]){0}, 1);
 }
@@ -129,8 +137,14 @@ static struct node *barlow_twins(const struct layer *l) {
   return ADD(sum_of_squares(l, diagonal), g_scale(G, sum_of_squares(l, rest), 0.0051));
 }
 
-#define LAYER(name, function, inputs) {"layer_" name, function, {"in0", inputs > 1 ? "in1" : NULL, inputs > 2 ? "in2" : NULL}, "out", inputs}
-#define BARLOW(name) {"objective_barlow_twins_" name, barlow_twins, {"za", "zb"}, "loss", 2}
+#define LAYER(name, function, inputs)                                                              \
+  {                                                                                                \
+    "layer_" name, function, {"in0", inputs > 1 ? "in1" : NULL, inputs > 2 ? "in2" : NULL}, "out", \
+        inputs                                                                                     \
+  }
+#define BARLOW(name) \
+  { "objective_barlow_twins_" name, barlow_twins, {"za", "zb"}, "loss", 2 }
+// clang-format off
 static const struct reference references[] = {
     LAYER("conv2d_c16x32_hw8_k1_s1_p0", conv, 2), LAYER("conv2d_c16x32_hw8_k1_s2_p0", conv, 2),
     LAYER("conv2d_c16x32_hw8_k3_s1_p1", conv, 2), LAYER("conv2d_c16x32_hw8_k3_s2_p1", conv, 2),
@@ -145,6 +159,7 @@ static const struct reference references[] = {
     {"layer_cross_entropy", cross_entropy, {"in0", "labels"}, "out", 1},
     BARLOW("small"), BARLOW("wide"), BARLOW("tall"), BARLOW("offset"),
 };
+// clang-format on
 enum { REFERENCES = sizeof references / sizeof references[0] };
 
 // ---- comparison -------------------------------------------------------------------------------
@@ -154,7 +169,8 @@ static const char *reference_folder(struct arena *a) {
   return str_printf(a, "%s/reference", shared && *shared ? shared : "../shared");
 }
 
-static const struct tensor64 *read_tensor(struct arena *a, const struct st_file *file, const char *name) {
+static const struct tensor64 *read_tensor(struct arena *a, const struct st_file *file,
+                                          const char *name) {
   const struct st_tensor *t = st_find(file, name);
   if (!t) fail_msg("the file has no tensor %s", name);
   struct tensor_type type = {t->dtype, {.rank = t->rank}};
@@ -170,14 +186,17 @@ static const struct tensor64 *read_tensor(struct arena *a, const struct st_file 
   return out;
 }
 
-static void compare_outputs(const struct graph *g, const struct st_file *file, struct leaf_values *values) {
+static void compare_outputs(const struct graph *g, const struct st_file *file,
+                            struct leaf_values *values) {
   struct tensor64 **v = evaluate(g, values, false);
   for (int i = 0; i < g->outputs.len; i++)
-    assert_near(g->outputs.data[i].name, v[g->outputs.data[i].node->id], read_tensor(values->arena, file, g->outputs.data[i].name), TOLERANCE);
+    assert_near(g->outputs.data[i].name, v[g->outputs.data[i].node->id],
+                read_tensor(values->arena, file, g->outputs.data[i].name), TOLERANCE);
 }
 
 // Result and gradients as outputs, under the names that they have in the file.
-static struct graph *build_reference(struct btc *b, const struct reference *r, const struct st_file *file, struct leaf_values *values) {
+static struct graph *build_reference(struct btc *b, const struct reference *r,
+                                     const struct st_file *file, struct leaf_values *values) {
   struct layer l = {.g = graph_new(b, r->file), .file = file};
   struct node *gradient[INPUTS_MAX], *seed = NULL;
   for (int i = 0; i < INPUTS_MAX && r->input[i]; i++) {
@@ -202,7 +221,9 @@ static void agrees_with_reference(void **state) {
   const struct reference *r = *state;
   struct btc *b = btc_new();
   char err[256];
-  struct st_file *file = st_open(str_printf(b->arena, "%s/%s.safetensors", reference_folder(b->arena), r->file), err, sizeof err);
+  struct st_file *file =
+      st_open(str_printf(b->arena, "%s/%s.safetensors", reference_folder(b->arena), r->file), err,
+              sizeof err);
   if (!file) fail_msg("%s", err);
   struct leaf_values values = {b->arena, {0}};
   struct graph *g = build_reference(b, r, file, &values);
@@ -224,7 +245,8 @@ int main(void) {
   struct CMUnitTest tests[REFERENCES];
   bool there = access(reference_folder(a), R_OK) == 0;
   for (int i = 0; i < REFERENCES; i++)
-    tests[i] = (struct CMUnitTest){references[i].file, there ? agrees_with_reference : skipped, NULL, NULL, (void *)(uintptr_t)&references[i]};
+    tests[i] = (struct CMUnitTest){references[i].file, there ? agrees_with_reference : skipped,
+                                   NULL, NULL, (void *)(uintptr_t)&references[i]};
   int failures = _cmocka_run_group_tests("reference", tests, REFERENCES, NULL, NULL);
   arena_free(a);
   return failures;

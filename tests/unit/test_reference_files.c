@@ -42,9 +42,9 @@ static struct model *open_model(struct btc *b, const char *name) {
   return m;
 }
 
-static void open_native(struct model *m, const char *march, struct native *native) {
+static void open_native(struct model *m, const char *march, struct compiled *native) {
   struct host host = {.march = march};
-  if (!host_find(m->b, &host, NULL) || !native_open(m, &host, false, native)) fail_with_diagnostics(m->b, "compiling");
+  if (!host_find(m->b, &host, NULL) || !compiled_open(m, &host, false, native)) fail_with_diagnostics(m->b, "compiling");
 }
 
 // ---- comparing --------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ struct functions { // what the function tests share: one module
   struct btc *b;
   struct model *m;
   value_list given[N_FUNCTIONS];
-  struct native native[N_MARCHES];
+  struct compiled native[N_MARCHES];
 };
 static struct functions functions;
 
@@ -122,7 +122,7 @@ static struct program named_program(struct functions *f, int i) {
 }
 
 // From a copy: the interpreter keeps the graphs as they were elaborated.
-static void compile_functions(struct functions *f, const char *march, struct native *native) {
+static void compile_functions(struct functions *f, const char *march, struct compiled *native) {
   struct model copy = *f->m;
   copy.programs.data = NEW_ARRAY(f->b->arena, struct program, N_FUNCTIONS);
   memcpy(copy.programs.data, f->m->programs.data, sizeof *copy.programs.data * N_FUNCTIONS);
@@ -146,12 +146,12 @@ static int open_functions(void **state) {
 
 static int close_functions(void **state) {
   (void)state;
-  for (int k = 0; k < N_MARCHES; k++) native_unload(&functions.native[k]);
+  for (int k = 0; k < N_MARCHES; k++) compiled_unload(&functions.native[k]);
   btc_free(functions.b);
   return 0;
 }
 
-static value_list run_function(struct functions *f, int i, const value_list *given, const struct native *native) {
+static value_list run_function(struct functions *f, int i, const value_list *given, const struct compiled *native) {
   value_list results = {0};
   struct eval e = {.m = f->m, .p = &f->m->programs.data[i], .native = native, .given = given};
   if (!eval_run(&e, &results)) fail_with_diagnostics(f->b, function_cases[i].file);
@@ -217,7 +217,7 @@ static struct tensor64 *stacked(struct arena *a, const value_list *file, const c
   return t;
 }
 
-static value_list run_program(struct model *m, struct program *p, const struct native *native, const value_list *given, int64_t steps) {
+static value_list run_program(struct model *m, struct program *p, const struct compiled *native, const value_list *given, int64_t steps) {
   value_list results = {0};
   struct eval e = {.m = m, .p = p, .native = native, .given = given, .steps = steps};
   if (!eval_run(&e, &results)) fail_with_diagnostics(m->b, p->name);
@@ -225,7 +225,7 @@ static value_list run_program(struct model *m, struct program *p, const struct n
 }
 
 // Opens the one program of a file, differentiated, and the same compiled.
-static struct program *open_program(struct model *m, const char *name, bool gradients, struct native *native) {
+static struct program *open_program(struct model *m, const char *name, bool gradients, struct compiled *native) {
   struct program *p = driver_program(m, name);
   if (!p) fail_with_diagnostics(m->b, name);
   if (gradients) eval_add_gradients(p);
@@ -251,7 +251,7 @@ static void test_optimizer(void **state) {
   values_add(b->arena, &given, "init.weights.w", values_find(&reference, "w0"));
   values_add(b->arena, &given, "init.weights.b", values_find(&reference, "b0"));
   struct model *m = open_model(b, "reference");
-  struct native native;
+  struct compiled native;
   struct program *p = open_program(m, str_printf(b->arena, "%s_steps", name), false, &native);
   for (int k = 1; k <= STEPS; k++) {
     const struct tensor64 *w = values_find(&reference, str_printf(b->arena, "w%d", k)), *bias = values_find(&reference, str_printf(b->arena, "b%d", k));
@@ -261,7 +261,7 @@ static void test_optimizer(void **state) {
     expect_close(file, "w in C", values_find(&single, "final.weights.w"), w, 2e-4);
     expect_close(file, "b in C", values_find(&single, "final.weights.b"), bias, 2e-4);
   }
-  native_unload(&native);
+  compiled_unload(&native);
   btc_free(b);
 }
 
@@ -275,13 +275,13 @@ static void test_schedule(void **state) {
   values_add(b->arena, &given, "gw", tensor64_new(b->arena, &gw));
   values_add(b->arena, &given, "gb", tensor64_new(b->arena, &gb));
   struct model *m = open_model(b, "reference");
-  struct native native;
+  struct compiled native;
   struct program *p = open_program(m, "schedule_steps", false, &native);
   value_list exact = run_program(m, p, NULL, &given, want->type.shape.dim[0]);
   value_list single = run_program(m, p, &native, &given, want->type.shape.dim[0]);
   expect_close("schedule", "rate", values_find(&exact, "report.rate"), want, 1e-9);
   expect_close("schedule", "rate in C", values_find(&single, "report.rate"), want, 2e-4);
-  native_unload(&native);
+  compiled_unload(&native);
   btc_free(b);
 }
 
@@ -305,7 +305,7 @@ static void test_train(void **state) {
   if (!have_reference(b, "train_resnet18_w8_lars")) skip();
   value_list reference = read_reference(b, "train_resnet18_w8_lars");
   struct model *m = open_model(b, "resnet18_w8_lars");
-  struct native native;
+  struct compiled native;
   struct program *p = open_program(m, "pretrain", true, &native);
   value_list exact = run_program(m, p, NULL, &reference, 3), single = run_program(m, p, &native, &reference, 3);
   compare_all("interpreter", "losses", &exact, &reference, 1e-7);
@@ -313,7 +313,30 @@ static void test_train(void **state) {
   compare_all("interpreter", "final.", &exact, &reference, 1e-7);
   compare_all("C", "losses", &single, &reference, 1e-3);
   compare_all("C", "grad.", &single, &reference, 2e-3);
-  native_unload(&native);
+  compiled_unload(&native);
+  btc_free(b);
+}
+
+// Evaluation of the trained encoder, with running statistics, on the first step's view a.
+static void test_features(void **state) {
+  (void)state;
+  struct btc *b = btc_new();
+  if (!have_reference(b, "train_resnet18_w8_lars")) skip();
+  value_list reference = read_reference(b, "train_resnet18_w8_lars"), given = {0};
+  for (int i = 0; i < reference.len; i++)
+    if (strncmp(reference.data[i].name, "final.", 6) == 0)
+      values_add(b->arena, &given, eval_name(b->arena, "init.", reference.data[i].name + 6), reference.data[i].tensor);
+  struct tensor_type labels = {BT_I32, shape_of(1, (int64_t)8)};
+  values_add(b->arena, &given, "x", values_find(&reference, "xa")); // with its axis of steps
+  values_add(b->arena, &given, "y", tensor64_new(b->arena, &labels));
+  struct model *m = open_model(b, "resnet18_w8_lars");
+  struct compiled native;
+  struct program *p = open_program(m, "features", false, &native);
+  value_list exact = run_program(m, p, NULL, &given, 1), single = run_program(m, p, &native, &given, 1);
+  const struct tensor64 *want = values_find(&reference, "features_eval");
+  expect_close("interpreter", "features", values_find(&exact, "features"), want, 1e-7);
+  expect_close("C", "features", values_find(&single, "features"), want, 1e-3);
+  compiled_unload(&native);
   btc_free(b);
 }
 
@@ -323,14 +346,14 @@ static void test_step(void **state) {
   if (!have_reference(b, "step_resnet18_w8_gelu")) skip();
   value_list reference = read_reference(b, "step_resnet18_w8_gelu");
   struct model *m = open_model(b, "resnet18_w8_gelu");
-  struct native native;
+  struct compiled native;
   struct program *p = open_program(m, "pretrain", true, &native);
   value_list single = run_program(m, p, &native, &reference, 1);
   expect_close("C", "loss", values_find(&single, "losses"), values_find(&reference, "loss"), 1e-4);
   compare_all("C", "grad.", &single, &reference, 1e-4);
   value_list exact = run_program(m, p, NULL, &reference, 1);
   compare_all("interpreter", "grad.", &exact, &reference, 1e-7);
-  native_unload(&native);
+  compiled_unload(&native);
   btc_free(b);
 }
 
@@ -343,6 +366,7 @@ int main(void) {
       {"optimizer_adamw", test_optimizer, NULL, NULL, "adamw"},
       {"schedule_cosine_warmup", test_schedule, NULL, NULL, NULL},
       {"train_resnet18_w8_lars", test_train, NULL, NULL, NULL},
+      {"train_resnet18_w8_lars, features", test_features, NULL, NULL, NULL},
       {"step_resnet18_w8_gelu", test_step, NULL, NULL, NULL},
   };
   enum { N_RUNS = sizeof run_tests / sizeof *run_tests };

@@ -1,4 +1,4 @@
-// test_native.c: compiled steps in this process: values go in and out, overruns are noticed.
+// test_compiled.c: compiled steps in this process: values go in and out, overruns are noticed.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "native.h"
+#include "compiled.h"
 
 enum { COUNT = 5 }; // divides no cache line
 
@@ -27,44 +27,44 @@ static const struct bt_program programs[] = {
     {.name = "before", .step = before_arena, .arena_bytes = 64, .thread_bytes = 64, .n_inputs = 1, .n_outputs = 1, .inputs = inputs, .outputs = outputs},
 };
 static const struct bt_module module = {.abi = BT_ABI, .n_programs = 2, .programs = programs, .store_bytes = 64};
-static const struct native native = {NULL, &module};
+static const struct compiled native = {NULL, &module};
 
-static void open_frame(struct native_frame *f, const char *name) {
-  const struct bt_program *p = native_program(&native, name);
+static void open_frame(struct compiled_frame *f, const char *name) {
+  const struct bt_program *p = compiled_program(&native, name);
   assert_non_null(p);
-  native_frame_new(f, &native, p);
+  compiled_frame_new(f, &native, p);
 }
 
 static void test_values(void **state) {
   (void)state;
-  struct native_frame f;
+  struct compiled_frame f;
   const double x[COUNT] = {1, -2, 3.5, 0, 1e-3};
   double y[COUNT];
   overrun = 0;
   open_frame(&f, "doubling");
   assert_int_equal((uintptr_t)f.outputs[0] % BT_ALIGN, 0);
-  native_put(f.inputs[0], BT_F32, x, COUNT);
-  assert_null(native_step(&f));
-  native_get(y, f.outputs[0], BT_F32, COUNT);
+  compiled_put(f.inputs[0], BT_F32, x, COUNT);
+  assert_null(compiled_step(&f));
+  compiled_get(y, f.outputs[0], BT_F32, COUNT);
   for (int i = 0; i < COUNT; i++) assert_true(y[i] == 2 * (double)(float)x[i]);
-  native_frame_free(&f);
+  compiled_frame_free(&f);
 }
 
 static void test_one_byte_over(void **state) {
   (void)state;
-  struct native_frame f;
+  struct compiled_frame f;
   overrun = 1;
   open_frame(&f, "doubling");
-  assert_string_equal(native_step(&f), "out");
-  native_frame_free(&f);
+  assert_string_equal(compiled_step(&f), "out");
+  compiled_frame_free(&f);
 }
 
 static void test_one_byte_before(void **state) {
   (void)state;
-  struct native_frame f;
+  struct compiled_frame f;
   open_frame(&f, "before");
-  assert_string_equal(native_step(&f), "the arena");
-  native_frame_free(&f);
+  assert_string_equal(compiled_step(&f), "the arena");
+  compiled_frame_free(&f);
 }
 
 static void test_types(void **state) {
@@ -72,15 +72,15 @@ static void test_types(void **state) {
   const double values[] = {0, 1, 3};
   for (int t = BT_F32; t <= BT_U8; t++) {
     double memory[3], back[3];
-    native_put(memory, (dtype)t, values, 3);
-    native_get(back, memory, (dtype)t, 3);
+    compiled_put(memory, (dtype)t, values, 3);
+    compiled_get(back, memory, (dtype)t, 3);
     assert_memory_equal(back, values, sizeof back);
   }
 }
 
 static void test_no_such_program(void **state) {
   (void)state;
-  assert_null(native_program(&native, "tripling"));
+  assert_null(compiled_program(&native, "tripling"));
 }
 
 int main(void) {

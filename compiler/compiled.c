@@ -1,4 +1,4 @@
-// native.c: compiled programs inside this process. See native.h.
+// compiled.c: compiled programs inside this process. See compiled.h.
 //
 // A shared object leaves the runtime's symbols to the process (btc is linked with -rdynamic); BLAS is
 // the one that the process has, set up once by bt_blas_init.
@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "../runtime/btrt_internal.h"
-#include "native.h"
+#include "compiled.h"
 
 static const struct loc nowhere;
 
@@ -30,7 +30,7 @@ static bool emit_to(struct btc *b, const struct codegen *cg, const struct host *
   return good;
 }
 
-bool native_build(struct model *m, const struct host *host, const char *so_file, const char **c_file) {
+bool compiled_build(struct model *m, const struct host *host, const char *so_file, const char **c_file) {
   struct btc *b = m->b;
   struct target target;
   target_from_march(&target, host->march);
@@ -43,33 +43,33 @@ bool native_build(struct model *m, const struct host *host, const char *so_file,
   return good;
 }
 
-bool native_load(struct btc *b, const char *so_file, struct native *native) {
+bool compiled_load(struct btc *b, const char *so_file, struct compiled *native) {
   const char *path = strchr(so_file, '/') ? so_file : str_printf(b->arena, "./%s", so_file);
-  *native = (struct native){.handle = dlopen(path, RTLD_NOW | RTLD_LOCAL)};
+  *native = (struct compiled){.handle = dlopen(path, RTLD_NOW | RTLD_LOCAL)};
   if (!native->handle) return diag_error(b, nowhere, "cannot load the compiled program: %s", dlerror()), false;
   native->module = dlsym(native->handle, "bt_module");
   if (native->module && native->module->abi == BT_ABI) return true;
   diag_error(b, nowhere, "%s is not a module of this btc", so_file);
-  native_unload(native);
+  compiled_unload(native);
   return false;
 }
 
-void native_unload(struct native *native) {
+void compiled_unload(struct compiled *native) {
   if (native->handle) dlclose(native->handle);
-  *native = (struct native){0};
+  *native = (struct compiled){0};
 }
 
-bool native_open(struct model *m, const struct host *host, bool keep_c, struct native *native) {
+bool compiled_open(struct model *m, const struct host *host, bool keep_c, struct compiled *native) {
   const char *folder = temporary_folder(m->b), *c_file;
   if (!folder) return false;
   const char *so_file = str_printf(m->b->arena, "%s/module.so", folder);
-  bool good = native_build(m, host, so_file, &c_file) && native_load(m->b, so_file, native);
+  bool good = compiled_build(m, host, so_file, &c_file) && compiled_load(m->b, so_file, native);
   if (keep_c) fprintf(stderr, "btc: the generated C is %s\n", c_file);
   else temporary_folder_remove(folder);
   return good;
 }
 
-const struct bt_program *native_program(const struct native *native, const char *name) {
+const struct bt_program *compiled_program(const struct compiled *native, const char *name) {
   for (int i = 0; i < native->module->n_programs; i++)
     if (str_eq(native->module->programs[i].name, name)) return &native->module->programs[i];
   return NULL;
@@ -79,23 +79,23 @@ const struct bt_program *native_program(const struct native *native, const char 
 // A zone is a few cache lines of a pattern. The far one begins right after the last byte.
 enum { GUARD_BYTES = 4 * BT_ALIGN, GUARD_PATTERN = 0xA5 };
 
-struct native_block {
+struct compiled_block {
   const char *name;
   unsigned char *base; // of the near zone
   size_t bytes;
 };
 
-static void *block_new(struct native_frame *f, const char *name, size_t bytes) {
-  struct native_block *block = &f->blocks[f->n_blocks++];
+static void *block_new(struct compiled_frame *f, const char *name, size_t bytes) {
+  struct compiled_block *block = &f->blocks[f->n_blocks++];
   size_t whole = bt_round_up(bytes + 2 * GUARD_BYTES, BT_ALIGN);
-  *block = (struct native_block){name, aligned_alloc(BT_ALIGN, whole), bytes};
+  *block = (struct compiled_block){name, aligned_alloc(BT_ALIGN, whole), bytes};
   expect(block->base, "out of memory: %zu bytes for %s", whole, name);
   memset(block->base, GUARD_PATTERN, whole);
   memset(block->base + GUARD_BYTES, 0, bytes);
   return block->base + GUARD_BYTES;
 }
 
-static bool block_intact(const struct native_block *block) {
+static bool block_intact(const struct compiled_block *block) {
   for (size_t i = 0; i < GUARD_BYTES; i++)
     if (block->base[i] != GUARD_PATTERN || block->base[GUARD_BYTES + block->bytes + i] != GUARD_PATTERN) return false;
   return true;
@@ -105,10 +105,10 @@ static size_t tensor_bytes(dtype type, int rank, const int64_t *shape) {
   return bt_dtype_size(type) * (size_t)bt_count(rank, shape);
 }
 
-void native_frame_new(struct native_frame *f, const struct native *native, const struct bt_program *p) {
+void compiled_frame_new(struct compiled_frame *f, const struct compiled *native, const struct bt_program *p) {
   int threads = bt_blas_init(0);
   openblas_set_num_threads(threads);
-  *f = (struct native_frame){.module = native->module, .program = p};
+  *f = (struct compiled_frame){.module = native->module, .program = p};
   f->blocks = bt_xcalloc((size_t)(p->n_inputs + p->n_outputs + 3), sizeof *f->blocks);
   f->inputs = bt_xcalloc((size_t)p->n_inputs, sizeof *f->inputs);
   f->outputs = bt_xcalloc((size_t)p->n_outputs, sizeof *f->outputs);
@@ -123,15 +123,15 @@ void native_frame_new(struct native_frame *f, const struct native *native, const
   f->frame.outputs = f->outputs;
 }
 
-void native_frame_free(struct native_frame *f) {
+void compiled_frame_free(struct compiled_frame *f) {
   for (int i = 0; i < f->n_blocks; i++) free(f->blocks[i].base);
   free(f->blocks);
   free(f->inputs);
   free(f->outputs);
-  *f = (struct native_frame){0};
+  *f = (struct compiled_frame){0};
 }
 
-const char *native_step(struct native_frame *f) {
+const char *compiled_step(struct compiled_frame *f) {
   f->program->step(&f->frame);
   for (int i = 0; i < f->n_blocks; i++)
     if (!block_intact(&f->blocks[i])) return f->blocks[i].name;
@@ -142,7 +142,7 @@ const char *native_step(struct native_frame *f) {
 
 #define EACH_TYPE(X) X(BT_F32, float) X(BT_F64, double) X(BT_I32, int32_t) X(BT_I64, int64_t) X(BT_U8, uint8_t) X(BT_BOOL, uint8_t)
 
-void native_put(void *to, dtype type, const double *from, int64_t count) {
+void compiled_put(void *to, dtype type, const double *from, int64_t count) {
   switch (type) {
 #define X(tag, c_type) \
   case tag: \
@@ -154,7 +154,7 @@ void native_put(void *to, dtype type, const double *from, int64_t count) {
   die("dtype %d", (int)type);
 }
 
-void native_get(double *to, const void *from, dtype type, int64_t count) {
+void compiled_get(double *to, const void *from, dtype type, int64_t count) {
   switch (type) {
 #define X(tag, c_type) \
   case tag: \

@@ -1,6 +1,6 @@
-// native.h: whole graphs through the code generator and the host compiler, run beside the interpreter.
-#ifndef NATIVE_H
-#define NATIVE_H
+// codegen_helper.h: whole graphs through the code generator and the host compiler, run beside the interpreter.
+#ifndef CODEGEN_HELPER_H
+#define CODEGEN_HELPER_H
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +11,7 @@
 #include "codegen.h"
 #include "graph.h"
 
-struct native {
+struct compiled {
   struct btc *b;
   struct model *model;
   struct codegen *cg;
@@ -21,21 +21,21 @@ struct native {
 };
 
 // A model of which every graph is a program; its tensors are the graphs' parameters and states.
-struct model *native_model(struct btc *b, struct graph *const *g, int n);
+struct model *step_model(struct btc *b, struct graph *const *g, int n);
 // Compiles the graphs for -march `march` at -O1 and loads the result; fails the test if it cannot.
-struct native native_build(struct btc *b, struct graph *const *g, int n, const char *march);
-void native_close(struct native *n);
+struct compiled step_build(struct btc *b, struct graph *const *g, int n, const char *march);
+void step_close(struct compiled *n);
 
 // Results of one step of program p: outputs, then updated tensors (by update), as doubles.
-struct native_result { VEC(struct tensor64 *) values; };
-// Leaves are drawn by `seed` and name, in the range of `native_leaf`. Memory has guard zones round the
+struct step_result { VEC(struct tensor64 *) values; };
+// Leaves are drawn by `seed` and name, as `draw` does. Memory has guard zones round the
 // store, every tensor, every input and output, the arena and the scratch of each thread, and is
 // poisoned before the step. Fails the test where a guard is hurt.
-struct native_result native_run(struct native *n, int p, unsigned seed, int threads);
+struct step_result step_run(struct compiled *n, int p, unsigned seed, int threads);
 // The same from the interpreter, in double or rounding every result to f32.
-struct native_result native_expected(struct native *n, int p, unsigned seed, bool round_f32);
+struct step_result step_expected(struct compiled *n, int p, unsigned seed, bool round_f32);
 // Fails unless step p agrees with the interpreter to 2e-5 of each tensor's largest entry, or to 8
 // times what rounding every value to f32 changes, with one thread and, bit for bit alike, with two.
-void native_check(struct native *n, int p, unsigned seed);
+void step_check(struct compiled *n, int p, unsigned seed);
 
 #endif

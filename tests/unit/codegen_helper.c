@@ -1,5 +1,5 @@
-// native.c: see native.h.
-#include "native.h"
+// codegen_helper.c: see codegen_helper.h.
+#include "codegen_helper.h"
 
 #include <dlfcn.h>
 #include <math.h>
@@ -20,7 +20,7 @@ static void add_tensor(struct model *m, const char *name, enum bt_role role, con
   vec_push(m->b->arena, &m->tensors, made);
 }
 
-struct model *native_model(struct btc *b, struct graph *const *g, int n) {
+struct model *step_model(struct btc *b, struct graph *const *g, int n) {
   struct model *m = NEW(b->arena, struct model);
   m->b = b;
   for (int i = 0; i < n; i++) {
@@ -44,8 +44,8 @@ static bool host_compile(struct arena *a, const char *dir, const char *march) {
                            cc, march, root, dir, dir)) == 0;
 }
 
-struct native native_build(struct btc *b, struct graph *const *g, int n, const char *march) {
-  struct native made = {.b = b, .model = native_model(b, g, n)};
+struct compiled step_build(struct btc *b, struct graph *const *g, int n, const char *march) {
+  struct compiled made = {.b = b, .model = step_model(b, g, n)};
   struct target t;
   target_from_march(&t, march);
   for (int i = 0; i < n; i++) vec_push(b->arena, &made.graphs, g[i]);
@@ -62,7 +62,7 @@ struct native native_build(struct btc *b, struct graph *const *g, int n, const c
   bool compiled = host_compile(b->arena, dir, march);
   if (compiled) made.handle = dlopen(object, RTLD_NOW);
   if (compiled && made.handle == NULL) fprintf(stderr, "%s\n", dlerror());
-  if (getenv("NATIVE_KEEP") || !compiled) fprintf(stderr, "# kept %s\n", source);
+  if (getenv("STEP_KEEP") || !compiled) fprintf(stderr, "# kept %s\n", source);
   else {
     unlink(source);
     unlink(object);
@@ -74,7 +74,7 @@ struct native native_build(struct btc *b, struct graph *const *g, int n, const c
   return made;
 }
 
-void native_close(struct native *n) {
+void step_close(struct compiled *n) {
   if (n->handle) dlclose(n->handle);
   n->handle = NULL;
 }
@@ -166,7 +166,7 @@ static const struct bt_tensor *tensor_named(const struct bt_module *m, const cha
   return NULL;
 }
 
-static void fill_store(struct native *n, struct block *store, unsigned seed) {
+static void fill_store(struct compiled *n, struct block *store, unsigned seed) {
   for (int i = 0; i < n->module->n_tensors; i++) {
     const struct bt_tensor *t = &n->module->tensors[i];
     struct tensor_type type = type_of(t->dtype, t->rank, t->shape);
@@ -175,7 +175,7 @@ static void fill_store(struct native *n, struct block *store, unsigned seed) {
 }
 
 // Between tensors lies padding, which nobody may touch.
-static void check_store(struct native *n, const struct block *store) {
+static void check_store(struct compiled *n, const struct block *store) {
   for (int i = 0; i < n->module->n_tensors; i++) {
     const struct bt_tensor *t = &n->module->tensors[i];
     for (size_t j = t->offset + t->bytes; j % BT_ALIGN != 0; j++)
@@ -183,12 +183,12 @@ static void check_store(struct native *n, const struct block *store) {
   }
 }
 
-struct native_result native_run(struct native *n, int p, unsigned seed, int threads) {
+struct step_result step_run(struct compiled *n, int p, unsigned seed, int threads) {
   const struct bt_program *prog = &n->module->programs[p];
   struct block store = block_new(n->module->store_bytes), arena = block_new(prog->arena_bytes);
   struct block scratch = block_new(prog->thread_bytes * (size_t)threads), in[64], out[64];
   void *in_at[64], *out_at[64];
-  struct native_result r = {0};
+  struct step_result r = {0};
   assert_true(prog->n_inputs <= 64 && prog->n_outputs <= 64);
   fill_store(n, &store, seed);
   for (int i = 0; i < prog->n_inputs; i++) {
@@ -223,9 +223,9 @@ struct native_result native_run(struct native *n, int p, unsigned seed, int thre
   return r;
 }
 
-struct native_result native_expected(struct native *n, int p, unsigned seed, bool round_f32) {
+struct step_result step_expected(struct compiled *n, int p, unsigned seed, bool round_f32) {
   const struct graph *g = n->graphs.data[p];
-  struct native_result r = {0};
+  struct step_result r = {0};
   struct leaf_user user = {n->b, seed};
   struct tensor64 **v = interp_run(g, n->b->arena, round_f32, supply, &user);
   for (int i = 0; i < g->outputs.len; i++) vec_push(n->b->arena, &r.values, v[g->outputs.data[i].node->id]);
@@ -233,7 +233,7 @@ struct native_result native_expected(struct native *n, int p, unsigned seed, boo
   return r;
 }
 
-static void compare(struct native *n, int p, int i, const struct tensor64 *is, const struct tensor64 *want,
+static void compare(struct compiled *n, int p, int i, const struct tensor64 *is, const struct tensor64 *want,
                     const struct tensor64 *rounded) {
   double largest = 0, noise = 0;
   int64_t count = shape_count(&want->type.shape);
@@ -251,9 +251,9 @@ static void compare(struct native *n, int p, int i, const struct tensor64 *is, c
   }
 }
 
-void native_check(struct native *n, int p, unsigned seed) {
-  struct native_result want = native_expected(n, p, seed, false), rounded = native_expected(n, p, seed, true);
-  struct native_result one = native_run(n, p, seed, 1), two = native_run(n, p, seed, 2);
+void step_check(struct compiled *n, int p, unsigned seed) {
+  struct step_result want = step_expected(n, p, seed, false), rounded = step_expected(n, p, seed, true);
+  struct step_result one = step_run(n, p, seed, 1), two = step_run(n, p, seed, 2);
   for (int i = 0; i < want.values.len; i++) {
     compare(n, p, i, one.values.data[i], want.values.data[i], rounded.values.data[i]);
     size_t bytes = sizeof(double) * (size_t)shape_count(&want.values.data[i]->type.shape);
