@@ -266,6 +266,12 @@ static struct value unknown_name(struct elab *e, struct frame *f, const char *na
     elab_error(e, f, loc, "`%s` is not supported yet", name);
     return value_error();
   }
+  const char *home = unit_std_home(e, name);
+  if (home) {
+    elab_error(e, f, loc, "unknown name `%s`; the standard library has it: `import %s`", name,
+               home);
+    return value_error();
+  }
   const char *near = str_nearest(name, names, n);
   elab_error(e, f, loc, "unknown name `%s`%s", name, did_you_mean(e, name, names, n));
   if (near) elab_fixit(e, near);

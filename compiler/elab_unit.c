@@ -1,4 +1,5 @@
 // elab_unit.c: files: what they declare, what they import, and the constants that -D rebinds.
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,6 +43,38 @@ static const char *import_path(struct elab *e, const struct unit *u, const struc
   for (int i = 1; i < d->path.parts.len; i++)
     path = str_printf(a, "%s/%s", path, d->path.parts.data[i].name);
   return str_printf(a, "%s.btg", path);
+}
+
+// Whether a line of the text declares `name`, by the words at its start.
+static bool text_declares(const char *text, const char *name) {
+  size_t length = strlen(name);
+  for (const char *line = text; line; line = strchr(line, '\n')) {
+    if (*line == '\n') line++;
+    const char *word = strncmp(line, "fn ", 3) == 0       ? line + 3
+                       : strncmp(line, "module ", 7) == 0 ? line + 7
+                                                          : NULL;
+    if (word && strncmp(word, name, length) == 0 && word[length] == '(') return true;
+  }
+  return false;
+}
+
+// The file of the standard library that declares `name`, as its import is written; NULL: none does.
+const char *unit_std_home(struct elab *e, const char *name) {
+  const char *found = NULL;
+  const char *folder = str_printf(e->b->arena, "%s/stdlib", home_of(e->b));
+  DIR *d = opendir(folder);
+  for (struct dirent *f; !found && d && (f = readdir(d));) {
+    size_t length = strlen(f->d_name);
+    if (length < 5 || !str_eq(f->d_name + length - 4, ".btg")) continue;
+    struct btc *quiet = btc_new(); // a file that cannot be read is no hint, and no error
+    int source =
+        source_open(quiet, str_printf(quiet->arena, "%s/%s", folder, f->d_name), (struct loc){0});
+    if (source >= 0 && text_declares(quiet->files.data[source].text, name))
+      found = str_printf(e->b->arena, "std.%.*s", (int)length - 4, f->d_name);
+    btc_free(quiet);
+  }
+  if (d) closedir(d);
+  return found;
 }
 
 // One file is one unit, by whatever path it is reached.
