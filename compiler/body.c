@@ -1,11 +1,11 @@
 // body.c: from a kernel's nodes to a DAG of scalar values over one iteration space.
 //
-// A node is evaluated *at* coordinates, one affine form of the space's axes for each of its own axes.
-// A movement op only changes the coordinates: broadcast drops some, transpose permutes, slice and
-// pad shift (pad and concat add range tests), diag repeats one. Reshape takes the linear index apart
-// again; where an axis of the space straddles two axes of the operand, the axis is split and the
-// body is built anew. What is still not affine cannot be inlined: its node is reported and gets a
-// buffer, in which a row-major linear index is an address as it stands.
+// A node is evaluated *at* coordinates, one affine form of the space's axes for each of its own
+// axes. A movement op only changes the coordinates: broadcast drops some, transpose permutes, slice
+// and pad shift (pad and concat add range tests), diag repeats one. Reshape takes the linear index
+// apart again; where an axis of the space straddles two axes of the operand, the axis is split and
+// the body is built anew. What is still not affine cannot be inlined: its node is reported and gets
+// a buffer, in which a row-major linear index is an address as it stands.
 //
 // In the end axes that every form walks through as one are merged, so that loops are long.
 #include <string.h>
@@ -13,9 +13,16 @@
 #include "body.h"
 
 // One axis of the space: `extent` steps of `step` along axis `of` of the kernel's shape.
-struct space_axis { int of; int64_t step, extent; };
+struct space_axis {
+  int of;
+  int64_t step, extent;
+};
 
-struct recalled { const struct node *node; struct affine at[MAX_RANK]; struct value *value; };
+struct recalled {
+  const struct node *node;
+  struct affine at[MAX_RANK];
+  struct value *value;
+};
 
 struct builder {
   struct fusion *f;
@@ -50,8 +57,10 @@ void affine_range(const struct body *b, const struct affine *a, int64_t *lo, int
   *lo = *hi = a->constant;
   for (int i = 0; i < b->n_axes; i++) {
     int64_t reach = a->k[i] * (b->extent[i] - 1);
-    if (reach < 0) *lo += reach;
-    else *hi += reach;
+    if (reach < 0)
+      *lo += reach;
+    else
+      *hi += reach;
   }
 }
 
@@ -66,8 +75,8 @@ static int64_t floor_div(int64_t a, int64_t m) { return a / m - (a % m < 0); }
 
 // a = quotient * m + remainder with 0 <= remainder < m over the whole space. False: not affine so;
 // asks for a split where that may help.
-static bool form_divide(struct builder *s, const struct affine *a, int64_t m, struct affine *quotient,
-                        struct affine *remainder) {
+static bool form_divide(struct builder *s, const struct affine *a, int64_t m,
+                        struct affine *quotient, struct affine *remainder) {
   *quotient = form_constant(floor_div(a->constant, m));
   *remainder = form_constant(a->constant - quotient->constant * m);
   for (int i = 0; i < s->n_axes; i++) {
@@ -150,8 +159,8 @@ static struct value *value_op(struct builder *s, enum op op, dtype t, int n, str
 }
 
 // `yes` where lo <= at < hi, else `no`.
-static struct value *value_within(struct builder *s, const struct affine *at, int64_t lo, int64_t hi,
-                                  struct value *yes, struct value *no) {
+static struct value *value_within(struct builder *s, const struct affine *at, int64_t lo,
+                                  int64_t hi, struct value *yes, struct value *no) {
   int64_t least, most;
   affine_range(s->body, at, &least, &most);
   if (least >= lo && most < hi) return yes;
@@ -198,8 +207,9 @@ static struct value *load(struct builder *s, const struct node *n, const struct 
     if (s->split_axis < 0) s->offender = s->relayout;
     return NULL;
   }
-  return value_new(s, (struct value){.kind = V_LOAD, .type = n->type.dtype, .at = address,
-                                     .buffer = s->f->buffer[n->id]});
+  return value_new(
+      s, (struct value){
+             .kind = V_LOAD, .type = n->type.dtype, .at = address, .buffer = s->f->buffer[n->id]});
 }
 
 static struct value *eval_elementwise(struct builder *s, const struct node *n,
@@ -215,13 +225,15 @@ static struct value *eval_elementwise(struct builder *s, const struct node *n,
 
 // A reshape whose operand is in memory row-major reads it by linear index; else the index is taken
 // apart along the operand's axes.
-static struct value *eval_reshape(struct builder *s, const struct node *n, const struct affine *at) {
+static struct value *eval_reshape(struct builder *s, const struct node *n,
+                                  const struct affine *at) {
   struct affine linear = form_linear(&n->type.shape, at);
   const struct node *x = n->in[0];
   while (x->op == OP_reshape && s->f->buffer[x->id] == NULL) x = x->in[0];
   if (x->block == 0 && s->f->buffer[x->id] != NULL)
-    return value_new(s, (struct value){.kind = V_LOAD, .type = x->type.dtype, .at = linear,
-                                       .buffer = s->f->buffer[x->id]});
+    return value_new(
+        s, (struct value){
+               .kind = V_LOAD, .type = x->type.dtype, .at = linear, .buffer = s->f->buffer[x->id]});
   if (x->op == OP_constant) return eval(s, x, at);
   struct affine in_at[MAX_RANK], rest = linear;
   for (int i = x->type.shape.rank - 1; i >= 0; i--) {
@@ -249,7 +261,8 @@ static struct value *eval_pad(struct builder *s, const struct node *n, const str
   return v;
 }
 
-// From the last part to the first: where the index has reached what comes later, that; else this one.
+// From the last part to the first: where the index has reached what comes later, that; else this
+// one.
 static struct value *eval_concat(struct builder *s, const struct node *n, const struct affine *at) {
   int axis = (int)n->attr.i[0];
   struct affine in_at[MAX_RANK];
@@ -307,7 +320,8 @@ static struct value *eval_expression(struct builder *s, const struct node *n,
                                      const struct affine *at) {
   if (n->op == OP_constant) return value_const(s, n->type.dtype, n->attr.f);
   if (n->op == OP_iota)
-    return value_new(s, (struct value){.kind = V_INDEX, .type = n->type.dtype, .at = at[n->attr.i[0]]});
+    return value_new(
+        s, (struct value){.kind = V_INDEX, .type = n->type.dtype, .at = at[n->attr.i[0]]});
   switch (op_info(n->op)->class) {
   case ELEMENTWISE: return eval_elementwise(s, n, at);
   case MOVE: return eval_move(s, n, at);
@@ -318,8 +332,10 @@ static struct value *eval_expression(struct builder *s, const struct node *n,
 static struct value *eval(struct builder *s, const struct node *n, const struct affine *at) {
   struct value *v = recall(s, n, at);
   if (v != NULL) return v;
-  if (s->f->buffer[n->id] != NULL && !computed_here(s, n, at)) v = load(s, n, at);
-  else v = eval_expression(s, n, at);
+  if (s->f->buffer[n->id] != NULL && !computed_here(s, n, at))
+    v = load(s, n, at);
+  else
+    v = eval_expression(s, n, at);
   if (v != NULL) remember(s, n, at, v);
   return v;
 }
@@ -372,8 +388,10 @@ static bool add_root(struct builder *s, const struct kernel_root *r) {
   struct body_root root = {.reduce = r->reduce, .buffer = r->buffer};
   struct affine at[MAX_RANK];
   bool stored = r->reduce == OP_COUNT;
-  if (stored) memcpy(at, s->identity, sizeof at);
-  else kept_coordinates(s, at);
+  if (stored)
+    memcpy(at, s->identity, sizeof at);
+  else
+    kept_coordinates(s, at);
   root.value = eval(s, stored ? r->node : r->node->in[0], s->identity);
   if (root.value == NULL) return false;
   if (!form_address(s, r->node, at, &root.at)) {
@@ -388,7 +406,8 @@ static bool add_root(struct builder *s, const struct kernel_root *r) {
 // ---- merging axes -----------------------------------------------------------------------------
 
 // Applies `visit` to every form of the body until it says false.
-static bool each_form(struct body *b, bool (*visit)(struct body *, struct affine *, int), int axis) {
+static bool each_form(struct body *b, bool (*visit)(struct body *, struct affine *, int),
+                      int axis) {
   for (int i = 0; i < b->values.len; i++)
     if (!visit(b, &b->values.data[i]->at, axis)) return false;
   for (int i = 0; i < b->roots.len; i++)

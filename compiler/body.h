@@ -11,7 +11,9 @@
 
 #define BODY_AXES 14
 
-struct affine { int64_t constant, k[BODY_AXES]; };
+struct affine {
+  int64_t constant, k[BODY_AXES];
+};
 
 enum value_kind {
   V_CONST, // number
@@ -36,7 +38,12 @@ struct value {
   int uses;
 };
 
-struct body_root { struct value *value; struct affine at; enum op reduce; struct buffer *buffer; };
+struct body_root {
+  struct value *value;
+  struct affine at;
+  enum op reduce;
+  struct buffer *buffer;
+};
 
 struct body {
   int n_axes;

@@ -1,15 +1,17 @@
 // btc.h: the map of the compiler, and what every file of it shares.
 //
-//   source   grammar/btg.l, btg.y -> ast.h          text to tree
-//   check    elab*.c                                tree to graph: names, types, shapes, instances
-//   graph    graph.h, graph*.c, ops.def, ops/*.c    typed SSA; one home per op family
-//            grad.c                                 reverse-mode differentiation
-//            interp.c                               float64 reference interpreter, the oracle
-//            pass.c, pass_*.c                       the pass table and its rows
-//   kernels  kernels.h, fuse.c, plan.c              fusion groups, layouts, the static memory plan
-//   loops    loops.h, loops*.c, sched_*.c, lower.c  loop nests with vectors and register blocks
-//   code     emit_c.c                               C text
-//   command  main.c, cmd_*.c                        the btc command
+//   source   ast.h, parse*.c, ast_print.c             text to tree (grammar/btg.l, btg.y)
+//   check    elab.h, elab_*.c                         tree to graph: names, types, shapes, instances
+//   graph    graph.h, graph*.c, ops.def, ops/*.c      typed SSA; one home per op family
+//            grad.c                                   reverse-mode differentiation
+//            interp.c                                 float64 reference interpreter, the oracle
+//            rewrite.c, pass*.c, fold_*.c             the pass table and its rows
+//   kernels  kernels.h, layout.c, fuse.c, plan.c      layouts, fusion groups, the memory plan
+//   loops    loops.h, loops_*.c                       loop nests with vectors and register blocks
+//            body.c, nest.c, lower*.c, sched_conv.c   kernels to loop nests
+//   code     codegen.c, emit_c.c, emit_module.c       C text
+//   command  main.c, cmd_*.c, options.c, driver.c     the btc command
+//            host.c, compiled.c, eval.c, gradcheck.c  host compiler, compiled code in process, checks
 //
 // This header is the bottom level: memory, strings, source places, diagnostics, and the context that
 // carries them. There are no mutable globals: everything hangs off a `struct btc`. Users' mistakes

@@ -16,7 +16,8 @@ static void find_same(struct codegen *cg, struct kernel *k) {
     for (int j = 0; j < k->loops->sources.len; j++) {
       const char *place = k->loops->sources.data[j];
       bool known = false;
-      for (int s = 0; s < first->loops->sources.len; s++) known |= str_eq(first->loops->sources.data[s], place);
+      for (int s = 0; s < first->loops->sources.len; s++)
+        known |= str_eq(first->loops->sources.data[s], place);
       if (!known) vec_push(cg->arena, &first->loops->sources, place);
     }
     return;
@@ -69,7 +70,8 @@ static void use_tensors(struct codegen *cg, struct codegen_program *p) {
     if (!used[i] && !written[i]) continue;
     vec_push(cg->arena, &p->tensors, i);
     *(t->role == BT_PARAM ? &p->parameters : &p->states) += (int64_t)t->bytes;
-    if (t->role == BT_PARAM && written[i]) p->trained += (int64_t)t->bytes / dtype_size((dtype)t->dtype);
+    if (t->role == BT_PARAM && written[i])
+      p->trained += (int64_t)t->bytes / dtype_size((dtype)t->dtype);
   }
 }
 
@@ -77,7 +79,8 @@ static void use_tensors(struct codegen *cg, struct codegen_program *p) {
 
 static bool dumped(const struct btc *b, const char *pass) {
   for (int i = 0; i < b->opt.dump_after.len; i++)
-    if (str_eq(b->opt.dump_after.data[i], pass) || str_eq(b->opt.dump_after.data[i], "all")) return true;
+    if (str_eq(b->opt.dump_after.data[i], pass) || str_eq(b->opt.dump_after.data[i], "all"))
+      return true;
   return false;
 }
 
@@ -127,9 +130,12 @@ static const struct codegen_program *program_of(const struct codegen *cg, const 
 
 struct codegen_size codegen_size(const struct codegen *cg, const struct program *p) {
   const struct codegen_program *cp = program_of(cg, p);
-  struct codegen_size s = {.store = cg->store_bytes, .parameters = (size_t)cp->parameters,
-                           .states = (size_t)cp->states, .arena = cp->plan.arena_bytes,
-                           .thread_scratch = cp->plan.thread_bytes, .kernels = cp->fusion->kernels.len,
+  struct codegen_size s = {.store = cg->store_bytes,
+                           .parameters = (size_t)cp->parameters,
+                           .states = (size_t)cp->states,
+                           .arena = cp->plan.arena_bytes,
+                           .thread_scratch = cp->plan.thread_bytes,
+                           .kernels = cp->fusion->kernels.len,
                            .flops = cp->flops};
   bool *seen = NEW_ARRAY(cg->arena, bool, cg->distinct.len);
   for (int i = 0; i < cp->fusion->kernels.len; i++)
@@ -147,7 +153,8 @@ static void print_buffer(FILE *out, const struct codegen *cg, const struct buffe
   fprintf(out, "%s", type);
   if (b->node && b->node->block) fprintf(out, "{block %d}", b->node->block);
   bool placed = b->space == SPACE_STORE || b->space == SPACE_ARENA;
-  fprintf(out, " %s%s%zu", space[b->space], placed ? "+" : "#", placed ? b->offset : (size_t)b->slot);
+  fprintf(out, " %s%s%zu", space[b->space], placed ? "+" : "#",
+          placed ? b->offset : (size_t)b->slot);
   if (b->over) fputs(" in place", out);
 }
 
@@ -170,9 +177,12 @@ void codegen_print_kernels(FILE *out, const struct codegen *cg) {
   for (int i = 0; i < cg->programs.len; i++) {
     const struct codegen_program *p = &cg->programs.data[i];
     struct codegen_size s = codegen_size(cg, p->program);
-    fprintf(out, "%sprogram %s: %d kernels, %d distinct; arena %zu bytes, %zu a thread; store %zu\n", i ? "\n" : "",
-            p->program->name, s.kernels, s.distinct_kernels, s.arena, s.thread_scratch, s.store);
-    for (int j = 0; j < p->fusion->kernels.len; j++) print_kernel(out, cg, p->fusion->kernels.data[j]);
+    fprintf(out,
+            "%sprogram %s: %d kernels, %d distinct; arena %zu bytes, %zu a thread; store %zu\n",
+            i ? "\n" : "", p->program->name, s.kernels, s.distinct_kernels, s.arena,
+            s.thread_scratch, s.store);
+    for (int j = 0; j < p->fusion->kernels.len; j++)
+      print_kernel(out, cg, p->fusion->kernels.data[j]);
   }
 }
 

@@ -9,9 +9,9 @@ struct codegen_program {
   const struct program *program;
   struct fusion *fusion;
   struct plan plan;
-  VEC(int) tensors; // of the model's, which this program reads or writes
+  VEC(int) tensors;           // of the model's, which this program reads or writes
   int64_t parameters, states; // bytes of them
-  int64_t trained;  // scalars of parameters that it updates
+  int64_t trained;            // scalars of parameters that it updates
   double flops;
 };
 

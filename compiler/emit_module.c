@@ -19,18 +19,25 @@ static void emit_string(FILE *out, const char *s) {
   fputc('"', out);
   for (; *s; s++) {
     unsigned char c = (unsigned char)*s;
-    if (c == '\n') fputs(s[1] ? "\\n\"\n  \"" : "\\n", out);
-    else if (c == '"' || c == '\\') fprintf(out, "\\%c", c);
-    else if (c < 32 || c == '?' || c > 126) fprintf(out, "\\%03o", c);
-    else fputc(c, out);
+    if (c == '\n')
+      fputs(s[1] ? "\\n\"\n  \"" : "\\n", out);
+    else if (c == '"' || c == '\\')
+      fprintf(out, "\\%c", c);
+    else if (c < 32 || c == '?' || c > 126)
+      fprintf(out, "\\%03o", c);
+    else
+      fputc(c, out);
   }
   fputc('"', out);
 }
 
 static void emit_number(FILE *out, double v) {
-  if (isnan(v)) fputs("__builtin_nan(\"\")", out);
-  else if (isinf(v)) fputs(v < 0 ? "-__builtin_inf()" : "__builtin_inf()", out);
-  else fprintf(out, "%.17g", v);
+  if (isnan(v))
+    fputs("__builtin_nan(\"\")", out);
+  else if (isinf(v))
+    fputs(v < 0 ? "-__builtin_inf()" : "__builtin_inf()", out);
+  else
+    fprintf(out, "%.17g", v);
 }
 
 static void emit_numbers(FILE *out, const double *v, int n) {
@@ -45,7 +52,8 @@ static void emit_numbers(FILE *out, const double *v, int n) {
 
 static void emit_dims(FILE *out, const int64_t *dim, int rank) {
   fputc('{', out);
-  for (int i = 0; i < (rank ? rank : 1); i++) fprintf(out, "%s%" PRId64, i ? ", " : "", rank ? dim[i] : 0);
+  for (int i = 0; i < (rank ? rank : 1); i++)
+    fprintf(out, "%s%" PRId64, i ? ", " : "", rank ? dim[i] : 0);
   fputc('}', out);
 }
 
@@ -77,7 +85,8 @@ static void emit_argument(FILE *out, const struct buffer *b, const struct loop_b
 static void emit_call(FILE *out, const struct codegen *cg, const struct kernel *k) {
   const struct loop_kernel *l = k->same->loops;
   const char *place = lower_place(cg->model->b, k->roots.data[k->roots.len - 1].node->loc);
-  fprintf(out, "  // %s%s%s\n  %s(", kernel_address(cg->arena, k), place ? "  " : "", place ? place : "", l->name);
+  fprintf(out, "  // %s%s%s\n  %s(", kernel_address(cg->arena, k), place ? "  " : "",
+          place ? place : "", l->name);
   for (int i = 0; i < k->arguments.len; i++) {
     fputs(i ? ", " : "", out);
     emit_argument(out, k->arguments.data[i], l->params.data[i]);
@@ -88,11 +97,13 @@ static void emit_call(FILE *out, const struct codegen *cg, const struct kernel *
   fputs(");\n", out);
 }
 
-static void emit_step(FILE *out, const struct codegen *cg, const struct codegen_program *p, const char *id) {
+static void emit_step(FILE *out, const struct codegen *cg, const struct codegen_program *p,
+                      const char *id) {
   fprintf(out, "\nstatic void step_%s(const struct bt_frame *frame) {\n", id);
   fputs("  char *const store = frame->store, *const arena = frame->arena;\n"
         "  void *const *const in = frame->inputs, *const *const out = frame->outputs;\n"
-        "  (void)store, (void)arena, (void)in, (void)out;\n", out);
+        "  (void)store, (void)arena, (void)in, (void)out;\n",
+        out);
   for (int i = 0; i < p->fusion->kernels.len; i++) emit_call(out, cg, p->fusion->kernels.data[i]);
   fputs("}\n", out);
 }
@@ -108,9 +119,11 @@ static void emit_tensors(FILE *out, const struct model *m) {
     const struct bt_tensor *t = &m->tensors.data[i];
     fputs("  {.name = ", out);
     emit_string(out, t->name);
-    fprintf(out, ", .role = %s, .dtype = %s, .rank = %d, .shape = ", role[t->role], dtype_constant(t->dtype), t->rank);
+    fprintf(out, ", .role = %s, .dtype = %s, .rank = %d, .shape = ", role[t->role],
+            dtype_constant(t->dtype), t->rank);
     emit_dims(out, t->shape, t->rank);
-    fprintf(out, ", .offset = %zu, .bytes = %zu, .init = {%s, ", t->offset, t->bytes, init[t->init.kind]);
+    fprintf(out, ", .offset = %zu, .bytes = %zu, .init = {%s, ", t->offset, t->bytes,
+            init[t->init.kind]);
     emit_number(out, t->init.a);
     fputs(", ", out);
     emit_number(out, t->init.b);
@@ -150,8 +163,9 @@ static void emit_views(FILE *out, const struct model *m) {
 }
 
 static void emit_inputs(FILE *out, const struct codegen_program *p, const char *id) {
-  static const char *const kind[] = {"BT_INPUT_VIEW", "BT_INPUT_LABEL", "BT_INPUT_ARRAY", "BT_INPUT_STEP",
-                                     "BT_INPUT_STEPS", "BT_INPUT_EPOCH", "BT_INPUT_EPOCHS", "BT_INPUT_KEY"};
+  static const char *const kind[] = {"BT_INPUT_VIEW",   "BT_INPUT_LABEL", "BT_INPUT_ARRAY",
+                                     "BT_INPUT_STEP",   "BT_INPUT_STEPS", "BT_INPUT_EPOCH",
+                                     "BT_INPUT_EPOCHS", "BT_INPUT_KEY"};
   if (p->fusion->inputs.len == 0) return;
   fprintf(out, "\nstatic const struct bt_input inputs_%s[] = {\n", id);
   for (int i = 0; i < p->fusion->inputs.len; i++) {
@@ -161,7 +175,8 @@ static void emit_inputs(FILE *out, const struct codegen_program *p, const char *
     fprintf(out, ", .kind = %s, .dtype = %s, .rank = %d, .shape = ", kind[n->attr.i[INPUT_KIND]],
             dtype_constant((int)n->type.dtype), n->type.shape.rank);
     emit_dims(out, n->type.shape.dim, n->type.shape.rank);
-    fprintf(out, ", .view = %d, .site = %d},\n", (int)n->attr.i[INPUT_VIEW], (int)n->attr.i[INPUT_SITE]);
+    fprintf(out, ", .view = %d, .site = %d},\n", (int)n->attr.i[INPUT_VIEW],
+            (int)n->attr.i[INPUT_SITE]);
   }
   fputs("};\n", out);
 }
@@ -206,7 +221,8 @@ static void emit_evaluates(FILE *out, const struct program *p, const char *id) {
   fprintf(out, "\nstatic const struct bt_evaluate evaluates_%s[] = {\n", id);
   for (int i = 0; i < p->evaluates.len; i++) {
     const struct bt_evaluate *e = &p->evaluates.data[i];
-    fprintf(out, "  {.kind = %s, .features = %d, .labels = %d, .arg = ", kind[e->kind], e->features, e->labels);
+    fprintf(out, "  {.kind = %s, .features = %d, .labels = %d, .arg = ", kind[e->kind], e->features,
+            e->labels);
     emit_numbers(out, e->arg, BT_EVALUATE_ARGS);
     fputs("},\n", out);
   }
@@ -215,11 +231,13 @@ static void emit_evaluates(FILE *out, const struct program *p, const char *id) {
 
 static int calls_of(const struct codegen_program *p, const struct kernel *first) {
   int calls = 0;
-  for (int i = 0; i < p->fusion->kernels.len; i++) calls += p->fusion->kernels.data[i]->same == first;
+  for (int i = 0; i < p->fusion->kernels.len; i++)
+    calls += p->fusion->kernels.data[i]->same == first;
   return calls;
 }
 
-static int emit_kernel_table(FILE *out, const struct codegen *cg, const struct codegen_program *p, const char *id) {
+static int emit_kernel_table(FILE *out, const struct codegen *cg, const struct codegen_program *p,
+                             const char *id) {
   int n = 0;
   for (int i = 0; i < cg->distinct.len; i++) {
     const struct kernel *k = cg->distinct.data[i];
@@ -248,13 +266,18 @@ static void emit_list(FILE *out, const char *name, int n, const char *id) {
   if (n > 0) fprintf(out, "   .n_%s = %d, .%s = %s_%s,\n", name, n, name, name, id);
 }
 
-static void emit_program(FILE *out, const struct codegen_program *p, const char *id, int n_kernels) {
+static void emit_program(FILE *out, const struct codegen_program *p, const char *id,
+                         int n_kernels) {
   const struct program *s = p->program;
   fputs("  {.name = ", out);
   emit_string(out, s->name);
-  fprintf(out, ", .step = step_%s, .batch = %" PRId64 ", .epochs = %d, .image = {%" PRId64 ", %" PRId64 ", %" PRId64 "},\n",
+  fprintf(out,
+          ", .step = step_%s, .batch = %" PRId64 ", .epochs = %d, .image = {%" PRId64 ", %" PRId64
+          ", %" PRId64 "},\n",
           id, s->batch, s->epochs, s->image[0], s->image[1], s->image[2]);
-  fprintf(out, "   .arena_bytes = %zu, .thread_bytes = %zu, .parameters = %" PRId64 ", .flops = %.17g,\n",
+  fprintf(out,
+          "   .arena_bytes = %zu, .thread_bytes = %zu, .parameters = %" PRId64
+          ", .flops = %.17g,\n",
           p->plan.arena_bytes, p->plan.thread_bytes, p->trained, p->flops);
   emit_list(out, "inputs", p->fusion->inputs.len, id);
   emit_list(out, "outputs", p->fusion->graph->outputs.len, id);
@@ -282,7 +305,8 @@ static void emit_module(FILE *out, const struct codegen *cg, const char *build) 
 
 static bool calls_blas(const struct loop_stmt *s) {
   for (; s; s = s->next)
-    if ((s->kind == LS_CALL && strncmp(s->symbol, "cblas_", 6) == 0) || calls_blas(s->body) || calls_blas(s->else_body))
+    if ((s->kind == LS_CALL && strncmp(s->symbol, "cblas_", 6) == 0) || calls_blas(s->body) ||
+        calls_blas(s->else_body))
       return true;
   return false;
 }
@@ -290,11 +314,13 @@ static bool calls_blas(const struct loop_stmt *s) {
 void codegen_emit_c(FILE *out, const struct codegen *cg, const char *build, bool shared) {
   bool blas = false;
   for (int i = 0; i < cg->distinct.len; i++) blas |= calls_blas(cg->distinct.data[i]->loops->body);
-  fprintf(out, "// Made by btc from %s. Do not edit.\n", cg->model->file ? cg->model->b->files.data[cg->model->file->source].path : "a graph");
+  fprintf(out, "// Made by btc from %s. Do not edit.\n",
+          cg->model->file ? cg->model->b->files.data[cg->model->file->source].path : "a graph");
   if (blas) fputs("#include <cblas.h>\n", out);
   emit_c_prelude(out, &cg->target);
   fputs("#include \"btrt.h\"\n", out);
-  for (int i = 0; i < cg->distinct.len; i++) emit_c_kernel(out, cg->distinct.data[i]->loops, &cg->target);
+  for (int i = 0; i < cg->distinct.len; i++)
+    emit_c_kernel(out, cg->distinct.data[i]->loops, &cg->target);
   emit_tensors(out, cg->model);
   emit_views(out, cg->model);
   VEC(const char *) ids = {0};
@@ -312,8 +338,10 @@ void codegen_emit_c(FILE *out, const struct codegen *cg, const char *build, bool
     vec_push(cg->arena, &n_kernels, emit_kernel_table(out, cg, p, id));
   }
   fputs("\nstatic const struct bt_program programs[] = {\n", out);
-  for (int i = 0; i < cg->programs.len; i++) emit_program(out, &cg->programs.data[i], ids.data[i], n_kernels.data[i]);
+  for (int i = 0; i < cg->programs.len; i++)
+    emit_program(out, &cg->programs.data[i], ids.data[i], n_kernels.data[i]);
   fputs("};\n", out);
   emit_module(out, cg, build);
-  if (!shared) fputs("\nint main(int argc, char **argv) { return bt_main(argc, argv, &bt_module); }\n", out);
+  if (!shared)
+    fputs("\nint main(int argc, char **argv) { return bt_main(argc, argv, &bt_module); }\n", out);
 }

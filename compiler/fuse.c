@@ -1,6 +1,7 @@
 // fuse.c: which nodes get a buffer, and which are computed together.
 //
-// 1. Stored. Opaque ops, reductions and what opaque ops read lie in memory; so do results. Any other
+// 1. Stored. Opaque ops, reductions and what opaque ops read lie in memory; so do results. Any
+// other
 //    node is inlined into its readers, unless that costs more than it saves (see `worth_storing`).
 // 2. Kernels. Each stored node starts as a kernel of its own. Kernels over one space that share a
 //    large input, or of which one reads the other's result point by point, become one sweep
@@ -14,19 +15,19 @@
 
 #include "body.h"
 
-#define MAX_ROOTS 8      // results of one kernel: more want more registers than there are
-#define MAX_READS 24     // likewise for its operands
-#define MAX_STREAMS 10   // large operands of one sweep
+#define MAX_ROOTS 8    // results of one kernel: more want more registers than there are
+#define MAX_READS 24   // likewise for its operands
+#define MAX_STREAMS 10 // large operands of one sweep
 
 struct fuser {
   struct fusion *f;
   const struct graph *g;
   struct arena *arena;
-  int n;                  // nodes
+  int n; // nodes
   bool *live, *stored;
-  int words;              // of a set of nodes
-  uint64_t **above;       // by node id: all its ancestors
-  VEC(struct node *) *users;
+  int words;        // of a set of nodes
+  uint64_t **above; // by node id: all its ancestors
+  VEC(struct node *) * users;
 };
 
 // ---- sets of small integers -------------------------------------------------------------------
@@ -116,15 +117,26 @@ static bool in_memory(const struct fuser *u, const struct node *n) {
 // hides behind memory, divisions and roots less so, elementary functions not.
 static double op_cost(const struct node *n) {
   switch (n->op) {
-  case OP_exp: case OP_log: case OP_tanh: case OP_sigmoid: case OP_sin: case OP_cos: return 1.0;
+  case OP_exp:
+  case OP_log:
+  case OP_tanh:
+  case OP_sigmoid:
+  case OP_sin:
+  case OP_cos: return 1.0;
   case OP_pow: return 2.0;
-  case OP_div: case OP_sqrt: case OP_rsqrt: case OP_mod: return 0.25;
+  case OP_div:
+  case OP_sqrt:
+  case OP_rsqrt:
+  case OP_mod: return 0.25;
   case OP_stop_gradient: return 0;
   default: return class_of(n) == ELEMENTWISE ? 0.05 : 0;
   }
 }
 
-struct cost { double loads, work; int nodes; };
+struct cost {
+  double loads, work;
+  int nodes;
+};
 
 static void add_cost(const struct fuser *u, const struct node *n, int64_t full, uint64_t *seen,
                      struct cost *c) {
@@ -148,7 +160,9 @@ static struct cost cost_of(const struct fuser *u, const struct node *n) {
 }
 
 // The stored nodes that would recompute n if n were inlined.
-struct readers { VEC(const struct node *) list; };
+struct readers {
+  VEC(const struct node *) list;
+};
 
 static void add_readers(const struct fuser *u, const struct node *n, uint64_t *seen,
                         struct readers *r) {
@@ -156,8 +170,10 @@ static void add_readers(const struct fuser *u, const struct node *n, uint64_t *s
     const struct node *user = u->users[n->id].data[i];
     if (!u->live[user->id] || set_has(seen, user->id)) continue;
     set_add(seen, user->id);
-    if (u->stored[user->id]) vec_push(u->arena, &r->list, user);
-    else add_readers(u, user, seen, r);
+    if (u->stored[user->id])
+      vec_push(u->arena, &r->list, user);
+    else
+      add_readers(u, user, seen, r);
   }
 }
 
@@ -194,9 +210,9 @@ static bool is_repeated(const struct fuser *u, const struct node *n) {
   return false;
 }
 
-// Inlined into k sweeps, n costs k × (its loads + its work); stored, that once, a store (2: the line
-// is fetched first) and k loads. A range test evaluates both sides, so what goes into a pad or a
-// concat should be a load.
+// Inlined into k sweeps, n costs k × (its loads + its work); stored, that once, a store (2: the
+// line is fetched first) and k loads. A range test evaluates both sides, so what goes into a pad or
+// a concat should be a load.
 static bool worth_storing(const struct fuser *u, const struct node *n) {
   struct cost c = cost_of(u, n);
   if (c.work == 0 && c.loads <= 1) return false; // a view of something in memory, or a constant
@@ -266,8 +282,10 @@ static void give_buffers(struct fuser *u) {
     if (n->op == OP_input)
       u->f->buffer[i] = fusion_buffer_new(u->f, n, SPACE_INPUT, input_slot(u->f, n));
     else if (is_memory_leaf(n))
-      u->f->buffer[i] = fusion_buffer_new(u->f, n, SPACE_STORE, fusion_tensor_slot(u->f, n->attr.s));
-    else if (u->stored[i]) u->f->buffer[i] = fusion_buffer_new(u->f, n, SPACE_ARENA, 0);
+      u->f->buffer[i] =
+          fusion_buffer_new(u->f, n, SPACE_STORE, fusion_tensor_slot(u->f, n->attr.s));
+    else if (u->stored[i])
+      u->f->buffer[i] = fusion_buffer_new(u->f, n, SPACE_ARENA, 0);
   }
 }
 
@@ -295,7 +313,8 @@ static void route_results(struct fuser *u) {
     if (b->space == SPACE_ARENA) {
       b->space = SPACE_OUTPUT;
       b->slot = i;
-    } else kernel_new(u, n, fusion_buffer_new(u->f, n, SPACE_OUTPUT, i));
+    } else
+      kernel_new(u, n, fusion_buffer_new(u->f, n, SPACE_OUTPUT, i));
   }
   u->f->update = NEW_ARRAY(u->arena, struct buffer *, g->updates.len);
   for (int i = 0; i < g->updates.len; i++) {

@@ -19,14 +19,14 @@ enum buffer_space { SPACE_STORE, SPACE_ARENA, SPACE_INPUT, SPACE_OUTPUT };
 
 struct buffer {
   int id;
-  const struct node *node;  // whose value it holds; its type and layout are the node's
-  const char *name;         // workspace of a kernel: what for
+  const struct node *node; // whose value it holds; its type and layout are the node's
+  const char *name;        // workspace of a kernel: what for
   size_t bytes;
   enum buffer_space space;
-  int slot;                 // STORE: index of the model's tensor; INPUT, OUTPUT: index in the program
-  size_t offset;            // STORE, ARENA
-  int first, last;          // ARENA: live from kernel `first` to kernel `last` of the order
-  struct buffer *over;      // written in place over this one, which dies there; NULL: a place of its own
+  int slot;            // STORE: index of the model's tensor; INPUT, OUTPUT: index in the program
+  size_t offset;       // STORE, ARENA
+  int first, last;     // ARENA: live from kernel `first` to kernel `last` of the order
+  struct buffer *over; // written in place over this one, which dies there; NULL: a place of its own
 };
 
 // ---- kernels ----------------------------------------------------------------------------------
@@ -37,17 +37,21 @@ enum kernel_kind {
 
 // One result. `reduce` says how a point of the space meets it: OP_COUNT stores it, OP_sum,
 // OP_reduce_max, … folds it over the kernel's axes.
-struct kernel_root { const struct node *node; struct buffer *buffer; enum op reduce; };
+struct kernel_root {
+  const struct node *node;
+  struct buffer *buffer;
+  enum op reduce;
+};
 
 struct kernel {
   int id;
   enum kernel_kind kind;
   VEC(struct kernel_root) roots;
-  VEC(struct buffer *) reads;     // distinct
-  struct shape space;             // KERNEL_LOOP: what is iterated over
-  int block;                      // its layout
-  unsigned axes;                  // reduced axes of the space, a bit each
-  struct body *body;              // KERNEL_LOOP
+  VEC(struct buffer *) reads; // distinct
+  struct shape space;         // KERNEL_LOOP: what is iterated over
+  int block;                  // its layout
+  unsigned axes;              // reduced axes of the space, a bit each
+  struct body *body;          // KERNEL_LOOP
   struct loop_kernel *loops;
   VEC(struct buffer *) arguments; // one per parameter of `loops`
   uint64_t hash;                  // of `loops`
@@ -59,25 +63,27 @@ struct kernel {
 struct fusion {
   const struct graph *graph;
   struct arena *arena;
-  const struct model *model;      // names parameters and states; NULL in graph tests
-  VEC(struct kernel *) kernels;   // in an order that respects data flow
+  const struct model *model;    // names parameters and states; NULL in graph tests
+  VEC(struct kernel *) kernels; // in an order that respects data flow
   VEC(struct buffer *) buffers;
-  struct buffer **buffer;         // by node id: where its value is; NULL: inlined
-  struct buffer **update;         // by update: where its new value is, before it is committed
+  struct buffer **buffer;          // by node id: where its value is; NULL: inlined
+  struct buffer **update;          // by update: where its new value is, before it is committed
   VEC(const struct node *) inputs; // the program's, in the order of bt_program.inputs
 };
-struct fusion *fuse_graph(const struct graph *g, const struct model *m, const struct graph *inputs_of);
+struct fusion *fuse_graph(const struct graph *g, const struct model *m,
+                          const struct graph *inputs_of);
 int fusion_tensor_slot(const struct fusion *f, const char *name); // index of the model's tensor
 // The buffer in which node's value can be read as it is, looking through reshapes; NULL: none.
 struct buffer *fusion_value(const struct fusion *f, const struct node *n);
-struct buffer *fusion_buffer_new(struct fusion *f, const struct node *n, enum buffer_space space, int slot);
+struct buffer *fusion_buffer_new(struct fusion *f, const struct node *n, enum buffer_space space,
+                                 int slot);
 const char *kernel_address(struct arena *a, const struct kernel *k); // "encoder.bn1@a/relu"
 bool kernel_reads(const struct kernel *k, const struct buffer *b);
 
 // ---- the plan ---------------------------------------------------------------------------------
 struct plan {
-  size_t arena_bytes;             // peak
-  size_t thread_bytes;            // scratch a thread
+  size_t arena_bytes;  // peak
+  size_t thread_bytes; // scratch a thread
 };
 // Orders f->kernels; lets kernels write in place where it is safe.
 void plan_order(struct fusion *f);
@@ -102,9 +108,10 @@ enum loop_type lower_type(dtype t);
 // One elementwise op on loop values: in[] are its operands, `from` the element type of the first.
 lx lower_scalar(struct lb *b, enum op op, dtype type, const lx *in);
 // What every lowering does at its start and end: a builder named after the op, sources, arguments.
-struct lb *lower_begin(struct fusion *f, struct kernel *k, const struct target *t, const char *name);
+struct lb *lower_begin(struct fusion *f, struct kernel *k, const struct target *t,
+                       const char *name);
 void lower_end(struct kernel *k, struct lb *b);
-void lower_source(struct fusion *f, struct kernel *k);       // for kernels that a scheduler has built
+void lower_source(struct fusion *f, struct kernel *k); // for kernels that a scheduler has built
 const char *lower_place(const struct btc *b, struct loc at); // "model.btg:12"; NULL: nowhere
 struct loop_buf *lower_input(struct kernel *k, struct lb *b, struct buffer *from, const char *name);
 struct loop_buf *lower_output(struct kernel *k, struct lb *b, struct buffer *to, const char *name);

@@ -1,11 +1,11 @@
 // layout.c: chooses the memory layout of every value: row-major, or axis 1 in blocks of one vector.
 //
 // Convolutions want their activations as [n][c/lanes][h][w][lanes], so that a vector is `lanes`
-// channels of one pixel; what they write is blocked wherever the channels divide, and elementwise ops
-// and pools follow their operands. Everything else (movement, products, results, updates) is
+// channels of one pixel; what they write is blocked wherever the channels divide, and elementwise
+// ops and pools follow their operands. Everything else (movement, products, results, updates) is
 // row-major, reductions read whatever comes and write row-major. Where the two meet stands a
-// relayout; inlined into its reader it costs nothing but strides, so only the operands of opaque ops
-// are ever copied.
+// relayout; inlined into its reader it costs nothing but strides, so only the operands of opaque
+// ops are ever copied.
 #include "kernels.h"
 
 struct layout {
@@ -36,7 +36,8 @@ static int wanted_block(const struct layout *l, const struct node *n, int i) {
   const struct node *x = n->in[i];
   if (is_conv(n->op) && n->attr.i[CONV_GROUPS] != 1) return 0;
   switch (n->op) {
-  case OP_conv2d: case OP_conv2d_dx: return i == 0 && divides(x, l->lanes) ? l->lanes : 0;
+  case OP_conv2d:
+  case OP_conv2d_dx: return i == 0 && divides(x, l->lanes) ? l->lanes : 0;
   case OP_conv2d_dw: return divides(x, l->lanes) ? l->lanes : 0;
   default: return 0;
   }
@@ -51,7 +52,8 @@ static int blocked_operand(const struct layout *l, const struct node *n) {
 }
 
 static bool is_pool(enum op op) {
-  return op == OP_max_pool2d || op == OP_max_pool2d_dx || op == OP_avg_pool2d || op == OP_avg_pool2d_dx;
+  return op == OP_max_pool2d || op == OP_max_pool2d_dx || op == OP_avg_pool2d ||
+         op == OP_avg_pool2d_dx;
 }
 
 static bool follows_operands(const struct node *n) {
@@ -78,8 +80,10 @@ static struct graph *finish(struct layout *l) {
     struct node *to = l->r.map[i];
     if (to == NULL || to->block == 0) continue;
     bool result = false;
-    for (int j = 0; j < l->r.from->outputs.len; j++) result |= l->r.from->outputs.data[j].node->id == i;
-    for (int j = 0; j < l->r.from->updates.len; j++) result |= l->r.from->updates.data[j].node->id == i;
+    for (int j = 0; j < l->r.from->outputs.len; j++)
+      result |= l->r.from->outputs.data[j].node->id == i;
+    for (int j = 0; j < l->r.from->updates.len; j++)
+      result |= l->r.from->updates.data[j].node->id == i;
     if (result) l->r.map[i] = g_relayout(l->r.to, to, 0);
   }
   return rewrite_end(&l->r);

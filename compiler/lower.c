@@ -88,8 +88,7 @@ struct loop_buf *lower_input(struct kernel *k, struct lb *b, struct buffer *from
   return lb_input(b, name, lower_type(from->node->type.dtype), buffer_count(from));
 }
 
-struct loop_buf *lower_output(struct kernel *k, struct lb *b, struct buffer *to,
-                              const char *name) {
+struct loop_buf *lower_output(struct kernel *k, struct lb *b, struct buffer *to, const char *name) {
   vec_push(lb_arena(b), &k->arguments, to);
   return lb_output(b, name, lower_type(to->node->type.dtype), buffer_count(to));
 }
@@ -104,10 +103,13 @@ void lower_kernel(struct fusion *f, struct kernel *k, const struct target *t) {
   }
   switch (k->roots.data[0].node->op) {
   case OP_matmul: lower_matmul(f, k, t); break;
-  case OP_conv2d: case OP_conv2d_dx: case OP_conv2d_dw: lower_conv(f, k, t); break;
-  case OP_max_pool2d: case OP_max_pool2d_dx: case OP_avg_pool2d: case OP_avg_pool2d_dx:
-    lower_pool(f, k, t);
-    break;
+  case OP_conv2d:
+  case OP_conv2d_dx:
+  case OP_conv2d_dw: lower_conv(f, k, t); break;
+  case OP_max_pool2d:
+  case OP_max_pool2d_dx:
+  case OP_avg_pool2d:
+  case OP_avg_pool2d_dx: lower_pool(f, k, t); break;
   case OP_argmax: lower_argmax(f, k, t); break;
   default: die("no lowering for %s", op_info(k->roots.data[0].node->op)->name);
   }

@@ -1,11 +1,14 @@
-// lower_call.c: matrix products (calls of BLAS), argmax, and convolutions (sched_conv.c; grouped ones
-// as plain loops).
+// lower_call.c: matrix products (calls of BLAS), argmax, and convolutions (sched_conv.c; grouped
+// ones as plain loops).
 #include "body.h"
 #include "sched_conv.h"
 
 // ---- products ---------------------------------------------------------------------------------
 
-struct product { int64_t batch, m, n, k; bool ta, tb; };
+struct product {
+  int64_t batch, m, n, k;
+  bool ta, tb;
+};
 
 static struct product product_of(const struct node *y) {
   const struct shape *s = &y->type.shape, *x = &y->in[0]->type.shape;
@@ -17,7 +20,9 @@ static struct product product_of(const struct node *y) {
   return p;
 }
 
-static lx transposed(struct lb *b, bool t) { return lx_symbol(b, t ? "CblasTrans" : "CblasNoTrans"); }
+static lx transposed(struct lb *b, bool t) {
+  return lx_symbol(b, t ? "CblasTrans" : "CblasNoTrans");
+}
 
 // y: m×n = x: m×k (or its transpose, stored k×m) times w: k×n (or n×k), row-major, `batch` times.
 void lower_matmul(struct fusion *f, struct kernel *k, const struct target *t) {
@@ -30,15 +35,16 @@ void lower_matmul(struct fusion *f, struct kernel *k, const struct target *t) {
   bool square = fusion_value(f, y->in[0]) == fusion_value(f, y->in[1]); // one parameter read twice
   struct loop_buf *w = square ? x : lower_input(k, b, fusion_value(f, y->in[1]), "w");
   struct loop_buf *out = lower_output(k, b, k->roots.data[0].buffer, "y");
-  lb_equation(b, str_printf(f->arena, "y[%lld,%lld] = x%s w%s over %lld", (long long)p.m, (long long)p.n,
-                            p.ta ? "'" : "", p.tb ? "'" : "", (long long)p.k));
+  lb_equation(b, str_printf(f->arena, "y[%lld,%lld] = x%s w%s over %lld", (long long)p.m,
+                            (long long)p.n, p.ta ? "'" : "", p.tb ? "'" : "", (long long)p.k));
   lx i = p.batch > 1 ? lb_for(b, "i", p.batch) : lx_int(b, 0);
   lx one = lx_const(b, type, 1, 1), zero = lx_const(b, type, 1, 0);
-  lb_call(b, NULL, type == LT_F32 ? "cblas_sgemm" : "cblas_dgemm", 14, lx_symbol(b, "CblasRowMajor"),
-          transposed(b, p.ta), transposed(b, p.tb), lx_int(b, p.m), lx_int(b, p.n), lx_int(b, p.k), one,
-          lx_address(x, lx_muli(i, p.m * p.k), p.m * p.k), lx_int(b, p.ta ? p.m : p.k),
-          lx_address(w, lx_muli(i, p.k * p.n), p.k * p.n), lx_int(b, p.tb ? p.k : p.n), zero,
-          lx_address(out, lx_muli(i, p.m * p.n), p.m * p.n), lx_int(b, p.n));
+  lb_call(b, NULL, type == LT_F32 ? "cblas_sgemm" : "cblas_dgemm", 14,
+          lx_symbol(b, "CblasRowMajor"), transposed(b, p.ta), transposed(b, p.tb), lx_int(b, p.m),
+          lx_int(b, p.n), lx_int(b, p.k), one, lx_address(x, lx_muli(i, p.m * p.k), p.m * p.k),
+          lx_int(b, p.ta ? p.m : p.k), lx_address(w, lx_muli(i, p.k * p.n), p.k * p.n),
+          lx_int(b, p.tb ? p.k : p.n), zero, lx_address(out, lx_muli(i, p.m * p.n), p.m * p.n),
+          lx_int(b, p.n));
   if (p.batch > 1) lb_end(b);
   lower_end(k, b);
 }
@@ -58,9 +64,11 @@ void lower_argmax(struct fusion *f, struct kernel *k, const struct target *t) {
   struct loop_buf *out = lower_output(k, b, k->roots.data[0].buffer, "y");
   bool wide = x->type != LT_U8 && x->type != LT_BOOL;
   enum loop_type type = wide ? x->type : LT_I32;
-  lx p = outer * inner * length < 16384 ? lb_for(b, "p", outer * inner)
-                                        : lb_parallel_for(b, "p", lx_int(b, 0), lx_int(b, outer * inner), 1);
-  lx first = lb_let(b, "first", lx_add(lx_muli(lx_divi(p, inner), length * inner), lx_modi(p, inner)));
+  lx p = outer * inner * length < 16384
+             ? lb_for(b, "p", outer * inner)
+             : lb_parallel_for(b, "p", lx_int(b, 0), lx_int(b, outer * inner), 1);
+  lx first =
+      lb_let(b, "first", lx_add(lx_muli(lx_divi(p, inner), length * inner), lx_modi(p, inner)));
   struct loop_reg *best = lb_reg(b, "best", type, 1, 0, lx_convert(lx_load(x, first), type));
   struct loop_reg *at = lb_reg(b, "at", LT_I64, 1, 0, lx_int(b, 0));
   lx j = lb_for_range(b, "j", lx_int(b, 1), lx_int(b, length), 1);
@@ -77,7 +85,9 @@ void lower_argmax(struct fusion *f, struct kernel *k, const struct target *t) {
 
 // ---- convolutions -----------------------------------------------------------------------------
 
-struct conv_nodes { const struct node *x, *w, *y; }; // whoever holds each shape: operand, result or cotangent
+struct conv_nodes {
+  const struct node *x, *w, *y;
+}; // whoever holds each shape: operand, result or cotangent
 
 static struct conv_nodes conv_nodes(const struct node *n) {
   switch (n->op) {
@@ -91,21 +101,35 @@ static struct conv_shape conv_shape_of(const struct node *n) {
   struct conv_nodes c = conv_nodes(n);
   const int64_t *x = c.x->type.shape.dim, *w = c.w->type.shape.dim, *y = c.y->type.shape.dim;
   const int64_t *a = n->attr.i;
-  return (struct conv_shape){
-      .n = x[0], .ic = x[1], .ih = x[2], .iw = x[3], .oc = y[1], .oh = y[2], .ow = y[3], .kh = w[2], .kw = w[3],
-      .stride = {a[CONV_STRIDE], a[CONV_STRIDE + 1]}, .pad = {a[CONV_PAD], a[CONV_PAD + 1]},
-      .dil = {a[CONV_DILATION], a[CONV_DILATION + 1]},
-      .in_blocked = c.x->block > 0, .out_blocked = c.y->block > 0};
+  return (struct conv_shape){.n = x[0],
+                             .ic = x[1],
+                             .ih = x[2],
+                             .iw = x[3],
+                             .oc = y[1],
+                             .oh = y[2],
+                             .ow = y[3],
+                             .kh = w[2],
+                             .kw = w[3],
+                             .stride = {a[CONV_STRIDE], a[CONV_STRIDE + 1]},
+                             .pad = {a[CONV_PAD], a[CONV_PAD + 1]},
+                             .dil = {a[CONV_DILATION], a[CONV_DILATION + 1]},
+                             .in_blocked = c.x->block > 0,
+                             .out_blocked = c.y->block > 0};
 }
 
-struct taps { const struct conv_shape *s; int64_t groups, icg, ocg; struct lb *b; };
+struct taps {
+  const struct conv_shape *s;
+  int64_t groups, icg, ocg;
+  struct lb *b;
+};
 
 static lx at4(lx i, lx j, int64_t nj, lx k, int64_t nk, lx l, int64_t nl) {
   return lx_add(lx_muli(lx_add(lx_muli(lx_add(lx_muli(i, nj), j), nk), k), nl), l);
 }
 
 // buf[...] where the row and the column are inside, else 0; both are clamped for the load.
-static lx load_inside(struct loop_buf *buf, lx i, lx j, int64_t nj, lx row, int64_t rows, lx column, int64_t columns) {
+static lx load_inside(struct loop_buf *buf, lx i, lx j, int64_t nj, lx row, int64_t rows, lx column,
+                      int64_t columns) {
   struct lb *b = row->builder;
   lx zero = lx_int(b, 0);
   lx in_rows = lx_and(lx_le(zero, row), lx_lt(row, lx_int(b, rows)));
@@ -115,7 +139,8 @@ static lx load_inside(struct loop_buf *buf, lx i, lx j, int64_t nj, lx row, int6
                    lx_const(b, LT_F32, 1, 0));
 }
 
-static void grouped_forward(struct taps g, struct loop_buf *x, struct loop_buf *w, struct loop_buf *y) {
+static void grouped_forward(struct taps g, struct loop_buf *x, struct loop_buf *w,
+                            struct loop_buf *y) {
   const struct conv_shape *s = g.s;
   struct lb *b = g.b;
   lx t = lb_parallel_for(b, "t", lx_int(b, 0), lx_int(b, s->n * s->oc), 1);
@@ -140,11 +165,13 @@ static lx source_of(lx row, lx tap, int64_t pad, int64_t dil, int64_t stride) {
   return lx_select(whole, lx_divi(inside, stride), lx_int(b, -1));
 }
 
-static void grouped_backward_data(struct taps g, struct loop_buf *dy, struct loop_buf *w, struct loop_buf *dx) {
+static void grouped_backward_data(struct taps g, struct loop_buf *dy, struct loop_buf *w,
+                                  struct loop_buf *dx) {
   const struct conv_shape *s = g.s;
   struct lb *b = g.b;
   lx t = lb_parallel_for(b, "t", lx_int(b, 0), lx_int(b, s->n * s->ic), 1);
-  lx n = lx_divi(t, s->ic), ic = lx_modi(t, s->ic), group = lx_divi(ic, g.icg), i = lx_modi(ic, g.icg);
+  lx n = lx_divi(t, s->ic), ic = lx_modi(t, s->ic), group = lx_divi(ic, g.icg),
+     i = lx_modi(ic, g.icg);
   lx r = lb_for(b, "r", s->ih), c = lb_for(b, "c", s->iw);
   struct loop_reg *sum = lb_reg(b, "sum", LT_F32, 1, 0, lx_const(b, LT_F32, 1, 0));
   lx j = lb_for(b, "j", g.ocg), p = lb_for(b, "p", s->kh), q = lb_for(b, "q", s->kw);
@@ -158,7 +185,8 @@ static void grouped_backward_data(struct taps g, struct loop_buf *dy, struct loo
   for (int l = 0; l < 3; l++) lb_end(b);
 }
 
-static void grouped_backward_weights(struct taps g, struct loop_buf *x, struct loop_buf *dy, struct loop_buf *dw) {
+static void grouped_backward_weights(struct taps g, struct loop_buf *x, struct loop_buf *dy,
+                                     struct loop_buf *dw) {
   const struct conv_shape *s = g.s;
   struct lb *b = g.b;
   lx t = lb_parallel_for(b, "t", lx_int(b, 0), lx_int(b, s->oc * g.icg), 1);
@@ -185,9 +213,12 @@ static void lower_grouped(struct fusion *f, struct kernel *k, const struct targe
   struct loop_buf *second = same ? first : lower_input(k, b, fusion_value(f, n->in[1]), "w");
   struct loop_buf *out = lower_output(k, b, k->roots.data[0].buffer, "y");
   struct taps g = {s, groups, s->ic / groups, s->oc / groups, b};
-  if (n->op == OP_conv2d) grouped_forward(g, first, second, out);
-  else if (n->op == OP_conv2d_dx) grouped_backward_data(g, first, second, out);
-  else grouped_backward_weights(g, first, second, out);
+  if (n->op == OP_conv2d)
+    grouped_forward(g, first, second, out);
+  else if (n->op == OP_conv2d_dx)
+    grouped_backward_data(g, first, second, out);
+  else
+    grouped_backward_weights(g, first, second, out);
   lower_end(k, b);
 }
 

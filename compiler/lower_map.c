@@ -1,15 +1,15 @@
 // lower_map.c: kernels that only store: every point of the space is independent.
 //
-// The innermost axis is walked a vector at a time, its rest once, masked. The outer axes are flattened
-// into one parallel loop, as many as it takes to have enough pieces; a long innermost axis is cut into
-// chunks of a fixed size. Nothing depends on the number of threads. Small spaces stay serial: a
-// parallel region costs microseconds.
+// The innermost axis is walked a vector at a time, its rest once, masked. The outer axes are
+// flattened into one parallel loop, as many as it takes to have enough pieces; a long innermost
+// axis is cut into chunks of a fixed size. Nothing depends on the number of threads. Small spaces
+// stay serial: a parallel region costs microseconds.
 #include "nest.h"
 
 enum {
-  PIECES = 64,            // pieces of work to share out, where the space allows
-  CHUNK = 8192,           // elements of the innermost axis in one piece
-  PARALLEL_FROM = 16384,  // points
+  PIECES = 64,           // pieces of work to share out, where the space allows
+  CHUNK = 8192,          // elements of the innermost axis in one piece
+  PARALLEL_FROM = 16384, // points
 };
 
 struct map_schedule {
@@ -46,7 +46,7 @@ static struct map_schedule map_plan(const struct nest *n) {
 
 static void store_all(struct nest *n) {
   nest_enter(n);
-  nest_store_all(n, 0);
+  nest_store_all(n, 0, true);
   nest_leave(n);
 }
 
@@ -78,8 +78,10 @@ static void vector_loop(struct nest *n, const struct map_schedule *s, lx chunk) 
 static void inner_loops(struct nest *n, const struct map_schedule *s, int from, lx chunk) {
   if (from == s->n_outer) {
     bool done = n->vector < 0 || (n->bound >> n->vector) & 1;
-    if (done) store_all(n);
-    else vector_loop(n, s, chunk);
+    if (done)
+      store_all(n);
+    else
+      vector_loop(n, s, chunk);
     return;
   }
   lx i = lb_for(n->b, "i", n->body->extent[s->outer[from]]);

@@ -5,10 +5,10 @@
 //   columns  it is kept: a tile of a few vectors stays in registers while the folded axes go by
 //            (column sums, and channel sums of blocked activations)
 //
-// Sums of f32 are taken in f32 over groups of at most GROUP steps and in f64 from there, so their error
-// does not grow with the length. Where the kept axes give too few pieces, the outermost folded axis is
-// cut into chunks of a fixed size; each writes its part to shared scratch, and the parts are added in
-// order. Sizes alone decide, so the bits do not depend on the number of threads.
+// Sums of f32 are taken in f32 over groups of at most GROUP steps and in f64 from there, so their
+// error does not grow with the length. Where the kept axes give too few pieces, the outermost
+// folded axis is cut into chunks of a fixed size; each writes its part to shared scratch, and the
+// parts are added in order. Sizes alone decide, so the bits do not depend on the number of threads.
 #include <math.h>
 
 #include "nest.h"
@@ -26,7 +26,7 @@ struct fold {
   enum loop_type partial, total; // accumulate in `partial` within a group, in `total` beyond
   bool grouped;                  // the two differ
   struct loop_reg *sum[MAX_COPIES], *group[MAX_COPIES];
-  struct loop_buf *parts;        // [chunks][results], total
+  struct loop_buf *parts; // [chunks][results], total
 };
 
 struct reduce {
@@ -37,11 +37,11 @@ struct reduce {
   int folded[BODY_AXES], n_folded; // outermost first; in rows the last is the vector axis
   int kept[BODY_AXES], n_kept;     // but the vector axis
   int64_t kept_points;
-  int64_t full, tail;              // of the vector axis
-  int tile;                        // vectors in a full tile
-  int64_t tiles;                   // full ones
-  int64_t chunks, per_chunk;       // of folded[0]; in rows with one folded axis, in vectors
-  int group_from;                  // index in folded[]: a group is one run of the loops from there
+  int64_t full, tail;        // of the vector axis
+  int tile;                  // vectors in a full tile
+  int64_t tiles;             // full ones
+  int64_t chunks, per_chunk; // of folded[0]; in rows with one folded axis, in vectors
+  int group_from;            // index in folded[]: a group is one run of the loops from there
   struct fold fold[MAX_COPIES];
   int n_folds;
   lx chunk;
@@ -54,8 +54,10 @@ static bool is_sum(enum op op) { return op == OP_sum || op == OP_mean; }
 static struct fold fold_of(const struct body_root *r) {
   enum loop_type t = lower_type(r->value->type);
   struct fold f = {.root = r, .op = r->reduce};
-  if (is_sum(f.op)) f.total = t == LT_F32 || t == LT_F64 ? LT_F64 : LT_I64;
-  else f.total = t == LT_U8 || t == LT_BOOL ? LT_I32 : t;
+  if (is_sum(f.op))
+    f.total = t == LT_F32 || t == LT_F64 ? LT_F64 : LT_I64;
+  else
+    f.total = t == LT_U8 || t == LT_BOOL ? LT_I32 : t;
   f.grouped = is_sum(f.op) && t == LT_F32;
   f.partial = f.grouped ? LT_F32 : f.total;
   return f;
@@ -83,14 +85,16 @@ static void sums_begin(struct reduce *s) {
   for (int f = 0; f < s->n_folds; f++)
     for (int c = 0; c < s->n->n_copies; c++) {
       struct fold *fold = &s->fold[f];
-      fold->sum[c] = lb_reg(s->b, "sum", fold->total, lanes_of(s), 0, neutral(s->b, fold->op, fold->total));
+      fold->sum[c] =
+          lb_reg(s->b, "sum", fold->total, lanes_of(s), 0, neutral(s->b, fold->op, fold->total));
     }
 }
 
 static void group_begin(struct reduce *s) {
   for (int f = 0; f < s->n_folds; f++)
     for (int c = 0; c < s->n->n_copies && s->fold[f].grouped; c++)
-      s->fold[f].group[c] = lb_reg(s->b, "part", LT_F32, lanes_of(s), 0, lx_const(s->b, LT_F32, 1, 0));
+      s->fold[f].group[c] =
+          lb_reg(s->b, "part", LT_F32, lanes_of(s), 0, lx_const(s->b, LT_F32, 1, 0));
 }
 
 static void group_end(struct reduce *s) {
@@ -115,14 +119,16 @@ static void visit_point(struct reduce *s) {
   nest_enter(s->n);
   for (int c = 0; c < s->n->n_copies; c++) {
     for (int f = 0; f < s->n_folds; f++) fold_point(s, &s->fold[f], c);
-    nest_store_all(s->n, c); // after the folds, which may read what it overwrites
+    nest_store_all(s->n, c, false); // after the folds, which may read what it overwrites
   }
   nest_leave(s->n);
 }
 
 // ---- loops over the folded axes ---------------------------------------------------------------
 
-static bool is_vector_axis(const struct reduce *s, int i) { return s->rows && i == s->n_folded - 1; }
+static bool is_vector_axis(const struct reduce *s, int i) {
+  return s->rows && i == s->n_folded - 1;
+}
 
 // Steps along folded[i]: vectors on the vector axis.
 static int64_t length_of(const struct reduce *s, int i) {
@@ -150,8 +156,10 @@ static void run(struct reduce *s, int i, lx lo, lx hi) {
   } else {
     nest_bind(n, s->folded[i], r);
     nest_enter(n);
-    if (i + 1 < s->n_folded) loops_from(s, i + 1);
-    else visit_point(s);
+    if (i + 1 < s->n_folded)
+      loops_from(s, i + 1);
+    else
+      visit_point(s);
     nest_leave(n);
   }
   lb_end(s->b);
@@ -164,7 +172,8 @@ static void run_tail(struct reduce *s, int i) {
   bool chunked = i == 0 && s->chunks > 1;
   if (chunked) lb_if(s->b, lx_eq(s->chunk, lx_int(s->b, s->chunks - 1)));
   if (i == s->group_from && length_of(s, i) > GROUP) group_begin(s);
-  nest_bind_vector(s->n, 1, &(lx){lx_int(s->b, s->full * s->n->lanes)}, &(lx){lx_int(s->b, s->tail)});
+  nest_bind_vector(s->n, 1, &(lx){lx_int(s->b, s->full * s->n->lanes)},
+                   &(lx){lx_int(s->b, s->tail)});
   visit_point(s);
   if (i == s->group_from && length_of(s, i) > GROUP) group_end(s);
   if (chunked) lb_end(s->b);
@@ -185,8 +194,10 @@ static void loops_from(struct reduce *s, int i) {
   range_of(s, i, &lo, &hi);
   bool cut = i == s->group_from && length_of(s, i) > GROUP;
   if (i == s->group_from && !cut) group_begin(s);
-  if (cut) run_in_groups(s, i, lo, hi);
-  else if (length_of(s, i) > 0) run(s, i, lo, hi);
+  if (cut)
+    run_in_groups(s, i, lo, hi);
+  else if (length_of(s, i) > 0)
+    run(s, i, lo, hi);
   if (is_vector_axis(s, i)) run_tail(s, i);
   if (i == s->group_from && !cut) group_end(s);
 }
@@ -194,7 +205,8 @@ static void loops_from(struct reduce *s, int i) {
 // ---- results ----------------------------------------------------------------------------------
 
 static lx finished(const struct fold *f, lx total, int64_t folded_points) {
-  if (f->op == OP_mean) total = lx_mul(total, lx_const(total->builder, f->total, 1, 1.0 / (double)folded_points));
+  if (f->op == OP_mean)
+    total = lx_mul(total, lx_const(total->builder, f->total, 1, 1.0 / (double)folded_points));
   return lx_convert(total, lower_type(f->root->buffer->node->type.dtype));
 }
 
@@ -213,10 +225,13 @@ static void store_fold(struct reduce *s, struct fold *f, int copy) {
   if (s->chunks > 1) {
     to = f->parts;
     at = lx_add(lx_muli(s->chunk, buffer_count(f->root->buffer)), at);
-  } else total = finished(f, total, folded_points(s));
+  } else
+    total = finished(f, total, folded_points(s));
   int64_t stride = n->vector < 0 ? 0 : f->root->at.k[n->vector];
-  if (stride == 0) lb_store(s->b, to, at, total);
-  else lb_store_strided(s->b, to, at, stride, n->copy[copy].n, total);
+  if (stride == 0)
+    lb_store(s->b, to, at, total);
+  else
+    lb_store_strided(s->b, to, at, stride, n->copy[copy].n, total);
 }
 
 // One piece: the folds of the points that are bound now.
@@ -233,15 +248,19 @@ static void piece(struct reduce *s) {
 static void combine_at(struct reduce *s, struct fold *f, lx at, lx lanes, bool vector) {
   struct lb *b = s->b;
   int64_t results = buffer_count(f->root->buffer);
-  struct loop_reg *sum = lb_reg(b, "total", f->total, vector ? s->n->lanes : 1, 0, neutral(b, f->op, f->total));
+  struct loop_reg *sum =
+      lb_reg(b, "total", f->total, vector ? s->n->lanes : 1, 0, neutral(b, f->op, f->total));
   lx c = lb_for(b, "c", s->chunks);
   lx from = lx_add(lx_muli(c, results), at);
-  lb_accumulate(b, sum, combiner(f->op), vector ? lx_vload_n(f->parts, from, lanes) : lx_load(f->parts, from));
+  lb_accumulate(b, sum, combiner(f->op),
+                vector ? lx_vload_n(f->parts, from, lanes) : lx_load(f->parts, from));
   lb_end(b);
   lx total = finished(f, lx_reg(b, sum), folded_points(s));
   struct loop_buf *to = s->n->param[f->root->buffer->id];
-  if (vector) lb_store_n(b, to, at, lanes, total);
-  else lb_store(b, to, at, total);
+  if (vector)
+    lb_store_n(b, to, at, lanes, total);
+  else
+    lb_store(b, to, at, total);
 }
 
 static void combine(struct reduce *s, struct fold *f) {
@@ -270,7 +289,8 @@ static void find_axes(struct reduce *s) {
   s->kept_points = 1;
   s->rows = b->reduced[vector];
   for (int i = 0; i < b->n_axes; i++) {
-    if (b->reduced[i]) s->folded[s->n_folded++] = i;
+    if (b->reduced[i])
+      s->folded[s->n_folded++] = i;
     else if (i != vector) {
       s->kept[s->n_kept++] = i;
       s->kept_points *= b->extent[i];
@@ -313,12 +333,15 @@ static void choose_group(struct reduce *s) {
 }
 
 // Pieces of `copies` vectors each, `count` of them from vector `first` on; the last may be a tail.
-static void pieces(struct reduce *s, int64_t first, int64_t count, int copies, bool tail, bool parallel) {
+static void pieces(struct reduce *s, int64_t first, int64_t count, int copies, bool tail,
+                   bool parallel) {
   struct nest *n = s->n;
   struct lb *b = s->b;
   int64_t all = s->kept_points * s->chunks * count;
   lx zero = lx_int(b, 0), end = lx_int(b, all);
-  lx t = all == 1 ? zero : parallel ? lb_parallel_for(b, "t", zero, end, 1) : lb_for_range(b, "t", zero, end, 1);
+  lx t = all == 1   ? zero
+         : parallel ? lb_parallel_for(b, "t", zero, end, 1)
+                    : lb_for_range(b, "t", zero, end, 1);
   lx rest = t, tile = lx_modi(rest, count), at[MAX_COPIES], lanes[MAX_COPIES];
   rest = count > 1 ? lb_let(b, "i", lx_divi(rest, count)) : rest;
   s->chunk = s->chunks > 1 ? lb_let(b, "chunk", lx_modi(rest, s->chunks)) : zero;
@@ -329,8 +352,10 @@ static void pieces(struct reduce *s, int64_t first, int64_t count, int copies, b
     at[c] = lx_addi(base, (int64_t)c * n->lanes);
     lanes[c] = tail && c == copies - 1 ? lx_int(b, s->tail) : NULL;
   }
-  if (s->rows) n->n_copies = 1;
-  else nest_bind_vector(n, copies, at, lanes);
+  if (s->rows)
+    n->n_copies = 1;
+  else
+    nest_bind_vector(n, copies, at, lanes);
   piece(s);
   n->bound = 0;
   if (all != 1) lb_end(b);
@@ -351,13 +376,16 @@ void lower_reduce(struct nest *n, struct fusion *f) {
   choose_chunks(&s, points);
   choose_group(&s);
   for (int i = 0; i < s.n_folds && s.chunks > 1; i++)
-    s.fold[i].parts = lb_shared(s.b, "parts", s.fold[i].total, s.chunks * buffer_count(s.fold[i].root->buffer));
+    s.fold[i].parts =
+        lb_shared(s.b, "parts", s.fold[i].total, s.chunks * buffer_count(s.fold[i].root->buffer));
   bool parallel = points >= PIECE_POINTS;
-  if (s.rows) pieces(&s, 0, 1, 1, false, parallel);
+  if (s.rows)
+    pieces(&s, 0, 1, 1, false, parallel);
   else {
     int64_t left = s.full - s.tiles * s.tile;
     if (s.tiles > 0 && s.full > 0) pieces(&s, 0, s.tiles, s.tile, false, parallel);
-    if (left + (s.tail > 0) > 0) pieces(&s, s.tiles * s.tile, 1, (int)left + (s.tail > 0), s.tail > 0, parallel);
+    if (left + (s.tail > 0) > 0)
+      pieces(&s, s.tiles * s.tile, 1, (int)left + (s.tail > 0), s.tail > 0, parallel);
   }
   for (int i = 0; i < s.n_folds && s.chunks > 1; i++) combine(&s, &s.fold[i]);
 }

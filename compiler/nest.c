@@ -1,5 +1,5 @@
-// nest.c: see nest.h. Values become loop expressions here: affine forms to index arithmetic, loads to
-// vector, broadcast, strided or gathered loads by their stride along the vector axis.
+// nest.c: see nest.h. Values become loop expressions here: affine forms to index arithmetic, loads
+// to vector, broadcast, strided or gathered loads by their stride along the vector axis.
 #include <string.h>
 
 #include "nest.h"
@@ -20,7 +20,8 @@ static bool writes_place(const struct kernel *k, struct buffer *place) {
 
 static bool reads_place(const struct body *b, struct buffer *place) {
   for (int i = 0; i < b->values.len; i++)
-    if (b->values.data[i]->kind == V_LOAD && place_of(b->values.data[i]->buffer) == place) return true;
+    if (b->values.data[i]->kind == V_LOAD && place_of(b->values.data[i]->buffer) == place)
+      return true;
   return false;
 }
 
@@ -38,8 +39,13 @@ static void make_param(struct nest *n, struct buffer *b, const char *name) {
 }
 
 void nest_begin(struct nest *n, struct fusion *f, struct kernel *k, struct lb *b, int vector) {
-  *n = (struct nest){.b = b, .body = k->body, .k = k, .arena = f->arena,
-                     .lanes = lb_target(b)->lanes, .vector = vector, .n_copies = 1};
+  *n = (struct nest){.b = b,
+                     .body = k->body,
+                     .k = k,
+                     .arena = f->arena,
+                     .lanes = lb_target(b)->lanes,
+                     .vector = vector,
+                     .n_copies = 1};
   n->param = NEW_ARRAY(f->arena, struct loop_buf *, f->buffers.len);
   for (int i = 0; i < k->body->values.len; i++) {
     const struct value *v = k->body->values.data[i];
@@ -65,12 +71,16 @@ lx nest_form(struct nest *n, const struct affine *a, int copy) {
   return lx_addi(e, a->constant);
 }
 
-// The form in every lane, as i32 (buffers of this size are checked when they are made).
+// The form in every lane, as i32.
 static lx lane_form(struct nest *n, const struct affine *a, int copy) {
+  int64_t lo, hi;
+  affine_range(n->body, a, &lo, &hi);
+  expect(lo > INT32_MIN && hi < INT32_MAX, "an index beyond 32 bits, lane by lane");
   lx first = lx_broadcast(lx_convert(nest_form(n, a, copy), LT_I32));
   int64_t stride = a->k[n->vector];
   lx lane = lx_iota(n->b);
-  return lx_add(first, stride == 1 ? lane : lx_mul(lane, lx_const(n->b, LT_I32, n->lanes, (double)stride)));
+  return lx_add(
+      first, stride == 1 ? lane : lx_mul(lane, lx_const(n->b, LT_I32, n->lanes, (double)stride)));
 }
 
 static bool varies(const struct nest *n, const struct affine *a) {
@@ -92,10 +102,12 @@ static lx value_load(struct nest *n, const struct value *v, int copy) {
     lx at = nest_form(n, &v->at, copy);
     return lx_load(buf, safe ? at : lx_mini(lx_maxi(at, 0), buf->count - 1));
   }
-  if (safe) return lx_vload_strided(buf, nest_form(n, &v->at, copy), v->at.k[n->vector], n->copy[copy].n);
+  if (safe)
+    return lx_vload_strided(buf, nest_form(n, &v->at, copy), v->at.k[n->vector], n->copy[copy].n);
   lx at = lane_form(n, &v->at, copy);
   lx first = lx_const(n->b, LT_I32, n->lanes, 0);
-  return lx_gather(buf, lx_min(lx_max(at, first), lx_const(n->b, LT_I32, n->lanes, (double)(buf->count - 1))));
+  return lx_gather(
+      buf, lx_min(lx_max(at, first), lx_const(n->b, LT_I32, n->lanes, (double)(buf->count - 1))));
 }
 
 static lx value_index(struct nest *n, const struct value *v, int copy) {
@@ -148,7 +160,9 @@ lx nest_value(struct nest *n, const struct value *v, int copy) {
 
 // ---- levels -----------------------------------------------------------------------------------
 
-static bool known(const struct nest *n, const struct value *v) { return (v->axes & ~n->bound) == 0; }
+static bool known(const struct nest *n, const struct value *v) {
+  return (v->axes & ~n->bound) == 0;
+}
 
 // Values known here that something not yet known will want.
 static void mark_frontier(const struct nest *n, bool *frontier) {
@@ -187,7 +201,8 @@ void nest_enter(struct nest *n) {
 void nest_leave(struct nest *n) {
   for (int c = 0; c < MAX_COPIES; c++)
     for (int i = 0; i < n->body->values.len; i++)
-      if (n->copy[c].value[i] != NULL && n->copy[c].level[i] >= n->level) n->copy[c].value[i] = NULL;
+      if (n->copy[c].value[i] != NULL && n->copy[c].level[i] >= n->level)
+        n->copy[c].value[i] = NULL;
   n->level--;
   n->bound = n->bound_at[n->level];
 }
@@ -219,17 +234,19 @@ void nest_bind_flat(struct nest *n, const int *axis, int n_axes, lx flat) {
 static void store_value(struct nest *n, const struct body_root *r, int copy, lx value) {
   struct loop_buf *buf = n->param[r->buffer->id];
   lx at = nest_form(n, &r->at, copy);
-  if (varies(n, &r->at)) lb_store_strided(n->b, buf, at, r->at.k[n->vector], n->copy[copy].n, value);
-  else lb_store(n->b, buf, at, value);
+  if (varies(n, &r->at))
+    lb_store_strided(n->b, buf, at, r->at.k[n->vector], n->copy[copy].n, value);
+  else
+    lb_store(n->b, buf, at, value);
 }
 
 // A result may lie over an operand that another result reads too: all are computed, then stored.
-void nest_store_all(struct nest *n, int copy) {
+void nest_store_all(struct nest *n, int copy, bool folds) {
   const struct body *b = n->body;
   lx *value = NEW_ARRAY(n->arena, lx, b->roots.len);
   for (int i = 0; i < b->roots.len; i++) {
     const struct body_root *r = &b->roots.data[i];
-    if (r->reduce != OP_COUNT) continue;
+    if (r->reduce != OP_COUNT && !folds) continue;
     value[i] = lx_convert(nest_value(n, r->value, copy), n->param[r->buffer->id]->type);
     if (b->roots.len > 1) value[i] = lb_let(n->b, "v", value[i]);
   }

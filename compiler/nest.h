@@ -1,9 +1,10 @@
 // nest.h: emission of a body's values inside the loops that a schedule opens.
 //
-// A schedule (lower_map.c, lower_reduce.c) binds the axes of the body's space to loop indices, level by
-// level; nest_enter then names every value that needs nothing further inside: it is computed once per
-// iteration of that level. The vector axis is bound to the index of its first lane. A schedule may
-// keep several vectors in flight (*copies*); what does not depend on the vector axis is shared by them.
+// A schedule (lower_map.c, lower_reduce.c) binds the axes of the body's space to loop indices,
+// level by level; nest_enter then names every value that needs nothing further inside: it is
+// computed once per iteration of that level. The vector axis is bound to the index of its first
+// lane. A schedule may keep several vectors in flight (*copies*); what does not depend on the
+// vector axis is shared by them.
 #ifndef BTC_NEST_H
 #define BTC_NEST_H
 
@@ -25,24 +26,25 @@ struct nest {
   struct kernel *k;
   struct arena *arena;
   int lanes;
-  int vector;                 // axis; -1: everything is scalar
-  lx index[BODY_AXES];        // of the bound axes but the vector axis
+  int vector;          // axis; -1: everything is scalar
+  lx index[BODY_AXES]; // of the bound axes but the vector axis
   unsigned bound, bound_at[MAX_LEVELS];
   int level;
   int n_copies;
   struct nest_copy copy[MAX_COPIES];
-  struct loop_buf **param;    // by buffer id
+  struct loop_buf **param; // by buffer id
 };
 
 void nest_begin(struct nest *n, struct fusion *f, struct kernel *k, struct lb *b, int vector);
 void nest_bind(struct nest *n, int axis, lx index);
 // Binds the vector axis: copy c stands at[c] with n[c] lanes (NULL: all).
 void nest_bind_vector(struct nest *n, int copies, const lx *at, const lx *lanes);
-void nest_enter(struct nest *n);  // a level begins: hoists
-void nest_leave(struct nest *n);  // forgets what was named and bound since nest_enter
+void nest_enter(struct nest *n); // a level begins: hoists
+void nest_leave(struct nest *n); // forgets what was named and bound since nest_enter
 lx nest_value(struct nest *n, const struct value *v, int copy);
 lx nest_form(struct nest *n, const struct affine *a, int copy);
-void nest_store_all(struct nest *n, int copy); // the results that are not folds
+// Stores the results, of the folds (over axes of one element) only where `folds`.
+void nest_store_all(struct nest *n, int copy, bool folds);
 // Decodes a flattened index into the axes of `axis[0..n)`, outermost first, and binds them.
 void nest_bind_flat(struct nest *n, const int *axis, int n_axes, lx flat);
 

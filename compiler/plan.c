@@ -1,10 +1,10 @@
 // plan.c: the order of the kernels and the place of every buffer.
 //
-// Order. Kernels run as the graph was built, except that what only writes parameters and states runs
-// as soon as it can: a gradient's memory is free right after its update. An update is written straight
-// into the store where that is safe: its kernel reads the old value, if at all, point by point, and
-// every other reader of the old value can come before it. Else the new value goes to a temporary
-// that a copy commits once nobody needs the old one.
+// Order. Kernels run as the graph was built, except that what only writes parameters and states
+// runs as soon as it can: a gradient's memory is free right after its update. An update is written
+// straight into the store where that is safe: its kernel reads the old value, if at all, point by
+// point, and every other reader of the old value can come before it. Else the new value goes to a
+// temporary that a copy commits once nobody needs the old one.
 //
 // In place. A map may write over an operand that dies there, read nowhere but at the point itself.
 //
@@ -28,8 +28,8 @@ struct order {
   struct fusion *f;
   struct arena *arena;
   int n;
-  VEC(int) *after; // by kernel: those that must wait for it
-  int *writer;     // by buffer id; -1: nobody
+  VEC(int) * after; // by kernel: those that must wait for it
+  int *writer;      // by buffer id; -1: nobody
 };
 
 static void must_follow(struct order *o, int later, int earlier) {
@@ -95,10 +95,12 @@ static struct buffer *leaf_buffer(const struct fusion *f, const char *name) {
 static bool can_write_store(const struct order *o, int kernel, const struct buffer *old,
                             const struct buffer *value) {
   if (old == NULL) return true;
-  if (kernel_reads(o->f->kernels.data[kernel], old) && !pointwise(o->f->kernels.data[kernel], old, value))
+  if (kernel_reads(o->f->kernels.data[kernel], old) &&
+      !pointwise(o->f->kernels.data[kernel], old, value))
     return false;
   for (int i = 0; i < o->n; i++)
-    if (i != kernel && kernel_reads(o->f->kernels.data[i], old) && depends(o, i, kernel)) return false;
+    if (i != kernel && kernel_reads(o->f->kernels.data[i], old) && depends(o, i, kernel))
+      return false;
   return true;
 }
 
@@ -138,7 +140,8 @@ static void place_update(struct order *o, int update) {
     value->slot = slot;
     value->over = old;
     follow_readers(o, writer, old);
-  } else commit(o, value, old, slot);
+  } else
+    commit(o, value, old, slot);
 }
 
 // Smaller runs earlier among those that are ready.
@@ -181,7 +184,8 @@ static void touch(struct buffer *b, int kernel) {
 }
 
 static void find_lifetimes(struct fusion *f) {
-  for (int i = 0; i < f->buffers.len; i++) f->buffers.data[i]->first = f->buffers.data[i]->last = -1;
+  for (int i = 0; i < f->buffers.len; i++)
+    f->buffers.data[i]->first = f->buffers.data[i]->last = -1;
   for (int i = 0; i < f->kernels.len; i++) {
     const struct kernel *k = f->kernels.data[i];
     for (int j = 0; j < k->reads.len; j++) touch(k->reads.data[j], i);
@@ -201,7 +205,8 @@ static void write_in_place(struct kernel *k, int at) {
     if (to->space != SPACE_ARENA || to->over != NULL) continue;
     for (int j = 0; j < k->reads.len; j++) {
       struct buffer *from = k->reads.data[j];
-      if (from->space != SPACE_ARENA || from->last != at || overwritten(k, from) || !pointwise(k, from, to))
+      if (from->space != SPACE_ARENA || from->last != at || overwritten(k, from) ||
+          !pointwise(k, from, to))
         continue;
       to->over = from;
       break;
@@ -225,7 +230,8 @@ static bool live_together(const struct buffer *a, const struct buffer *b) {
 }
 
 static bool overlap(const struct buffer *a, const struct buffer *b) {
-  return a->offset < b->offset + plan_align(b->bytes) && b->offset < a->offset + plan_align(a->bytes);
+  return a->offset < b->offset + plan_align(b->bytes) &&
+         b->offset < a->offset + plan_align(a->bytes);
 }
 
 static int larger_first(const void *a, const void *b) {
@@ -276,7 +282,8 @@ void plan_check(const struct fusion *f) {
     for (int j = 0; j < i; j++) {
       const struct buffer *b = f->buffers.data[j];
       if (b->space != SPACE_ARENA || b->first < 0 || b->over != NULL) continue;
-      expect(!live_together(a, b) || !overlap(a, b), "buffers %d and %d overlap in %s", i, j, f->graph->name);
+      expect(!live_together(a, b) || !overlap(a, b), "buffers %d and %d overlap in %s", i, j,
+             f->graph->name);
     }
   }
 }
@@ -294,7 +301,8 @@ struct plan plan_arena(struct fusion *f) {
     if (end > plan.arena_bytes) plan.arena_bytes = end;
   }
   for (int i = 0; i < f->buffers.len; i++)
-    if (f->buffers.data[i]->space == SPACE_ARENA) f->buffers.data[i]->offset = place_of(f->buffers.data[i])->offset;
+    if (f->buffers.data[i]->space == SPACE_ARENA)
+      f->buffers.data[i]->offset = place_of(f->buffers.data[i])->offset;
   for (int i = 0; i < f->kernels.len; i++) {
     size_t bytes = plan_align(loop_thread_bytes(f->kernels.data[i]->loops));
     if (bytes > plan.thread_bytes) plan.thread_bytes = bytes;

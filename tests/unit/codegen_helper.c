@@ -12,10 +12,12 @@ enum { GUARD = 256, POISON = 0xff /* a NaN in every float type */ };
 
 // ---- building ---------------------------------------------------------------------------------
 
-static void add_tensor(struct model *m, const char *name, enum bt_role role, const struct tensor_type *t) {
+static void add_tensor(struct model *m, const char *name, enum bt_role role,
+                       const struct tensor_type *t) {
   for (int i = 0; i < m->tensors.len; i++)
     if (str_eq(m->tensors.data[i].name, name)) return;
-  struct bt_tensor made = {.name = name, .role = role, .dtype = (enum bt_dtype)t->dtype, .rank = t->shape.rank};
+  struct bt_tensor made = {
+      .name = name, .role = role, .dtype = (enum bt_dtype)t->dtype, .rank = t->shape.rank};
   memcpy(made.shape, t->shape.dim, sizeof made.shape);
   vec_push(m->b->arena, &m->tensors, made);
 }
@@ -40,7 +42,9 @@ struct model *step_model(struct btc *b, struct graph *const *g, int n) {
 static bool host_compile(struct arena *a, const char *dir, const char *march) {
   const char *cc = getenv("CC") ? getenv("CC") : "cc";
   const char *root = getenv("BTC_ROOT") ? getenv("BTC_ROOT") : ".";
-  return system(str_printf(a, "%s -std=gnu17 -O1 -Wno-psabi -march=%s -fopenmp -fPIC -shared -I%s/runtime -o %s/m.so %s/m.c -lopenblas -lm",
+  return system(str_printf(a,
+                           "%s -std=gnu17 -O1 -Wno-psabi -march=%s -fopenmp -fPIC -shared "
+                           "-I%s/runtime -o %s/m.so %s/m.c -lopenblas -lm",
                            cc, march, root, dir, dir)) == 0;
 }
 
@@ -54,7 +58,8 @@ struct compiled step_build(struct btc *b, struct graph *const *g, int n, const c
   assert_non_null(made.cg);
   char dir[] = "/tmp/btc-native-XXXXXX";
   assert_non_null(mkdtemp(dir));
-  const char *source = str_printf(b->arena, "%s/m.c", dir), *object = str_printf(b->arena, "%s/m.so", dir);
+  const char *source = str_printf(b->arena, "%s/m.c", dir),
+             *object = str_printf(b->arena, "%s/m.so", dir);
   FILE *out = fopen(source, "w");
   assert_non_null(out);
   codegen_emit_c(out, made.cg, "test", true);
@@ -62,7 +67,8 @@ struct compiled step_build(struct btc *b, struct graph *const *g, int n, const c
   bool compiled = host_compile(b->arena, dir, march);
   if (compiled) made.handle = dlopen(object, RTLD_NOW);
   if (compiled && made.handle == NULL) fprintf(stderr, "%s\n", dlerror());
-  if (getenv("STEP_KEEP") || !compiled) fprintf(stderr, "# kept %s\n", source);
+  if (getenv("STEP_KEEP") || !compiled)
+    fprintf(stderr, "# kept %s\n", source);
   else {
     unlink(source);
     unlink(object);
@@ -96,14 +102,18 @@ static double draw(uint64_t *s, dtype t) {
   return (double)(float)((double)r * 0x1p-53 * 4 - 2);
 }
 
-static struct tensor64 *leaf_value(struct btc *b, const char *name, const struct tensor_type *t, unsigned seed) {
+static struct tensor64 *leaf_value(struct btc *b, const char *name, const struct tensor_type *t,
+                                   unsigned seed) {
   struct tensor64 *v = tensor64_new(b->arena, t);
   uint64_t state = str_hash(name) ^ (uint64_t)seed * 0x2545f4914f6cdd1du;
   for (int64_t i = 0; i < shape_count(&t->shape); i++) v->data[i] = draw(&state, t->dtype);
   return v;
 }
 
-struct leaf_user { struct btc *b; unsigned seed; };
+struct leaf_user {
+  struct btc *b;
+  unsigned seed;
+};
 static const struct tensor64 *supply(void *user, const struct node *n) {
   struct leaf_user *u = user;
   return leaf_value(u->b, n->attr.s, &n->type, u->seed);
@@ -111,7 +121,10 @@ static const struct tensor64 *supply(void *user, const struct node *n) {
 
 // ---- memory with guards -----------------------------------------------------------------------
 
-struct block { unsigned char *raw, *at; size_t bytes; };
+struct block {
+  unsigned char *raw, *at;
+  size_t bytes;
+};
 
 static struct block block_new(size_t bytes) {
   struct block k = {.bytes = bytes};
@@ -137,7 +150,8 @@ static void put(void *to, const struct tensor64 *v) {
     case BT_F64: ((double *)to)[i] = v->data[i]; break;
     case BT_I32: ((int32_t *)to)[i] = (int32_t)v->data[i]; break;
     case BT_I64: ((int64_t *)to)[i] = (int64_t)v->data[i]; break;
-    case BT_U8: case BT_BOOL: ((uint8_t *)to)[i] = (uint8_t)v->data[i]; break;
+    case BT_U8:
+    case BT_BOOL: ((uint8_t *)to)[i] = (uint8_t)v->data[i]; break;
     }
 }
 
@@ -148,7 +162,8 @@ static struct tensor64 *take(struct arena *a, const void *from, const struct ten
     case BT_F64: v->data[i] = ((const double *)from)[i]; break;
     case BT_I32: v->data[i] = (double)((const int32_t *)from)[i]; break;
     case BT_I64: v->data[i] = (double)((const int64_t *)from)[i]; break;
-    case BT_U8: case BT_BOOL: v->data[i] = (double)((const uint8_t *)from)[i]; break;
+    case BT_U8:
+    case BT_BOOL: v->data[i] = (double)((const uint8_t *)from)[i]; break;
     }
   return v;
 }
@@ -192,22 +207,26 @@ struct step_result step_run(struct compiled *n, int p, unsigned seed, int thread
   assert_true(prog->n_inputs <= 64 && prog->n_outputs <= 64);
   fill_store(n, &store, seed);
   for (int i = 0; i < prog->n_inputs; i++) {
-    struct tensor_type t = type_of(prog->inputs[i].dtype, prog->inputs[i].rank, prog->inputs[i].shape);
+    struct tensor_type t =
+        type_of(prog->inputs[i].dtype, prog->inputs[i].rank, prog->inputs[i].shape);
     in[i] = block_new((size_t)shape_count(&t.shape) * (size_t)dtype_size(t.dtype));
     put(in_at[i] = in[i].at, leaf_value(n->b, prog->inputs[i].name, &t, seed));
   }
   for (int i = 0; i < prog->n_outputs; i++) {
-    struct tensor_type t = type_of(prog->outputs[i].dtype, prog->outputs[i].rank, prog->outputs[i].shape);
+    struct tensor_type t =
+        type_of(prog->outputs[i].dtype, prog->outputs[i].rank, prog->outputs[i].shape);
     out[i] = block_new((size_t)shape_count(&t.shape) * (size_t)dtype_size(t.dtype));
     out_at[i] = out[i].at;
   }
   int before = omp_get_max_threads();
   omp_set_num_threads(threads);
-  prog->step(&(struct bt_frame){(char *)store.at, (char *)arena.at, (char *)scratch.at, in_at, out_at});
+  prog->step(
+      &(struct bt_frame){(char *)store.at, (char *)arena.at, (char *)scratch.at, in_at, out_at});
   omp_set_num_threads(before);
   check_store(n, &store);
   for (int i = 0; i < prog->n_outputs; i++) {
-    struct tensor_type t = type_of(prog->outputs[i].dtype, prog->outputs[i].rank, prog->outputs[i].shape);
+    struct tensor_type t =
+        type_of(prog->outputs[i].dtype, prog->outputs[i].rank, prog->outputs[i].shape);
     vec_push(n->b->arena, &r.values, take(n->b->arena, out_at[i], &t));
     block_free(&out[i], "an output");
   }
@@ -228,13 +247,15 @@ struct step_result step_expected(struct compiled *n, int p, unsigned seed, bool 
   struct step_result r = {0};
   struct leaf_user user = {n->b, seed};
   struct tensor64 **v = interp_run(g, n->b->arena, round_f32, supply, &user);
-  for (int i = 0; i < g->outputs.len; i++) vec_push(n->b->arena, &r.values, v[g->outputs.data[i].node->id]);
-  for (int i = 0; i < g->updates.len; i++) vec_push(n->b->arena, &r.values, v[g->updates.data[i].node->id]);
+  for (int i = 0; i < g->outputs.len; i++)
+    vec_push(n->b->arena, &r.values, v[g->outputs.data[i].node->id]);
+  for (int i = 0; i < g->updates.len; i++)
+    vec_push(n->b->arena, &r.values, v[g->updates.data[i].node->id]);
   return r;
 }
 
-static void compare(struct compiled *n, int p, int i, const struct tensor64 *is, const struct tensor64 *want,
-                    const struct tensor64 *rounded) {
+static void compare(struct compiled *n, int p, int i, const struct tensor64 *is,
+                    const struct tensor64 *want, const struct tensor64 *rounded) {
   double largest = 0, noise = 0;
   int64_t count = shape_count(&want->type.shape);
   for (int64_t j = 0; j < count; j++) {
@@ -247,19 +268,22 @@ static void compare(struct compiled *n, int p, int i, const struct tensor64 *is,
     bool same = x == y || (isnan(x) && isnan(y)) || fabs(x - y) <= tolerance;
     if (same) continue;
     graph_print(stderr, n->graphs.data[p]);
-    fail_msg("program %d, result %d, element %lld: %.9g instead of %.9g (tolerance %.3g)", p, i, (long long)j, x, y, tolerance);
+    fail_msg("program %d, result %d, element %lld: %.9g instead of %.9g (tolerance %.3g)", p, i,
+             (long long)j, x, y, tolerance);
   }
 }
 
 void step_check(struct compiled *n, int p, unsigned seed) {
-  struct step_result want = step_expected(n, p, seed, false), rounded = step_expected(n, p, seed, true);
+  struct step_result want = step_expected(n, p, seed, false),
+                     rounded = step_expected(n, p, seed, true);
   struct step_result one = step_run(n, p, seed, 1), two = step_run(n, p, seed, 2);
   for (int i = 0; i < want.values.len; i++) {
     compare(n, p, i, one.values.data[i], want.values.data[i], rounded.values.data[i]);
     size_t bytes = sizeof(double) * (size_t)shape_count(&want.values.data[i]->type.shape);
     if (memcmp(one.values.data[i]->data, two.values.data[i]->data, bytes) == 0) continue;
     bool blas = false;
-    for (int j = 0; j < n->graphs.data[p]->nodes.len; j++) blas |= n->graphs.data[p]->nodes.data[j]->op == OP_matmul;
+    for (int j = 0; j < n->graphs.data[p]->nodes.len; j++)
+      blas |= n->graphs.data[p]->nodes.data[j]->op == OP_matmul;
     if (!blas) fail_msg("program %d, result %d depends on the number of threads", p, i);
   }
 }

@@ -1,4 +1,5 @@
-// codegen_helper.h: whole graphs through the code generator and the host compiler, run beside the interpreter.
+// codegen_helper.h: whole graphs through the code generator and the host compiler, run beside the
+// interpreter.
 #ifndef CODEGEN_HELPER_H
 #define CODEGEN_HELPER_H
 
@@ -27,7 +28,9 @@ struct compiled step_build(struct btc *b, struct graph *const *g, int n, const c
 void step_close(struct compiled *n);
 
 // Results of one step of program p: outputs, then updated tensors (by update), as doubles.
-struct step_result { VEC(struct tensor64 *) values; };
+struct step_result {
+  VEC(struct tensor64 *) values;
+};
 // Leaves are drawn by `seed` and name, as `draw` does. Memory has guard zones round the
 // store, every tensor, every input and output, the arena and the scratch of each thread, and is
 // poisoned before the step. Fails the test where a guard is hurt.

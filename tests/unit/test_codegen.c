@@ -1,7 +1,7 @@
 // test_codegen.c: every op in C against the interpreter: odd sizes, blocked layouts, three widths.
 //
-// All cases become programs of one module per vector width, so that the host compiler runs three times.
-// The table below must have a case for every op of ops.def.
+// All cases become programs of one module per vector width, so that the host compiler runs three
+// times. The table below must have a case for every op of ops.def.
 #include "codegen_helper.h"
 
 #include <math.h>
@@ -35,8 +35,10 @@ static struct node *x_of(struct graph *g, struct shape s) { return leaf(g, "x", 
 
 // A value that a convolution made, so that it is blocked: [2, 16, 5, 3] for each name.
 static struct node *blocked(struct graph *g, const char *name, int64_t channels) {
-  struct node *x = leaf(g, name, BT_F32, shape_of(4, (int64_t)2, (int64_t)3, (int64_t)5, (int64_t)3));
-  struct node *w = leaf(g, str_printf(g->b->arena, "w_%s", name), BT_F32, shape_of(4, channels, (int64_t)3, (int64_t)1, (int64_t)1));
+  struct node *x =
+      leaf(g, name, BT_F32, shape_of(4, (int64_t)2, (int64_t)3, (int64_t)5, (int64_t)3));
+  struct node *w = leaf(g, str_printf(g->b->arena, "w_%s", name), BT_F32,
+                        shape_of(4, channels, (int64_t)3, (int64_t)1, (int64_t)1));
   struct attr a = {.n = 7, .i = {1, 1, 0, 0, 1, 1, 1}};
   return g_conv(g, OP_conv2d, x, w, &a, NULL);
 }
@@ -50,10 +52,13 @@ static struct node *operand(struct graph *g, int i, const struct shape *s, bool 
 static struct node *in_domain(struct graph *g, enum op op, int i, struct node *x) {
   if (op == OP_log || op == OP_sqrt || op == OP_rsqrt || (op == OP_pow && i == 0))
     return g_binary(g, OP_add, g_unary(g, OP_abs, x), g_full_like(g, x, 0.5));
-  if (op == OP_div && i == 1) return g_binary(g, OP_add, g_unary(g, OP_abs, x), g_full_like(g, x, 0.25));
+  if (op == OP_div && i == 1)
+    return g_binary(g, OP_add, g_unary(g, OP_abs, x), g_full_like(g, x, 0.25));
   if (op == OP_mod && i == 1) return g_full_like(g, x, 0.7);
-  if (op == OP_eq || op == OP_ne || op == OP_le || op == OP_lt || op == OP_min || op == OP_max) return g_unary(g, OP_floor, x);
-  if (op == OP_and || op == OP_or || op == OP_not || (op == OP_where && i == 0)) return g_binary(g, OP_lt, x, g_full_like(g, x, 0.1));
+  if (op == OP_eq || op == OP_ne || op == OP_le || op == OP_lt || op == OP_min || op == OP_max)
+    return g_unary(g, OP_floor, x);
+  if (op == OP_and || op == OP_or || op == OP_not || (op == OP_where && i == 0))
+    return g_binary(g, OP_lt, x, g_full_like(g, x, 0.1));
   return x;
 }
 
@@ -110,19 +115,24 @@ static void all_elementwise(struct cases *c) {
 
 static void broadcasts(struct cases *c) {
   struct graph *g = begin(c);
-  struct node *v = leaf(g, "v", BT_F32, shape_of(1, (int64_t)7)), *s = leaf(g, "s", BT_F32, shape_of(0));
-  struct shape to = shape_of(3, (int64_t)3, (int64_t)7, (int64_t)5), rows = shape_of(2, (int64_t)6, (int64_t)7);
+  struct node *v = leaf(g, "v", BT_F32, shape_of(1, (int64_t)7)),
+              *s = leaf(g, "s", BT_F32, shape_of(0));
+  struct shape to = shape_of(3, (int64_t)3, (int64_t)7, (int64_t)5),
+               rows = shape_of(2, (int64_t)6, (int64_t)7);
   result(c, g, g_broadcast(g, v, &to, (int[]){1}));
   result(c, g, g_broadcast(g, v, &rows, (int[]){1}));
   result(c, g, g_broadcast(g, s, &to, NULL));
   struct node *e = g_unary(g, OP_exp, v); // costly: stored once
-  result(c, g, g_binary(g, OP_mul, g_broadcast(g, e, &rows, (int[]){1}), leaf(g, "m", BT_F32, rows)));
+  result(c, g,
+         g_binary(g, OP_mul, g_broadcast(g, e, &rows, (int[]){1}), leaf(g, "m", BT_F32, rows)));
 }
 
 static void reshapes(struct cases *c) {
   struct graph *g = begin(c);
-  struct shape a = shape_of(3, (int64_t)4, (int64_t)6, (int64_t)5), b = shape_of(2, (int64_t)24, (int64_t)5);
-  struct shape d = shape_of(4, (int64_t)2, (int64_t)2, (int64_t)3, (int64_t)10), f = shape_of(2, (int64_t)8, (int64_t)15);
+  struct shape a = shape_of(3, (int64_t)4, (int64_t)6, (int64_t)5),
+               b = shape_of(2, (int64_t)24, (int64_t)5);
+  struct shape d = shape_of(4, (int64_t)2, (int64_t)2, (int64_t)3, (int64_t)10),
+               f = shape_of(2, (int64_t)8, (int64_t)15);
   struct node *x = x_of(g, a), *r = g_unary(g, OP_relu, x);
   result(c, g, g_reshape(g, x, &b));
   result(c, g, g_reshape(g, r, &b)); // splits an axis of the space
@@ -137,11 +147,15 @@ static void reshapes(struct cases *c) {
 
 static void windows(struct cases *c, bool block) {
   struct graph *g = begin(c);
-  struct node *x = block ? blocked(g, "x", 16) : leaf(g, "x", BT_F32, shape_of(4, (int64_t)2, (int64_t)16, (int64_t)5, (int64_t)3));
-  struct shape small = shape_of(4, (int64_t)1, (int64_t)5, (int64_t)3, (int64_t)2), large = shape_of(4, (int64_t)3, (int64_t)19, (int64_t)6, (int64_t)7);
+  struct node *x =
+      block ? blocked(g, "x", 16)
+            : leaf(g, "x", BT_F32, shape_of(4, (int64_t)2, (int64_t)16, (int64_t)5, (int64_t)3));
+  struct shape small = shape_of(4, (int64_t)1, (int64_t)5, (int64_t)3, (int64_t)2),
+               large = shape_of(4, (int64_t)3, (int64_t)19, (int64_t)6, (int64_t)7);
   result(c, g, g_slice(g, x, (int64_t[]){1, 3, 1, 0}, &small));
   result(c, g, g_pad(g, x, (int64_t[]){1, 2, 0, 3}, &large));
-  result(c, g, g_unary(g, OP_exp, g_pad(g, g_unary(g, OP_exp, x), (int64_t[]){0, 1, 1, 1}, &large)));
+  result(c, g,
+         g_unary(g, OP_exp, g_pad(g, g_unary(g, OP_exp, x), (int64_t[]){0, 1, 1, 1}, &large)));
   for (int axis = 0; axis < 4; axis++) {
     struct node *parts[] = {x, g_unary(g, OP_neg, x), x};
     result(c, g, g_concat(g, parts, 3, axis));
@@ -152,7 +166,8 @@ static void windows(struct cases *c, bool block) {
 
 static void diagonals(struct cases *c) {
   struct graph *g = begin(c);
-  struct node *x = x_of(g, shape_of(2, (int64_t)19, (int64_t)19)), *m = leaf(g, "m", BT_F32, shape_of(3, (int64_t)3, (int64_t)5, (int64_t)5));
+  struct node *x = x_of(g, shape_of(2, (int64_t)19, (int64_t)19)),
+              *m = leaf(g, "m", BT_F32, shape_of(3, (int64_t)3, (int64_t)5, (int64_t)5));
   result(c, g, graph_node(g, OP_diag, &x, 1, NULL, NULL));
   result(c, g, graph_node(g, OP_diag, &m, 1, NULL, NULL));
   struct shape s = x->type.shape;
@@ -178,7 +193,8 @@ static void all_reductions(struct cases *c) {
   static const enum op ops[] = {OP_sum, OP_mean, OP_var, OP_reduce_max, OP_reduce_min};
   for (int i = 0; i < 5; i++) {
     for (unsigned axes = 1; axes < 16; axes++) {
-      reductions_of(c, ops[i], shape_of(4, (int64_t)3, (int64_t)5, (int64_t)7, (int64_t)19), false, axes);
+      reductions_of(c, ops[i], shape_of(4, (int64_t)3, (int64_t)5, (int64_t)7, (int64_t)19), false,
+                    axes);
       reductions_of(c, ops[i], shape_of(0), true, axes);
     }
     reductions_of(c, ops[i], shape_of(1, (int64_t)100003), false, 1); // chunks
@@ -186,6 +202,8 @@ static void all_reductions(struct cases *c) {
     reductions_of(c, ops[i], shape_of(2, (int64_t)37, (int64_t)3001), false, 2);
     reductions_of(c, ops[i], shape_of(3, (int64_t)700, (int64_t)3, (int64_t)70), false, 5);
   }
+  reductions_of(c, OP_reduce_max, shape_of(3, (int64_t)5, (int64_t)1, (int64_t)7), false,
+                2); // of one element
   for (unsigned axis = 0; axis < 3; axis++)
     reductions_of(c, OP_argmax, shape_of(3, (int64_t)5, (int64_t)7, (int64_t)9), false, 1u << axis);
 }
@@ -193,7 +211,9 @@ static void all_reductions(struct cases *c) {
 // Several results in one sweep, some stored and some folded.
 static void fused_sweep(struct cases *c, bool block) {
   struct graph *g = begin(c);
-  struct node *x = block ? blocked(g, "x", 16) : leaf(g, "x", BT_F32, shape_of(4, (int64_t)7, (int64_t)5, (int64_t)9, (int64_t)11));
+  struct node *x =
+      block ? blocked(g, "x", 16)
+            : leaf(g, "x", BT_F32, shape_of(4, (int64_t)7, (int64_t)5, (int64_t)9, (int64_t)11));
   struct node *e = g_unary(g, OP_exp, x), *s = g_binary(g, OP_mul, x, x);
   int axes[] = {0, 2, 3}, all[] = {0, 1, 2, 3};
   result(c, g, e);
@@ -213,8 +233,10 @@ static void products(struct cases *c) {
     struct node *x = leaf(g, "x", BT_F32, ta ? shape_of(2, k, m) : shape_of(2, m, k));
     struct node *y = leaf(g, "y", BT_F32, tb ? shape_of(2, n, k) : shape_of(2, k, n));
     result(c, g, g_matmul(g, x, y, ta, tb));
-    struct node *bx = leaf(g, "bx", BT_F32, ta ? shape_of(3, (int64_t)3, k, m) : shape_of(3, (int64_t)3, m, k));
-    struct node *by = leaf(g, "by", BT_F32, tb ? shape_of(3, (int64_t)3, n, k) : shape_of(3, (int64_t)3, k, n));
+    struct node *bx =
+        leaf(g, "bx", BT_F32, ta ? shape_of(3, (int64_t)3, k, m) : shape_of(3, (int64_t)3, m, k));
+    struct node *by =
+        leaf(g, "by", BT_F32, tb ? shape_of(3, (int64_t)3, n, k) : shape_of(3, (int64_t)3, k, n));
     result(c, g, g_matmul(g, g_unary(g, OP_neg, bx), by, ta, tb));
     result(c, g, g_matmul(g, x, x, !ta, ta)); // one operand twice
   }
@@ -224,13 +246,16 @@ static int64_t out_size(int64_t in, int64_t k, int64_t stride, int64_t pad, int6
   return (in + 2 * pad - dil * (k - 1) - 1) / stride + 1;
 }
 
-static void convolution(struct cases *c, int64_t ic, int64_t oc, int64_t h, int64_t w, int64_t k, int64_t stride, int64_t pad,
-                        int64_t dil, int64_t groups) {
+static void convolution(struct cases *c, int64_t ic, int64_t oc, int64_t h, int64_t w, int64_t k,
+                        int64_t stride, int64_t pad, int64_t dil, int64_t groups) {
   struct graph *g = begin(c);
   struct attr a = {.n = 7, .i = {stride, stride, pad, pad, dil, dil, groups}};
-  struct tensor_type xt = {BT_F32, shape_of(4, (int64_t)2, ic, h, w)}, wt = {BT_F32, shape_of(4, oc, ic / groups, k, k)};
+  struct tensor_type xt = {BT_F32, shape_of(4, (int64_t)2, ic, h, w)},
+                     wt = {BT_F32, shape_of(4, oc, ic / groups, k, k)};
   struct node *x = leaf(g, "x", BT_F32, xt.shape), *weight = leaf(g, "w", BT_F32, wt.shape);
-  struct node *dy = leaf(g, "dy", BT_F32, shape_of(4, (int64_t)2, oc, out_size(h, k, stride, pad, dil), out_size(w, k, stride, pad, dil)));
+  struct node *dy = leaf(g, "dy", BT_F32,
+                         shape_of(4, (int64_t)2, oc, out_size(h, k, stride, pad, dil),
+                                  out_size(w, k, stride, pad, dil)));
   result(c, g, g_conv(g, OP_conv2d, x, weight, &a, NULL));
   result(c, g, g_conv(g, OP_conv2d_dx, dy, weight, &a, &xt));
   result(c, g, g_conv(g, OP_conv2d_dw, x, dy, &a, &wt));
@@ -247,13 +272,17 @@ static void convolutions(struct cases *c) {
 static void pool(struct cases *c, int64_t size, int64_t stride, int64_t pad, bool block) {
   struct graph *g = begin(c);
   struct attr a = {.n = 6, .i = {size, size, stride, stride, pad, pad}};
-  struct node *x = block ? blocked(g, "x", 16) : leaf(g, "x", BT_F32, shape_of(4, (int64_t)2, (int64_t)3, (int64_t)7, (int64_t)6));
+  struct node *x =
+      block ? blocked(g, "x", 16)
+            : leaf(g, "x", BT_F32, shape_of(4, (int64_t)2, (int64_t)3, (int64_t)7, (int64_t)6));
   for (int maximum = 0; maximum < 2; maximum++) {
     struct node *y = graph_node(g, maximum ? OP_max_pool2d : OP_avg_pool2d, &x, 1, &a, NULL);
     struct node *dy = leaf(g, "dy", BT_F32, y->type.shape);
     result(c, g, y);
-    if (maximum) result(c, g, graph_node(g, OP_max_pool2d_dx, (struct node *[]){x, dy}, 2, &a, &x->type));
-    else result(c, g, graph_node(g, OP_avg_pool2d_dx, &dy, 1, &a, &x->type));
+    if (maximum)
+      result(c, g, graph_node(g, OP_max_pool2d_dx, (struct node *[]){x, dy}, 2, &a, &x->type));
+    else
+      result(c, g, graph_node(g, OP_avg_pool2d_dx, &dy, 1, &a, &x->type));
   }
 }
 
@@ -271,8 +300,10 @@ static void pools(struct cases *c) {
 static void updates(struct cases *c) {
   struct graph *g = begin(c);
   struct tensor_type t = {BT_F32, shape_of(2, (int64_t)5, (int64_t)7)};
-  struct node *w = g_leaf(g, OP_param, "w", &t), *v = g_leaf(g, OP_state, "v", &t), *gr = leaf(g, "g", BT_F32, t.shape);
-  struct node *p = g_leaf(g, OP_state, "p", &t), *q = g_leaf(g, OP_state, "q", &t), *r = g_leaf(g, OP_state, "r", &t);
+  struct node *w = g_leaf(g, OP_param, "w", &t), *v = g_leaf(g, OP_state, "v", &t),
+              *gr = leaf(g, "g", BT_F32, t.shape);
+  struct node *p = g_leaf(g, OP_state, "p", &t), *q = g_leaf(g, OP_state, "q", &t),
+              *r = g_leaf(g, OP_state, "r", &t);
   struct node *vn = g_binary(g, OP_add, g_scale(g, v, 0.9), gr);
   struct node *wn = g_binary(g, OP_sub, w, g_scale(g, vn, 0.1));
   graph_update(g, "v", vn);
@@ -285,6 +316,20 @@ static void updates(struct cases *c) {
   result(c, g, wn);
   result(c, g, wn); // twice
   result(c, g, w);
+}
+
+// Two results of one sweep, of which the first may overwrite what only the second reads.
+static void overwriting(struct cases *c) {
+  struct graph *g = begin(c);
+  struct node *x = leaf(g, "x", BT_F32, shape_of(2, (int64_t)19, (int64_t)19));
+  struct node *a = g_matmul(g, x, x, true, false);
+  struct node *v = leaf(g, "v", BT_F32, shape_of(1, (int64_t)19));
+  struct shape s = x->type.shape;
+  struct node *p = g_unary(
+      g, OP_exp,
+      g_binary(g, OP_mul, g_broadcast(g, v, &s, (int[]){0}), g_broadcast(g, v, &s, (int[]){1})));
+  struct node *q = g_binary(g, OP_add, g_binary(g, OP_mul, p, p), a);
+  result(c, g, g_matmul(g, g_matmul(g, p, q, false, false), x, true, false));
 }
 
 // ---- the tests --------------------------------------------------------------------------------
@@ -304,6 +349,7 @@ static struct cases all_cases(struct btc *b) {
   convolutions(&c);
   pools(&c);
   updates(&c);
+  overwriting(&c);
   return c;
 }
 
