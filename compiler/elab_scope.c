@@ -266,10 +266,10 @@ static struct value unknown_name(struct elab *e, struct frame *f, const char *na
     elab_error(e, f, loc, "`%s` is not supported yet", name);
     return value_error();
   }
-  const char *home = unit_std_home(e, name);
-  if (home) {
-    elab_error(e, f, loc, "unknown name `%s`; the standard library has it: `import %s`", name,
-               home);
+  const char *library = std_file_with(e, name);
+  if (library) {
+    elab_error(e, f, loc, "unknown name `%s`; the standard library has it: `import std.%s`", name,
+               library);
     return value_error();
   }
   const char *near = str_nearest(name, names, n);

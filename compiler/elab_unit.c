@@ -45,38 +45,6 @@ static const char *import_path(struct elab *e, const struct unit *u, const struc
   return str_printf(a, "%s.btg", path);
 }
 
-// Whether a line of the text declares `name`, by the words at its start.
-static bool text_declares(const char *text, const char *name) {
-  size_t length = strlen(name);
-  for (const char *line = text; line; line = strchr(line, '\n')) {
-    if (*line == '\n') line++;
-    const char *word = strncmp(line, "fn ", 3) == 0       ? line + 3
-                       : strncmp(line, "module ", 7) == 0 ? line + 7
-                                                          : NULL;
-    if (word && strncmp(word, name, length) == 0 && word[length] == '(') return true;
-  }
-  return false;
-}
-
-// The file of the standard library that declares `name`, as its import is written; NULL: none does.
-const char *unit_std_home(struct elab *e, const char *name) {
-  const char *found = NULL;
-  const char *folder = str_printf(e->b->arena, "%s/stdlib", home_of(e->b));
-  DIR *d = opendir(folder);
-  for (struct dirent *f; !found && d && (f = readdir(d));) {
-    size_t length = strlen(f->d_name);
-    if (length < 5 || !str_eq(f->d_name + length - 4, ".btg")) continue;
-    struct btc *quiet = btc_new(); // a file that cannot be read is no hint, and no error
-    int source =
-        source_open(quiet, str_printf(quiet->arena, "%s/%s", folder, f->d_name), (struct loc){0});
-    if (source >= 0 && text_declares(quiet->files.data[source].text, name))
-      found = str_printf(e->b->arena, "std.%.*s", (int)length - 4, f->d_name);
-    btc_free(quiet);
-  }
-  if (d) closedir(d);
-  return found;
-}
-
 // One file is one unit, by whatever path it is reached.
 static const char *canonical(struct elab *e, const char *path) {
   char *real = realpath(path, NULL);
@@ -159,6 +127,30 @@ struct unit *unit_load(struct elab *e, const struct file *file, const char *path
     if (file->decls.data[i]->kind == D_IMPORT) import_one(e, u, file->decls.data[i]);
   u->busy = false;
   return u;
+}
+
+static bool declares(struct elab *e, const char *path, const char *name) {
+  int source = source_open(e->b, path, (struct loc){0});
+  if (source < 0) return false;
+  const struct file *f = parse_file(e->b, source);
+  for (int i = 0; i < f->decls.len; i++)
+    if (str_eq(f->decls.data[i]->name.name, name)) return true;
+  return false;
+}
+
+const char *std_file_with(struct elab *e, const char *name) {
+  const char *folder = str_printf(e->b->arena, "%s/stdlib", home_of(e->b)), *found = NULL;
+  struct dirent **files;
+  int n = scandir(folder, &files, NULL, alphasort);
+  for (int i = 0; i < n; i++) {
+    const char *dot = strrchr(files[i]->d_name, '.');
+    if (!found && dot && str_eq(dot, ".btg") &&
+        declares(e, str_printf(e->b->arena, "%s/%s", folder, files[i]->d_name), name))
+      found = str_ndup(e->b->arena, files[i]->d_name, (size_t)(dot - files[i]->d_name));
+    free(files[i]);
+  }
+  if (n >= 0) free(files);
+  return found;
 }
 
 // ---- -D ---------------------------------------------------------------------------------------
