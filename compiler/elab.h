@@ -243,6 +243,8 @@ void elab_warning(struct elab *e, struct loc loc, const char *format, ...)
 const char *did_you_mean(struct elab *e, const char *word, const char *const *candidates, int n);
 struct unit *unit_load(struct elab *e, const struct file *file, const char *path);
 void unit_apply_defines(struct elab *e, struct unit *main);
+// The file of the standard library that declares a name ("nn"), or NULL.
+const char *std_file_with(struct elab *e, const char *name);
 struct entry *unit_entry(const struct unit *u,
                          const char *name); // its own or imported, also through other imports; NULL
 struct frame *frame_push(struct elab *e, struct frame *caller, struct unit *u, const struct decl *d,

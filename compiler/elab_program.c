@@ -102,6 +102,8 @@ static void run_data(struct elab *e, struct frame *f, const struct stmt *s) {
 
 // A run-time scalar in f32, of a scalar or a number.
 static bool scalar(struct elab *e, struct frame *f, struct value *v, const char *what) {
+  // What would have been an output is missing: that nothing else says so is no mistake.
+  f->poisoned |= v->kind == V_ERROR;
   if (v->kind == V_ERROR || !as_tensor(e, f, v, BT_F32, what)) return false;
   if (value_rank(v) == 0 && v->node->type.dtype == BT_F32) return true;
   elab_error(e, f, v->loc, "%s is one f32 number, not %s%s", what, tensor_text(e, v),
@@ -183,6 +185,23 @@ static bool features_fit(struct elab *e, struct frame *f, const struct given *g)
   return false;
 }
 
+static bool evaluate_arguments(struct elab *e, struct frame *f, const struct stmt *s, int row,
+                               struct bt_evaluate *out, struct given *given) {
+  struct slot slots[EVALUATE_SLOTS];
+  struct label labels[EVALUATE_SLOTS + 2] = {{.name = "features", .required = true},
+                                             {.name = "labels", .required = true}};
+  int n = slots_parse(e->b->arena, evaluate_rows[row].arguments, slots, EVALUATE_SLOTS);
+  for (int i = 0; i < n; i++)
+    labels[2 + i] = (struct label){.name = slots[i].name, .required = !slots[i].has_default};
+  const char *what = str_printf(e->b->arena, "`%s`", s->name.name);
+  if (!args_match(e, f, &s->args, s->loc, what, labels, n + 2, given)) return false;
+  bool ok = true;
+  int channels = 0;
+  for (int i = 0; i < n; i++)
+    ok = slot_fill(e, f, &slots[i], &given[2 + i], out->arg, what, &channels) && ok;
+  return ok;
+}
+
 static void run_evaluate(struct elab *e, struct frame *f, const struct stmt *s) {
   int row = 0;
   while (row < N_EVALUATES && !str_eq(evaluate_rows[row].name, s->name.name)) row++;
@@ -191,21 +210,13 @@ static void run_evaluate(struct elab *e, struct frame *f, const struct stmt *s) 
                did_you_mean(e, s->name.name, evaluate_names, N_EVALUATES));
     return;
   }
-  struct slot slots[EVALUATE_SLOTS];
-  struct label labels[EVALUATE_SLOTS + 2] = {{.name = "features", .required = true},
-                                             {.name = "labels", .required = true}};
-  struct given given[EVALUATE_SLOTS + 2];
-  int n = slots_parse(e->b->arena, evaluate_rows[row].arguments, slots, EVALUATE_SLOTS);
-  for (int i = 0; i < n; i++)
-    labels[2 + i] = (struct label){.name = slots[i].name, .required = !slots[i].has_default};
-  const char *what = str_printf(e->b->arena, "`%s`", s->name.name);
-  if (!args_match(e, f, &s->args, s->loc, what, labels, n + 2, given)) return;
   struct bt_evaluate ev = {.kind = (enum bt_evaluate_kind)row};
-  bool ok = true;
-  int channels = 0;
-  for (int i = 0; i < n; i++)
-    ok = slot_fill(e, f, &slots[i], &given[2 + i], ev.arg, what, &channels) && ok;
-  ok = features_fit(e, f, &given[0]) && ok;
+  struct given given[EVALUATE_SLOTS + 2];
+  if (!evaluate_arguments(e, f, s, row, &ev, given)) {
+    f->poisoned = true; // an output is missing: that nothing else is computed is no mistake
+    return;
+  }
+  bool ok = features_fit(e, f, &given[0]);
   ev.labels = labels_input(e, f, &given[1]);
   if (!ok || ev.labels < 0) return;
   ev.features = features_output(e, given[0].value.node);
@@ -347,7 +358,7 @@ static bool block_minimizes(const struct block *b) {
 
 static void check_complete(struct elab *e, struct frame *f, const struct decl *d, int errors) {
   struct program *p = e->program;
-  if (e->b->n_errors > errors) return;
+  if (f->poisoned || e->b->n_errors > errors) return;
   if (p->batch == 0) p->batch = e->rows; // no images and no labels: the first array's rows
   if (p->loss && !p->optimizer)
     elab_error(

@@ -266,6 +266,12 @@ static struct value unknown_name(struct elab *e, struct frame *f, const char *na
     elab_error(e, f, loc, "`%s` is not supported yet", name);
     return value_error();
   }
+  const char *library = std_file_with(e, name);
+  if (library) {
+    elab_error(e, f, loc, "unknown name `%s`; the standard library has it: `import std.%s`", name,
+               library);
+    return value_error();
+  }
   const char *near = str_nearest(name, names, n);
   elab_error(e, f, loc, "unknown name `%s`%s", name, did_you_mean(e, name, names, n));
   if (near) elab_fixit(e, near);

@@ -1,4 +1,5 @@
 // elab_unit.c: files: what they declare, what they import, and the constants that -D rebinds.
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -126,6 +127,30 @@ struct unit *unit_load(struct elab *e, const struct file *file, const char *path
     if (file->decls.data[i]->kind == D_IMPORT) import_one(e, u, file->decls.data[i]);
   u->busy = false;
   return u;
+}
+
+static bool declares(struct elab *e, const char *path, const char *name) {
+  int source = source_open(e->b, path, (struct loc){0});
+  if (source < 0) return false;
+  const struct file *f = parse_file(e->b, source);
+  for (int i = 0; i < f->decls.len; i++)
+    if (str_eq(f->decls.data[i]->name.name, name)) return true;
+  return false;
+}
+
+const char *std_file_with(struct elab *e, const char *name) {
+  const char *folder = str_printf(e->b->arena, "%s/stdlib", home_of(e->b)), *found = NULL;
+  struct dirent **files;
+  int n = scandir(folder, &files, NULL, alphasort);
+  for (int i = 0; i < n; i++) {
+    const char *dot = strrchr(files[i]->d_name, '.');
+    if (!found && dot && str_eq(dot, ".btg") &&
+        declares(e, str_printf(e->b->arena, "%s/%s", folder, files[i]->d_name), name))
+      found = str_ndup(e->b->arena, files[i]->d_name, (size_t)(dot - files[i]->d_name));
+    free(files[i]);
+  }
+  if (n >= 0) free(files);
+  return found;
 }
 
 // ---- -D ---------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 // Values are checked by running elaborated models in the interpreter against PyTorch's (skipped
 // where the reference tensors are not there).
 #define _GNU_SOURCE // rt_test.h: asprintf
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -168,6 +169,56 @@ static void check_errors(const char *path) { check_expectations(path, elaborate_
 static void test_error_files(void **state) {
   (void)state;
   assert_true(each_file("tests/errors", check_errors) >= 30);
+}
+
+// Whatever is done to a file, elaboration ends, with or without messages: no crash, no death. Words
+// of one kind change places, vanish or stand twice.
+static void damage(struct btc *b, const char *text, unsigned seed, FILE *out) {
+  uint64_t state = seed * 0x9e3779b97f4a7c15u + 1;
+  VEC(char *) words = {0};
+  for (const char *s = text; *s;) {
+    size_t n = 0;
+    while (isalnum((unsigned char)s[n]) || s[n] == '_') n++;
+    char *word = str_ndup(b->arena, s, n ? n : 1);
+    vec_push(b->arena, &words, word);
+    s += strlen(word);
+  }
+  for (int k = 0; k < 3; k++) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    int i = (int)(state >> 33) % words.len, j = (int)(state >> 13 & 0xffff) % words.len;
+    bool alike = !isalnum((unsigned char)*words.data[i]) == !isalnum((unsigned char)*words.data[j]);
+    if (*words.data[i] == '\n') continue;
+    if (state >> 61 == 0)
+      words.data[i] = "";
+    else if (state >> 61 == 1)
+      words.data[i] = str_printf(b->arena, "%s %s", words.data[i], words.data[i]);
+    else if (alike)
+      words.data[i] = words.data[j];
+  }
+  for (int i = 0; i < words.len; i++) fputs(words.data[i], out);
+}
+
+static void check_damaged(const char *path) {
+  for (unsigned seed = 0; seed < 30; seed++) {
+    struct btc *b = fresh();
+    char *text = NULL;
+    size_t size = 0;
+    int whole = source_open(b, path, (struct loc){0});
+    FILE *out = open_memstream(&text, &size);
+    damage(b, b->files.data[whole].text, seed, out);
+    fclose(out);
+    int source = source_add(b, path, str_printf(b->arena, "%s", text), size);
+    free(text);
+    elaborate_only(b, source);
+    btc_free(b);
+  }
+}
+
+static void test_damaged_files(void **state) {
+  (void)state;
+  assert_true(each_file("tests/errors", check_damaged) >= 30);
+  each_file("examples", check_damaged);
+  each_file("tests/models", check_damaged);
 }
 
 // ---- models -----------------------------------------------------------------------------------
@@ -582,13 +633,21 @@ static void test_step_resnet18_gelu(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_error_files),        cmocka_unit_test(test_resnet18_is_torchvisions),
-      cmocka_unit_test(test_examples),           cmocka_unit_test(test_views),
-      cmocka_unit_test(test_tensor_expressions), cmocka_unit_test(test_static_expressions),
-      cmocka_unit_test(test_state_threads),      cmocka_unit_test(test_defines),
-      cmocka_unit_test(test_barlow_twins),       cmocka_unit_test(test_layers),
-      cmocka_unit_test(test_optimizers),         cmocka_unit_test(test_schedule),
-      cmocka_unit_test(test_train_resnet18),     cmocka_unit_test(test_step_resnet18_gelu),
+      cmocka_unit_test(test_error_files),
+      cmocka_unit_test(test_damaged_files),
+      cmocka_unit_test(test_resnet18_is_torchvisions),
+      cmocka_unit_test(test_examples),
+      cmocka_unit_test(test_views),
+      cmocka_unit_test(test_tensor_expressions),
+      cmocka_unit_test(test_static_expressions),
+      cmocka_unit_test(test_state_threads),
+      cmocka_unit_test(test_defines),
+      cmocka_unit_test(test_barlow_twins),
+      cmocka_unit_test(test_layers),
+      cmocka_unit_test(test_optimizers),
+      cmocka_unit_test(test_schedule),
+      cmocka_unit_test(test_train_resnet18),
+      cmocka_unit_test(test_step_resnet18_gelu),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
