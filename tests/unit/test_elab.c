@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ast.h"
+#include "elab.h"
 #include "expectations.h"
 #include "graph.h"
 #include "rt_test.h"
@@ -219,6 +219,26 @@ static void test_damaged_files(void **state) {
   assert_true(each_file("tests/errors", check_damaged) >= 30);
   each_file("examples", check_damaged);
   each_file("tests/models", check_damaged);
+}
+
+// The language's page names every function that there is.
+static void test_language_page(void **state) {
+  (void)state;
+  struct btc *b = fresh();
+  int source = source_open(b, "docs/language.md", (struct loc){0});
+  assert_int_equal(source, 0);
+  const char *page = b->files.data[source].text, *names[256];
+  int n = builtin_names(names, 256);
+  assert_true(n > 40);
+  for (int i = 0; i < n; i++) {
+    bool found = false;
+    for (const char *s = page; !found && (s = strstr(s, names[i])); s++) {
+      char before = s == page ? ' ' : s[-1], after = s[strlen(names[i])];
+      found = strchr(" `(", before) && strchr(" `(,", after);
+    }
+    if (!found) fail_msg("docs/language.md does not mention `%s`", names[i]);
+  }
+  btc_free(b);
 }
 
 // ---- models -----------------------------------------------------------------------------------
@@ -633,21 +653,14 @@ static void test_step_resnet18_gelu(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_error_files),
-      cmocka_unit_test(test_damaged_files),
-      cmocka_unit_test(test_resnet18_is_torchvisions),
-      cmocka_unit_test(test_examples),
-      cmocka_unit_test(test_views),
-      cmocka_unit_test(test_tensor_expressions),
-      cmocka_unit_test(test_static_expressions),
-      cmocka_unit_test(test_state_threads),
-      cmocka_unit_test(test_defines),
-      cmocka_unit_test(test_barlow_twins),
-      cmocka_unit_test(test_layers),
-      cmocka_unit_test(test_optimizers),
-      cmocka_unit_test(test_schedule),
-      cmocka_unit_test(test_train_resnet18),
-      cmocka_unit_test(test_step_resnet18_gelu),
+      cmocka_unit_test(test_error_files),        cmocka_unit_test(test_damaged_files),
+      cmocka_unit_test(test_language_page),      cmocka_unit_test(test_resnet18_is_torchvisions),
+      cmocka_unit_test(test_examples),           cmocka_unit_test(test_views),
+      cmocka_unit_test(test_tensor_expressions), cmocka_unit_test(test_static_expressions),
+      cmocka_unit_test(test_state_threads),      cmocka_unit_test(test_defines),
+      cmocka_unit_test(test_barlow_twins),       cmocka_unit_test(test_layers),
+      cmocka_unit_test(test_optimizers),         cmocka_unit_test(test_schedule),
+      cmocka_unit_test(test_train_resnet18),     cmocka_unit_test(test_step_resnet18_gelu),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
