@@ -59,7 +59,7 @@ check-sanitizers: ## unit, op and error tests under address and undefined saniti
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/sanitize OPT="-O1 -g" \
 	  SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all tests
 
-bench: all ## time the compiler's kernels and steps against PyTorch
+bench: all $(BUILD)/bench_conv ## time the compiler's kernels and steps against PyTorch
 	@bench/run.sh $(BUILD)
 
 # ---- rules ----
@@ -101,6 +101,12 @@ $(BUILD)/obj/tests/%.o: tests/%.c
 $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(HELPER_OBJ) $(BUILD)/libbtc.a $(BUILD)/libbtrt.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(SAN) -fopenmp -rdynamic -o $@ $^ -lcmocka $(LDLIBS)
+
+$(BUILD)/bench_conv: $(BUILD)/obj/bench/bench_conv.o $(BUILD)/obj/tests/unit/jit.o $(BUILD)/libbtc.a $(BUILD)/libbtrt.a
+	$(CC) $(CFLAGS) $(SAN) -fopenmp -rdynamic -o $@ $^ $(LDLIBS)
+$(BUILD)/obj/bench/%.o: bench/%.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -fopenmp -c -o $@ $<
 
 format: ## apply clang-format
 	clang-format -i $$(git ls-files '*.c' '*.h')

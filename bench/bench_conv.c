@@ -3,7 +3,7 @@
 // Compiles every kernel for this machine, runs it until `seconds` are over, prints the median and
 // the best. Blocked layouts, except where channels do not fill a vector.
 //
-//   build/tests/bench_conv [seconds a kernel, default 0.5] [only shapes whose name contains this]
+//   build/bench_conv [seconds a kernel, default 0.5] [only shapes whose name contains this]
 #include "../tests/unit/jit.h"
 #include "sched_conv.h"
 

@@ -8,9 +8,10 @@
 // commoning keeps scalars from one iteration to the next and turns broadcasts from memory, which
 // are free, into shuffles: a quarter of the speed of a convolution's weight gradient. -Wno-psabi:
 // gcc notes how wide vectors are passed, but all functions on them are inlined. Never -ffast-math:
-// btrt_math.h relies upon infinities, NaN and exact sums.
+// btrt_math.h relies upon infinities, NaN and exact sums; errno, which nobody reads, would only keep
+// square roots from being one instruction.
 #define EMIT_C_FLAGS                                              \
-  "-std=gnu17 -O3 -fno-predictive-commoning -fopenmp -Wno-psabi " \
+  "-std=gnu17 -O3 -fno-math-errno -fno-predictive-commoning -fopenmp -Wno-psabi " \
   "-Wno-ignored-optimization-argument"
 
 // What comes once, before the kernels of a translation unit: vector types and mathematics of

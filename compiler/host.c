@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "driver.h"
+#include "emit_c.h"
 
 extern char **environ;
 static const struct loc nowhere;
@@ -130,7 +131,7 @@ const char *host_version(struct btc *b, const struct host *host) {
 // ---- compiling --------------------------------------------------------------------------------
 
 const char *host_flags(struct btc *b, const struct host *host) {
-  return str_printf(b->arena, "-std=gnu17 -O3 -march=%s -ffp-contract=fast -fno-math-errno -fopenmp", host->march ? host->march : "native");
+  return str_printf(b->arena, EMIT_C_FLAGS " -march=%s", host->march ? host->march : "native");
 }
 
 static bool host_words(struct btc *b, const struct host *host, const char *c_file, const char *out, bool shared, word_list *words) {
