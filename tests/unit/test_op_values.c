@@ -229,6 +229,22 @@ static void finds_any_value(void **state) {
   btc_free(t.b);
 }
 
+// What lies before wrt gets no cotangent, nor a node; so wrt may be made by an op without a rule.
+static void ends_at_its_values(void **state) {
+  (void)state;
+  struct bench t = bench_begin("f64[1,1,2,2]", V(1, 2, 4, 3));
+  struct attr pool = {.n = 6, .i = {2, 2, 2, 2, 0, 0}};
+  struct node *y = graph_node(t.g, OP_max_pool2d, &t.x, 1, &pool, NULL), *dx, *d[2];
+  struct node *minus = g_unary(t.g, OP_neg, t.x);
+  graph_gradients(t.g, sum_all(t.g, y), NULL, &t.x, 1, &dx);
+  struct node *wrt[] = {dx, minus}, *sum = g_binary(t.g, OP_add, dx, minus);
+  graph_gradients(t.g, sum_all(t.g, g_binary(t.g, OP_mul, sum, sum)), NULL, wrt, 2, d);
+  assert_int_equal(count_nodes(t.g, OP_neg, 0), 1);
+  assert_node_is(&t, d[0], V(-2, -4, -6, -6));
+  assert_node_is(&t, d[1], V(-2, -4, -6, -6));
+  btc_free(t.b);
+}
+
 static void keeps_places(void **state) {
   (void)state;
   struct bench t = bench_begin("f64[3]", V(1, -2, 3));
@@ -296,6 +312,7 @@ int main(void) {
   const struct CMUnitTest fixed[] = {
       cmocka_unit_test(sums_over_uses),  cmocka_unit_test(differentiates_twice),
       cmocka_unit_test(stops_gradients), cmocka_unit_test(finds_any_value),
+      cmocka_unit_test(ends_at_its_values),
       cmocka_unit_test(keeps_places),    cmocka_unit_test(refuses),
       cmocka_unit_test(rounds_f32)};
   enum { FIXED = sizeof fixed / sizeof fixed[0] };
