@@ -81,6 +81,10 @@ static const struct value_case value_cases[] = {
     CASE(cast, "f64[3]", "bool[3]", IN(V(0, 0.5, -1)), .out = V(0, 1, 1)),
     CASE(cast, "i32[3]", "f64[3]", IN(V(-1, 0, 5)), .out = V(-1, 0, 5)),
     // movement
+    // integers stay values of their type
+    CASE(sum, "u8[3]", "u8", ATTR(0), IN(V(200, 50, 7)), .out = V(1)),
+    CASE(cast, "f64[3]", "u8[3]", IN(V(300.5, -1.5, 255)), .out = V(44, 255, 255)),
+    CASE(constant, "", "i32", .attr = {.f = 4294967295.0}, .out = V(-1)),
     CASE(iota, "", "i32[2,3]", ATTR(1), .out = V(0, 1, 2, 0, 1, 2)),
     CASE(iota, "", "f64[2,3]", ATTR(0), .out = V(0, 0, 0, 1, 1, 1)),
     CASE(broadcast, "f64[2]", "f64[2,3]", ATTR(0), IN(V(1, 2)), .out = V(1, 1, 1, 2, 2, 2), .dy = V(1, 2, 3, 4, 5, 6), DIN(V(6, 15))),
@@ -308,11 +312,39 @@ static void rounds_f32(void **state) {
   btc_free(t.b);
 }
 
+// ---- the interpreter's integers ---------------------------------------------------------------
+
+static void assert_whole(dtype t, enum op op, double x, double y, double expected) {
+  struct btc *b = btc_new();
+  struct graph *g = graph_new(b, "test");
+  struct tensor_type type = {.dtype = t};
+  struct node *in[] = {numbered_leaf(g, 0, &type), numbered_leaf(g, 1, &type)};
+  struct node *n = op_info(op)->arity == 1 ? g_unary(g, op, in[0]) : g_binary(g, op, in[0], in[1]);
+  struct leaf_values values = {b->arena, {tensor_of(b->arena, &type, &x), tensor_of(b->arena, &type, &y)}};
+  assert_exactly(op_info(op)->name, evaluate(g, &values, false)[n->id], &expected);
+  btc_free(b);
+}
+
+// Results stay values of their type: modulo 2^bits, as two's complement has it.
+static void wraps_integers(void **state) {
+  (void)state;
+  assert_whole(BT_I32, OP_mul, 100000, 100000, 1410065408);
+  assert_whole(BT_I32, OP_mul, 2147483647, 2147483647, 1); // 62 bits, more than a double has
+  assert_whole(BT_I32, OP_add, 2147483647, 1, -2147483648.0);
+  assert_whole(BT_I32, OP_sub, -2147483648.0, 1, 2147483647);
+  assert_whole(BT_I32, OP_neg, -2147483648.0, 0, -2147483648.0);
+  assert_whole(BT_I32, OP_abs, -2147483648.0, 0, -2147483648.0);
+  assert_whole(BT_U8, OP_sub, 3, 5, 254);
+  assert_whole(BT_U8, OP_mul, 16, 17, 16);
+  assert_whole(BT_I64, OP_mul, 4294967296.0, 4294967296.0, 0);
+  assert_whole(BT_I64, OP_add, -1, -4503599627370496.0, -4503599627370497.0);
+}
+
 int main(void) {
   const struct CMUnitTest fixed[] = {
       cmocka_unit_test(sums_over_uses),  cmocka_unit_test(differentiates_twice),
       cmocka_unit_test(stops_gradients), cmocka_unit_test(finds_any_value),
-      cmocka_unit_test(ends_at_its_values),
+      cmocka_unit_test(ends_at_its_values), cmocka_unit_test(wraps_integers),
       cmocka_unit_test(keeps_places),    cmocka_unit_test(refuses),
       cmocka_unit_test(rounds_f32)};
   enum { FIXED = sizeof fixed / sizeof fixed[0] };
