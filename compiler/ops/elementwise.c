@@ -67,6 +67,7 @@ static const char *infer_same(struct arena *a, struct node *n) {
 }
 
 // ---- reference evaluation ---------------------------------------------------------------------
+// NaN is kept, by min, max and relu too: a diverged value must reach the loss.
 
 #define UNARY(name, expression)                                                                    \
   static void eval_##name(const struct node *n, const struct tensor64 *const *in, struct tensor64 *out) { \
@@ -111,8 +112,8 @@ BINARY(sub, x - y)
 BINARY(mul, product(n->type.dtype, x, y))
 BINARY(mod, x - y * floor(x / y))
 BINARY(pow, pow(x, y))
-BINARY(min, y < x ? y : x)
-BINARY(max, y > x ? y : x)
+BINARY(min, y < x || isnan(y) ? y : x)
+BINARY(max, y > x || isnan(y) ? y : x)
 BINARY(lt, x < y)
 BINARY(le, x <= y)
 BINARY(eq, x == y)

@@ -66,6 +66,9 @@ static const struct value_case value_cases[] = {
     CASE(log, "f64[2]", "f64[2]", IN(V(1, 0)), .out = V(0, -inf), .dy = V(3, 1), DIN(V(3, inf))),
     // NaN is kept
     CASE(relu, "f64[1]", "f64[1]", IN(V(nan_)), .out = V(nan_)),
+    CASE(max, "f64[3]  f64[3]", "f64[3]", IN(V(1, nan_, nan_), V(nan_, 1, nan_)), .out = V(nan_, nan_, nan_)),
+    CASE(min, "f64[3]  f64[3]", "f64[3]", IN(V(1, nan_, nan_), V(nan_, 1, nan_)), .out = V(nan_, nan_, nan_)),
+    CASE(max_pool2d, "f64[1,1,1,6]", "f64[1,1,1,2]", ATTR(1, 3, 1, 3, 0, 0), IN(V(1, nan_, 2, nan_, 3, 4)), .out = V(nan_, nan_), .dy = V(5, 6), DIN(V(0, 5, 0, 6, 0, 0))),
     CASE(reduce_max, "f64[3]", "f64", ATTR(0), IN(V(1, nan_, 2)), .out = V(nan_)),
     CASE(reduce_min, "f64[3]", "f64", ATTR(0), IN(V(1, nan_, 2)), .out = V(nan_)),
     // comparison, logic, choice
