@@ -110,6 +110,12 @@ static const struct value_case value_cases[] = {
     CASE(conv2d, "f64[1,2,1,1] f64[4,1,1,1]", "f64[1,4,1,1]", ATTR(1, 1, 0, 0, 1, 1, 2), IN(V(1, 10), V(1, 2, 3, 4)), .out = V(1, 2, 30, 40)),
     CASE(conv2d, "f64[1,1,1,5] f64[1,1,1,2]", "f64[1,1,1,2]", ATTR(1, 1, 0, 0, 1, 3, 1), IN(V(1, 2, 3, 4, 5), V(1, 10)), .out = V(41, 52)),
     CASE(conv2d, "f64[1,1,1,3] f64[1,1,1,2]", "f64[1,1,1,2]", ATTR(1, 2, 0, 1, 1, 1, 1), IN(V(1, 2, 3), V(1, 10)), .out = V(10, 32)),
+    // the same down the other axis: what the adjoints share with conv2d only a value can catch
+    CASE(conv2d, "f64[1,1,5,1] f64[1,1,2,1]", "f64[1,1,2,1]", ATTR(1, 1, 0, 0, 3, 1, 1), IN(V(1, 2, 3, 4, 5), V(1, 10)), .out = V(41, 52)),
+    CASE(conv2d, "f64[1,1,3,1] f64[1,1,2,1]", "f64[1,1,2,1]", ATTR(2, 1, 1, 0, 1, 1, 1), IN(V(1, 2, 3), V(1, 10)), .out = V(10, 32)),
+    CASE(conv2d, "f64[1,1,4,3] f64[1,1,2,2]", "f64[1,1,2,2]", ATTR(1, 2, 0, 1, 2, 1, 1), IN(V(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12), V(1, 10, 100, 1000)), .out = V(7010, 9832, 10040, 13165)),
+    CASE(max_pool2d, "f64[1,1,4,2]", "f64[1,1,2,2]", ATTR(2, 1, 2, 1, 0, 0), IN(V(1, 8, 2, 7, 6, 3, 5, 4)), .out = V(2, 8, 6, 4)),
+    CASE(avg_pool2d, "f64[1,1,3,2]", "f64[1,1,2,2]", ATTR(2, 1, 2, 1, 1, 0), IN(V(1, 8, 2, 7, 6, 3)), .out = V(0.5, 4, 4, 5)),
 };
 // clang-format on
 enum { VALUE_CASES = sizeof value_cases / sizeof value_cases[0] };
@@ -291,6 +297,52 @@ static void refuses(void **state) {
   btc_free(t.b);
 }
 
+// ---- cost -------------------------------------------------------------------------------------
+
+struct cost_case {
+  enum op op;
+  const char *operands, *result;
+  struct attr attr;
+  double flops;
+};
+// clang-format off
+#define COST(name, operand_types, result_type, count, ...) {.op = OP_##name, .operands = operand_types, .result = result_type, .flops = count, __VA_ARGS__}
+
+// A multiplication and an addition are two; taps on padding count.
+static const struct cost_case cost_cases[] = {
+    COST(constant, "", "f64", 0, .attr = {.f = 1}),
+    COST(matmul, "f64[5,3] f64[3,7]", "f64[5,7]", 2 * 5 * 3 * 7, ATTR(0, 0)),
+    COST(matmul, "f64[2,3,5] f64[2,7,3]", "f64[2,5,7]", 2 * 2 * 5 * 3 * 7, ATTR(1, 1)),
+    COST(conv2d, "f64[2,3,5,7] f64[4,3,3,2]", "f64[2,4,5,6]", 2 * (2 * 4 * 5 * 6) * (3 * 3 * 2), ATTR(1, 1, 1, 0, 1, 1, 1)),
+    COST(conv2d, "f64[2,6,5,7] f64[9,2,3,1]", "f64[2,9,5,7]", 2 * (2 * 9 * 5 * 7) * (2 * 3 * 1), ATTR(1, 1, 1, 0, 1, 1, 3)),
+    COST(conv2d_dx, "f64[2,4,5,6] f64[4,3,3,2]", "f64[2,3,5,7]", 2 * (2 * 4 * 5 * 6) * (3 * 3 * 2), ATTR(1, 1, 1, 0, 1, 1, 1)),
+    COST(conv2d_dw, "f64[2,3,5,7] f64[2,4,5,6]", "f64[4,3,3,2]", 2 * (2 * 4 * 5 * 6) * (3 * 3 * 2), ATTR(1, 1, 1, 0, 1, 1, 1)),
+    COST(max_pool2d, "f64[2,3,7,5]", "f64[2,3,4,3]", 9 * (2 * 3 * 4 * 3), ATTR(3, 3, 2, 2, 1, 1)),
+    COST(avg_pool2d, "f64[1,2,7,8]", "f64[1,2,5,3]", 6 * (2 * 5 * 3), ATTR(3, 2, 1, 3, 0, 0)),
+    COST(max_pool2d_dx, "f64[2,3,7,5] f64[2,3,4,3]", "f64[2,3,7,5]", 9 * (2 * 3 * 4 * 3), ATTR(3, 3, 2, 2, 1, 1)),
+    COST(avg_pool2d_dx, "f64[1,2,5,3]", "f64[1,2,7,8]", 6 * (2 * 5 * 3), ATTR(3, 2, 1, 3, 0, 0)),
+    COST(var, "f64[3,5,7]", "f64[5]", 3 * 3 * 5 * 7, ATTR(0, 2)),
+};
+// clang-format on
+
+static void counts_operations(void **state) {
+  (void)state;
+  for (size_t i = 0; i < sizeof cost_cases / sizeof cost_cases[0]; i++) {
+    const struct cost_case *c = &cost_cases[i];
+    struct btc *b = btc_new();
+    struct graph *g = graph_new(b, "test");
+    struct tensor_type types[OPERANDS_MAX], result = type_of_text(c->result);
+    struct node *in[OPERANDS_MAX];
+    int n = types_of_text(c->operands, types, OPERANDS_MAX);
+    for (int k = 0; k < n; k++) in[k] = numbered_leaf(g, k, &types[k]);
+    struct node *node = graph_node(g, c->op, in, n, &c->attr, &result);
+    double flops = op_info(c->op)->rules->flops(node);
+    if (flops != c->flops)
+      fail_msg("%s(%s): %g operations, not %g", op_info(c->op)->name, c->operands, flops, c->flops);
+    btc_free(b);
+  }
+}
+
 // ---- the interpreter's rounding ---------------------------------------------------------------
 
 static void assert_rounded(struct bench *t, struct node *n, bool round, double expected) {
@@ -348,6 +400,7 @@ int main(void) {
       cmocka_unit_test(sums_over_uses),  cmocka_unit_test(differentiates_twice),
       cmocka_unit_test(stops_gradients), cmocka_unit_test(finds_any_value),
       cmocka_unit_test(ends_at_its_values), cmocka_unit_test(wraps_integers),
+      cmocka_unit_test(counts_operations),
       cmocka_unit_test(keeps_places),    cmocka_unit_test(refuses),
       cmocka_unit_test(rounds_f32)};
   enum { FIXED = sizeof fixed / sizeof fixed[0] };
