@@ -126,6 +126,10 @@ expect 'a finished run resumed' 0 err 'nothing to do' fit whole --resume
 expect 'results on standard output' 0 out '"event":"epoch"' fit again --json --quiet
 holds 'they are JSON lines' json "$work/out"
 holds '--quiet says nothing but what it must' sh -c '! grep -q loss "$0"' "$work/err"
+expect '--bench' 0 out '^pretrain: step .* ms, data .* ms' fit bench --bench 2
+expect '--bench --json' 0 out '"step_ms":' fit bench --bench 2 --json
+holds 'it is JSON' json "$work/out"
+holds 'it saves nothing' test ! -e "$work/bench"
 if command -v script >/dev/null; then
   script -qec "$tiny pretrain --data synthetic:64 --steps 20 --out $work/terminal" /dev/null >"$work/out" 2>&1 </dev/null
   grep -q "$(printf '\r')" "$work/out"
