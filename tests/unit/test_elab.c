@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "elab.h"
+#include "elab_builtin.h"
 #include "expectations.h"
 #include "graph.h"
 #include "rt_test.h"
@@ -221,7 +221,25 @@ static void test_damaged_files(void **state) {
   each_file("tests/models", check_damaged);
 }
 
-// The language's page names every function that there is.
+static void on_page(const char *page, const char *text) {
+  if (!strstr(page, text)) fail_msg("docs/language.md does not have %s", text);
+}
+
+// "a b? c=1 d:range=0..1 e:channels" of a table to `name(a, b?, c: 1, d: 0..1, e: channels)`.
+static const char *signature(struct arena *a, const char *name, const char *params) {
+  const char *text = str_printf(a, "`%s(", name);
+  for (const char *s = params; *s;) {
+    size_t n = strcspn(s, " "), label = strcspn(s, ":= ");
+    const char *rest = strncmp(s + label, ":range=", 7) == 0 ? s + label + 7 : s + label + 1;
+    text = label < n ? str_printf(a, "%s%.*s: %.*s", text, (int)label, s, (int)(s + n - rest), rest)
+                     : str_printf(a, "%s%.*s", text, (int)n, s);
+    s += n;
+    if (*s) text = str_printf(a, "%s, ", text), s++;
+  }
+  return str_printf(a, "%s)`", text);
+}
+
+// The language's page has every function, view step and evaluation as the compiler's tables do.
 static void test_language_page(void **state) {
   (void)state;
   struct btc *b = fresh();
@@ -231,13 +249,19 @@ static void test_language_page(void **state) {
   int n = builtin_names(names, 256);
   assert_true(n > 40);
   for (int i = 0; i < n; i++) {
-    bool found = false;
-    for (const char *s = page; !found && (s = strstr(s, names[i])); s++) {
-      char before = s == page ? ' ' : s[-1], after = s[strlen(names[i])];
-      found = strchr(" `(", before) && strchr(" `(,", after);
-    }
-    if (!found) fail_msg("docs/language.md does not mention `%s`", names[i]);
+    const struct builtin *row = builtin_find(names[i]);
+    bool applied = strcmp(names[i], "eval") == 0 || strcmp(names[i], "frozen") == 0;
+    on_page(page, row       ? signature(b->arena, names[i], row->params)
+                  : applied ? signature(b->arena, names[i], "m")
+                            : str_printf(b->arena, "`%s`", names[i]));
   }
+#define VIEW_STEP(name, size, arguments) on_page(page, signature(b->arena, #name, arguments));
+#include "../../runtime/views.def"
+#undef VIEW_STEP
+#define EVALUATE(name, arguments) \
+  on_page(page, signature(b->arena, #name, "features labels " arguments));
+#include "../../runtime/evaluate.def"
+#undef EVALUATE
   btc_free(b);
 }
 
