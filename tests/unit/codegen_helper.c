@@ -95,28 +95,30 @@ static uint64_t next_random(uint64_t *s) {
 }
 
 // Floats in (-2, 2) that f32 holds; integers 0 … 4; booleans.
-static double draw(uint64_t *s, dtype t) {
+static double draw(uint64_t *s, dtype t, int grain) {
   uint64_t r = next_random(s) >> 11;
   if (t == BT_BOOL) return (double)(r & 1);
   if (!dtype_is_float(t)) return (double)(r % 5);
-  return (double)(float)((double)r * 0x1p-53 * 4 - 2);
+  double unit = (double)r * 0x1p-53;
+  if (grain > 0) return floor(unit * 4 * grain) / grain - 2;
+  return (double)(float)(unit * 4 - 2);
 }
 
-static struct tensor64 *leaf_value(struct btc *b, const char *name, const struct tensor_type *t,
-                                   unsigned seed) {
-  struct tensor64 *v = tensor64_new(b->arena, t);
+static struct tensor64 *leaf_value(const struct compiled *n, const char *name,
+                                   const struct tensor_type *t, unsigned seed) {
+  struct tensor64 *v = tensor64_new(n->b->arena, t);
   uint64_t state = str_hash(name) ^ (uint64_t)seed * 0x2545f4914f6cdd1du;
-  for (int64_t i = 0; i < shape_count(&t->shape); i++) v->data[i] = draw(&state, t->dtype);
+  for (int64_t i = 0; i < shape_count(&t->shape); i++) v->data[i] = draw(&state, t->dtype, n->grain);
   return v;
 }
 
 struct leaf_user {
-  struct btc *b;
+  const struct compiled *n;
   unsigned seed;
 };
 static const struct tensor64 *supply(void *user, const struct node *n) {
   struct leaf_user *u = user;
-  return leaf_value(u->b, n->attr.s, &n->type, u->seed);
+  return leaf_value(u->n, n->attr.s, &n->type, u->seed);
 }
 
 // ---- memory with guards -----------------------------------------------------------------------
@@ -185,7 +187,7 @@ static void fill_store(struct compiled *n, struct block *store, unsigned seed) {
   for (int i = 0; i < n->module->n_tensors; i++) {
     const struct bt_tensor *t = &n->module->tensors[i];
     struct tensor_type type = type_of(t->dtype, t->rank, t->shape);
-    put(store->at + t->offset, leaf_value(n->b, t->name, &type, seed));
+    put(store->at + t->offset, leaf_value(n, t->name, &type, seed));
   }
 }
 
@@ -210,7 +212,7 @@ struct step_result step_run(struct compiled *n, int p, unsigned seed, int thread
     struct tensor_type t =
         type_of(prog->inputs[i].dtype, prog->inputs[i].rank, prog->inputs[i].shape);
     in[i] = block_new((size_t)shape_count(&t.shape) * (size_t)dtype_size(t.dtype));
-    put(in_at[i] = in[i].at, leaf_value(n->b, prog->inputs[i].name, &t, seed));
+    put(in_at[i] = in[i].at, leaf_value(n, prog->inputs[i].name, &t, seed));
   }
   for (int i = 0; i < prog->n_outputs; i++) {
     struct tensor_type t =
@@ -245,7 +247,7 @@ struct step_result step_run(struct compiled *n, int p, unsigned seed, int thread
 struct step_result step_expected(struct compiled *n, int p, unsigned seed, bool round_f32) {
   const struct graph *g = n->graphs.data[p];
   struct step_result r = {0};
-  struct leaf_user user = {n->b, seed};
+  struct leaf_user user = {n, seed};
   struct tensor64 **v = interp_run(g, n->b->arena, round_f32, supply, &user);
   for (int i = 0; i < g->outputs.len; i++)
     vec_push(n->b->arena, &r.values, v[g->outputs.data[i].node->id]);

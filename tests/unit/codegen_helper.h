@@ -19,6 +19,7 @@ struct compiled {
   void *handle;
   const struct bt_module *module;
   VEC(struct graph *) graphs; // as they were before the passes; one program each
+  int grain;                  // floats of the leaves are multiples of 1/grain; 0: any
 };
 
 // A model of which every graph is a program; its tensors are the graphs' parameters and states.
