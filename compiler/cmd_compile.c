@@ -10,6 +10,7 @@
 //                 c        the generated file
 //   host compiler          the executable, or with --shared an object to load
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -139,6 +140,7 @@ static bool emit(struct btc *b, const struct settings *s) {
   FILE *out = !good ? NULL : s->output ? fopen(o.temporary, "w") : stdout;
   if (good && !out) diag_error(b, nowhere, "cannot write %s: %s", s->output, strerror(errno));
   if (out) good = fwrite(text, 1, size, out) == size;
+  free(text);
   if (out && out != stdout && (fclose(out) || !good)) {
     diag_error(b, nowhere, "cannot write %s: %s", s->output, strerror(errno));
     good = false;

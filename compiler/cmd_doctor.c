@@ -76,19 +76,19 @@ static void check_compiler(struct report *r, struct host *host, const char *want
   if (!version) host->command = NULL;
 }
 
-struct library { const char *name, *flags, *text, *package; };
+struct library { const char *name, *flags, *text, *package; }; // package NULL: the compiler's OpenMP
 
 static void check_libraries(struct report *r, const struct host *host) {
   static const struct library libraries[] = {
       {"C library", "-lm", "#include <math.h>\nint main(void) {return 0;}", "libc6-dev"},
-      {"OpenMP", "-fopenmp", "#include <omp.h>\nint main(void) {return omp_get_max_threads() < 1;}", "libgomp1 gcc"},
+      {"OpenMP", "-fopenmp", "#include <omp.h>\nint main(void) {return omp_get_max_threads() < 1;}", NULL},
       {"OpenBLAS", "-lopenblas", "#include <cblas.h>\nint main(void) {float x = 0; cblas_sscal(1, 1, &x, 1); return 0;}", "libopenblas-openmp-dev"},
       {"zlib", "-lz", "#include <zlib.h>\nint main(void) {return !zlibVersion();}", "zlib1g-dev"},
       {"jansson", "-ljansson", "#include <jansson.h>\nint main(void) {json_decref(json_object()); return 0;}", "libjansson-dev"},
   };
   for (size_t i = 0; host->command && i < sizeof libraries / sizeof *libraries; i++) {
     const struct library *l = &libraries[i];
-    const char *mend = str_printf(r->b->arena, "apt-get install %s", l->package);
+    const char *mend = str_printf(r->b->arena, "apt-get install %s", l->package ? l->package : host_openmp_package(r->b, host));
     if (links(r->b, host, l->text, l->flags)) row(r, GOOD, l->name, NULL, "headers and library to link with");
     else row(r, MISSING, l->name, mend, "%s does not compile and link a program with it", host->command);
   }

@@ -77,6 +77,9 @@ holds 'nothing is overwritten' test "$(cat "$work/train")" = old
 printf '#!/bin/sh\necho "it is broken" >&2\nexit 1\n' >"$work/brokencc"; chmod +x "$work/brokencc"
 expect "the compiler's messages under a heading" 1 err 'it is broken' "$btc" compile $model -o "$work/train" --cc="$work/brokencc"
 holds 'it is called a bug of btc' grep -q 'bug in btc' "$work/err"
+# A clang without its OpenMP runtime is no bug of btc.
+printf '#!/bin/sh\necho "x.c:3:10: fatal error: '"'omp.h'"' file not found" >&2\nexit 1\n' >"$work/clang-77"; chmod +x "$work/clang-77"
+expect 'a clang without OpenMP: the command that installs it' 1 err "apt-get install libomp-77-dev" "$btc" compile $model -o "$work/train" --cc="$work/clang-77"
 holds 'still nothing is overwritten' test "$(cat "$work/train")" = old
 holds 'nothing is left beside it' sh -c 'test "$(ls "$0" | grep -c "^train")" = 1' "$work"
 expect 'piped output has no colour' 1 err 'error' "$btc" check "$work/wrong.btg"
