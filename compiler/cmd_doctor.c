@@ -38,12 +38,12 @@ static void row(struct report *r, enum state state, const char *thing, const cha
 static void row(struct report *r, enum state state, const char *thing, const char *mend, const char *format, ...) {
   static const char *const words[] = {"ok", "note", "MISSING"};
   va_list ap;
-  printf("%-8s %-14s ", words[state], thing);
+  printf("%-8s %-15s ", words[state], thing);
   va_start(ap, format);
   vprintf(format, ap);
   va_end(ap);
   printf("\n");
-  if (mend) printf("%24s%s\n", "", mend);
+  if (mend) printf("%25s%s\n", "", mend);
   if (state == MISSING) r->failed = true;
 }
 
@@ -62,6 +62,15 @@ static bool links(struct btc *b, const struct host *host, const char *text, cons
   bool good = f && system(command) == 0;
   temporary_folder_remove(folder);
   return good;
+}
+
+// Generated C goes through a folder of its own; without one no compiler can be tried.
+static bool check_temporary(struct report *r) {
+  const char *folder = temporary_folder(r->b);
+  if (folder) return temporary_folder_remove(folder), true;
+  row(r, MISSING, "temporary files", "set TMPDIR to a folder that can be written", "%s", r->b->diags.data[r->b->diags.len - 1].message);
+  r->b->diags.len = 0;
+  return false;
 }
 
 static void check_compiler(struct report *r, struct host *host, const char *wanted) {
@@ -148,7 +157,6 @@ struct data_set { const char *name, *mend; const char *places[2]; };
 static void check_data(struct report *r) {
   static const struct data_set sets[] = {
       {"Fashion-MNIST", "apt-get install dataset-fashion-mnist", {"/usr/share/datasets/fashion-mnist"}},
-      {"CIFAR-10", "curl -O https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz && tar xzf cifar-10-binary.tar.gz   (then ./train --data cifar-10-batches-bin)", {"cifar-10-batches-bin", "/usr/share/datasets/cifar-10-batches-bin"}},
   };
   for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
     const char *found = NULL;
@@ -163,8 +171,10 @@ static int run(struct btc *b, struct settings *s) {
   struct report r = {.b = b};
   struct host host = {.march = s->opt.march};
   check_home(&r);
-  check_compiler(&r, &host, s->cc);
-  check_libraries(&r, &host);
+  if (check_temporary(&r)) {
+    check_compiler(&r, &host, s->cc);
+    check_libraries(&r, &host);
+  }
   check_march(&r, &host, s->opt.march);
   check_machine(&r);
   check_data(&r);
