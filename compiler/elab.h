@@ -379,6 +379,8 @@ struct value builtin_apply(struct elab *e, struct frame *f, const struct builtin
                            struct given *given, int n, struct loc call);
 int builtin_names(const char **out, int most);
 bool builtin_planned(const char *name); // in the language's plan, not built yet
+// How one says here what other languages call `name`; NULL: no such word.
+const char *builtin_elsewhere(const char *name);
 
 // ---- elab_optim.c -----------------------------------------------------------------------------
 struct optimizer {

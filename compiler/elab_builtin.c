@@ -174,6 +174,41 @@ static const char *const words[] = {"training", "eval", "frozen"};
 enum { N_WORDS = sizeof words / sizeof *words };
 static const char *const planned[] = {"ema", "gather", "einsum", "cholesky", "solve_triangular"};
 
+// What other languages call a function, and how it is said here.
+static const struct {
+  const char *name, *here;
+} elsewhere[] = {
+    {"matmul", "`a @ b`"},
+    {"mm", "`a @ b`"},
+    {"bmm", "`a @ b`"},
+    {"dot", "`sum(a * b, over: …)`"},
+    {"transpose", "`x'` for the last two axes, `permute(x, axes)` for all"},
+    {"T", "`x'`"},
+    {"pow", "`x ^ y`"},
+    {"square", "`x^2`"},
+    {"maximum", "`max(x, y)`"},
+    {"minimum", "`min(x, y)`"},
+    {"clamp", "`min(max(x, low), high)`"},
+    {"clip", "`min(max(x, low), high)`"},
+    {"std", "`sqrt(var(x, over: …))`"},
+    {"detach", "`stop_gradient(x)`"},
+    {"zeros", "`0`, for a number stretches to any shape"},
+    {"ones", "`1`, for a number stretches to any shape"},
+    {"shape", "`count(x, over: axis)`, or a name in the type of a parameter: `x: f32[n, d]`"},
+    {"size", "`count(x, over: axis)`, or a name in the type of a parameter: `x: f32[n, d]`"},
+    {"view", "`reshape(x, shape)`"},
+    {"squeeze", "`reshape(x, shape)`"},
+    {"unsqueeze", "`reshape(x, shape)`"},
+    {"cat", "`concat([a, b], axis)`"},
+    {"stack", "`reshape` to one more axis, then `concat([a, b], axis)`"},
+};
+
+const char *builtin_elsewhere(const char *name) {
+  for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
+    if (strcmp(elsewhere[i].name, name) == 0) return elsewhere[i].here;
+  return NULL;
+}
+
 const struct builtin *builtin_find(const char *name) {
   for (int i = 0; i < N_BUILTINS; i++)
     if (strcmp(table[i].name, name) == 0) return &table[i];

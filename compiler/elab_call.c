@@ -28,8 +28,9 @@ static bool place_argument(struct elab *e, struct frame *f, const struct arg *a,
   if (a->label && at < 0) {
     const char *names[MOST_PARAMS];
     for (int i = 0; i < n; i++) names[i] = labels[i].name;
-    elab_error(e, f, a->loc, "%s has no parameter `%s`%s", callee, a->label,
-               did_you_mean(e, a->label, names, n));
+    const char *mend = did_you_mean(e, a->label, names, n);
+    if (!*mend) mend = str_printf(e->b->arena, "; it takes (%s)", labels_text(e, labels, n));
+    elab_error(e, f, a->loc, "%s has no parameter `%s`%s", callee, a->label, mend);
     return false;
   }
   if (at >= n) {

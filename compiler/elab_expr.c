@@ -265,7 +265,12 @@ static struct value field_expr(struct elab *e, struct frame *f, const struct exp
     elab_error(e, f, x->op_loc, "%s has no item %ld", value_text(e, &v), at);
     return value_error();
   }
-  elab_error(e, f, x->op_loc, "%s has no field `%s`", value_text(e, &v), x->string);
+  const char *here = v.kind == V_TENSOR ? builtin_elsewhere(x->string) : NULL;
+  const char *mend = "";
+  if (v.kind == V_TENSOR && !here && builtin_find(x->string))
+    here = str_printf(e->b->arena, "`%s(x, …)`", x->string);
+  if (here) mend = str_printf(e->b->arena, "; here it is %s", here);
+  elab_error(e, f, x->op_loc, "%s has no field `%s`%s", value_text(e, &v), x->string, mend);
   return value_error();
 }
 

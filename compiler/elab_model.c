@@ -118,6 +118,7 @@ static bool function_argument(struct function *fn, const struct param_decl *p, s
     elab_error(fn->e, NULL, p->loc, "`%s` of `%s` needs a value", p->name, fn->decl->name.name);
     return false;
   } else if (!type_resolve(fn->e, fn->f, p->type, &t, axes)) {
+    elab_note(fn->e, p->loc, "no tensor `%s` is given, and its type alone does not say its shape", p->name);
     return false;
   }
   struct node *n = program_input(fn->e, p->name, BT_INPUT_ARRAY, -1, 0, &t);
@@ -144,12 +145,13 @@ static bool arguments_known(struct function *fn, bool gradients) {
   return ok;
 }
 
+// By the float inputs, and by the parameters of the instances that it applies.
 static bool function_gradients(struct function *fn, struct node *out) {
   struct elab *e = fn->e;
   struct graph *g = e->graph;
   const struct named_type *dout = argument_of(fn, "dout");
-  struct node *seed = NULL, *wrt[32], *grads[32];
-  int n = 0;
+  struct node *seed = NULL;
+  VEC(struct node *) wrt = {0};
   if (dout && !type_eq(&dout->type, &out->type)) {
     elab_error(e, NULL, fn->decl->name.loc, "the cotangent `dout` is %s, but the result is %s",
                type_text(e->b->arena, &dout->type), type_text(e->b->arena, &out->type));
@@ -158,11 +160,14 @@ static bool function_gradients(struct function *fn, struct node *out) {
   if (dout || out->type.shape.rank > 0)
     seed = program_input(e, "dout", BT_INPUT_ARRAY, -1, 0, &out->type);
   for (int i = 0; i < fn->n_inputs; i++)
-    if (dtype_is_float(fn->inputs[i]->type.dtype)) wrt[n++] = fn->inputs[i];
-  graph_gradients(g, out, seed, wrt, n, grads);
-  for (int i = 0; i < n; i++) {
-    struct node *d = grads[i] ? grads[i] : g_full_like(g, wrt[i], 0);
-    graph_output(g, str_printf(e->b->arena, "d%s", wrt[i]->attr.s), BT_OUTPUT_VALUE, d);
+    if (dtype_is_float(fn->inputs[i]->type.dtype)) vec_push(e->b->arena, &wrt, fn->inputs[i]);
+  for (int i = 0; i < g->nodes.len; i++)
+    if (g->nodes.data[i]->op == OP_param) vec_push(e->b->arena, &wrt, g->nodes.data[i]);
+  struct node **grads = NEW_ARRAY(e->b->arena, struct node *, wrt.len + 1);
+  graph_gradients(g, out, seed, wrt.data, wrt.len, grads);
+  for (int i = 0; i < wrt.len; i++) {
+    struct node *d = grads[i] ? grads[i] : g_full_like(g, wrt.data[i], 0);
+    graph_output(g, str_printf(e->b->arena, "d%s", wrt.data[i]->attr.s), BT_OUTPUT_VALUE, d);
   }
   return true;
 }
@@ -220,6 +225,14 @@ static bool function_run(struct function *fn, struct unit *u, const char *name, 
     if (!function_argument(fn, &fn->decl->inputs.data[i], &given[i])) return false;
   struct value r = apply_given(fn->e, fn->f, fn->callee, given, n, (struct loc){0});
   return function_outputs(fn, r, gradients);
+}
+
+const struct decl *model_signature(struct model *m, const char *function) {
+  struct elab *e = m->elab;
+  if (e->units.len == 0) return NULL;
+  struct unit *u = e->units.data[0];
+  struct function fn = {.e = e, .f = frame_push(e, NULL, u, NULL, (struct loc){0})};
+  return function_find(&fn, u, function) ? fn.decl : NULL;
 }
 
 struct program *model_function(struct model *m, const char *function, const struct named_type *args,

@@ -272,6 +272,11 @@ static struct value unknown_name(struct elab *e, struct frame *f, const char *na
                library);
     return value_error();
   }
+  const char *here = builtin_elsewhere(name);
+  if (here) {
+    elab_error(e, f, loc, "unknown name `%s`; here it is %s", name, here);
+    return value_error();
+  }
   const char *near = str_nearest(name, names, n);
   elab_error(e, f, loc, "unknown name `%s`%s", name, did_you_mean(e, name, names, n));
   if (near) elab_fixit(e, near);

@@ -44,29 +44,35 @@ bool size_fits(struct elab *e, struct frame *f, struct loc loc, const struct sha
 
 // ---- alignment --------------------------------------------------------------------------------
 // Decision 7. The operand of the largest rank says which axes there are. One of smaller rank is
-// placed by names where each of its axes has a name that occurs once there; else its axes are the
-// last ones. Of equal ranks, positions meet. Then at each position sizes are equal or 1, and two
-// names are one.
+// placed by names where each of its axes has a name that occurs there; one that occurs twice there
+// is ambiguous, an error. Else its axes are the last ones. Of equal ranks, positions meet. Then at
+// each position sizes are equal or 1, and two names are one.
 
-static int axis_place(const struct value *wide, const struct axis *axis) {
+static int axis_place(const struct value *wide, const struct axis *axis, bool *twice) {
   int place = -1;
   for (int i = 0; i < value_rank(wide); i++) {
     if (wide->axes[i] != axis) continue;
-    if (place >= 0) return -1;
+    *twice |= place >= 0;
     place = i;
   }
   return place;
 }
 
-static void place_axes(const struct value *wide, const struct value *v, int *places) {
+// Returns the axis that might be two of `wide`, or NULL.
+static const struct axis *place_axes(const struct value *wide, const struct value *v, int *places) {
   int rank = value_rank(v), gap = value_rank(wide) - rank;
   bool named = gap > 0;
+  const struct axis *ambiguous = NULL;
   for (int i = 0; i < rank && named; i++) {
-    places[i] = v->axes[i] ? axis_place(wide, v->axes[i]) : -1;
+    bool twice = false;
+    places[i] = v->axes[i] ? axis_place(wide, v->axes[i], &twice) : -1;
     named = places[i] >= 0;
+    if (twice) ambiguous = v->axes[i];
     for (int k = 0; k < i; k++) named = named && places[k] != places[i];
   }
-  for (int i = 0; i < rank && !named; i++) places[i] = gap + i;
+  if (named) return ambiguous;
+  for (int i = 0; i < rank; i++) places[i] = gap + i;
+  return NULL;
 }
 
 struct aligned {
@@ -141,6 +147,17 @@ static struct node *stretch(struct elab *e, const struct value *v, const int *pl
   return g_broadcast(g, g_transpose(g, n, perm), &shape, sorted);
 }
 
+static bool ambiguous(struct elab *e, struct frame *f, struct loc loc, const struct value *v, int n,
+                      const char *what, const struct axis *axis) {
+  const char *name =
+      str_eq(axis->name, "_") ? str_printf(e->b->arena, "%lld", (long long)axis->size) : axis->name;
+  const char *why = str_printf(e->b->arena,
+                               "which of the two axes `%s` is meant? `reshape` with a 1 says it: "
+                               "`[%s, 1]` is a value for each row, `[1, %s]` one for each column",
+                               name, name, name);
+  return misaligned(e, f, loc, v, n, what, why);
+}
+
 bool tensors_align(struct elab *e, struct frame *f, struct loc loc, struct value *v, int n,
                    const char *what) {
   int wide = 0, places[3][MAX_RANK];
@@ -149,7 +166,10 @@ bool tensors_align(struct elab *e, struct frame *f, struct loc loc, struct value
     if (value_rank(&v[i]) > value_rank(&v[wide])) wide = i;
   struct aligned to = {.rank = value_rank(&v[wide])};
   for (int i = 0; i < to.rank; i++) to.dim[i] = 1;
-  for (int i = 0; i < n; i++) place_axes(&v[wide], &v[i], places[i]);
+  for (int i = 0; i < n; i++) {
+    const struct axis *axis = place_axes(&v[wide], &v[i], places[i]);
+    if (axis) return ambiguous(e, f, loc, v, n, what, axis);
+  }
   for (int i = 0; i < n; i++) {
     const char *why = NULL;
     const struct axis *clash[2] = {NULL};

@@ -1,4 +1,5 @@
 // elab_unit.c: files: what they declare, what they import, and the constants that -D rebinds.
+#include <ctype.h>
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
@@ -169,6 +170,12 @@ static const struct decl *define_decl(struct elab *e, const struct define *d) {
   return f->decls.data[0];
 }
 
+// On a command line a word needs no quotes of its own to be a string: -D stem=small.
+static bool bare_string(const struct value *was, const struct define *d) {
+  return was->kind == V_STRING && d->value && isalpha((unsigned char)d->value[0]) &&
+         !strchr(d->value, '"');
+}
+
 static bool rebinds_as(const struct value *from, const struct value *to) {
   if (from->kind == V_FLOAT) return value_is_number(to);
   return from->kind == to->kind;
@@ -185,9 +192,11 @@ static void apply_define(struct elab *e, struct unit *u, const struct define *d)
                u->path, did_you_mean(e, d->name, names, n_names));
     return;
   }
-  const struct decl *given = define_decl(e, d);
-  if (!given) return;
   struct value was = entry_value(e, NULL, n, n->decl->name.loc);
+  struct define quoted = *d;
+  if (bare_string(&was, d)) quoted.value = str_printf(e->b->arena, "\"%s\"", d->value);
+  const struct decl *given = define_decl(e, &quoted);
+  if (!given) return;
   struct frame *f = frame_push(e, NULL, u, NULL, (struct loc){0});
   struct value now = expr_value(e, f, given->value);
   if (was.kind == V_ERROR || now.kind == V_ERROR) return;

@@ -162,6 +162,13 @@ static void emit_views(FILE *out, const struct model *m) {
   fputs("};\n", out);
 }
 
+// How many classes the program's labels have, 0 for other inputs: it is not the graph's to know.
+static int label_classes(const struct program *p, const char *name) {
+  for (int i = 0; i < p->inputs.len; i++)
+    if (str_eq(p->inputs.data[i].name, name)) return p->inputs.data[i].classes;
+  return 0;
+}
+
 static void emit_inputs(FILE *out, const struct codegen_program *p, const char *id) {
   static const char *const kind[] = {"BT_INPUT_VIEW",   "BT_INPUT_LABEL", "BT_INPUT_ARRAY",
                                      "BT_INPUT_STEP",   "BT_INPUT_STEPS", "BT_INPUT_EPOCH",
@@ -175,8 +182,8 @@ static void emit_inputs(FILE *out, const struct codegen_program *p, const char *
     fprintf(out, ", .kind = %s, .dtype = %s, .rank = %d, .shape = ", kind[n->attr.i[INPUT_KIND]],
             dtype_constant((int)n->type.dtype), n->type.shape.rank);
     emit_dims(out, n->type.shape.dim, n->type.shape.rank);
-    fprintf(out, ", .view = %d, .site = %d},\n", (int)n->attr.i[INPUT_VIEW],
-            (int)n->attr.i[INPUT_SITE]);
+    fprintf(out, ", .view = %d, .site = %d, .classes = %d},\n", (int)n->attr.i[INPUT_VIEW],
+            (int)n->attr.i[INPUT_SITE], label_classes(p->program, n->attr.s));
   }
   fputs("};\n", out);
 }

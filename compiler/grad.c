@@ -17,6 +17,15 @@ struct graph *grad_graph(struct grad *g) { return g->graph; }
 
 bool grad_wants(const struct grad *g, int operand) { return g->depends[g->node->in[operand]->id]; }
 
+// Whether a rule has anybody to pass a cotangent on to. A value of wrt itself need not: then its op
+// may well have no rule.
+static bool passes_on(const struct grad *g, const struct node *n) {
+  if (op_info(n->op)->gradient == NOGRAD) return false;
+  for (int i = 0; i < n->n_in; i++)
+    if (g->depends[n->in[i]->id]) return true;
+  return false;
+}
+
 void grad_add(struct grad *g, int operand, struct node *cotangent) {
   const struct node *to = g->node->in[operand];
   if (!g->depends[to->id]) return;
@@ -49,7 +58,7 @@ void graph_gradients(struct graph *g, struct node *y, struct node *seed, struct 
   grad.cotangent[last] = seed ? seed : g_constant(g, y->type.dtype, 1);
   for (int i = last; i >= 0; i--) {
     const struct node *node = g->nodes.data[i];
-    if (!grad.depends[i] || !grad.cotangent[i] || op_info(node->op)->gradient == NOGRAD) continue;
+    if (!grad.depends[i] || !grad.cotangent[i] || !passes_on(&grad, node)) continue;
     expect(op_info(node->op)->gradient == GRAD, "%s is not differentiable a second time", op_info(node->op)->name);
     grad.node = node;
     g->loc = node->loc;

@@ -241,7 +241,11 @@ struct model *model_elaborate(struct btc *b, const struct file *f);
 void model_differentiate(struct model *m, struct program *p);
 // One function of the file as a program: inputs are its tensor parameters with the given types (by
 // name; static ones take `values`), output `out`, and with `gradients` outputs dNAME for every float
-// input (cotangent input `dout` unless the result is a scalar and no type for `dout` is given).
+// input and for every parameter that it reads through instances (cotangent input `dout` unless the
+// result is a scalar and no type for `dout` is given).
+// What it takes: the declaration of the function, or of the (first) module of the instance, of this name
+// in the file or its imports. NULL after a diagnostic.
+const struct decl *model_signature(struct model *m, const char *function);
 struct named_type { const char *name; struct tensor_type type; const double *scalar; };
 struct program *model_function(struct model *m, const char *function, const struct named_type *args, int n_args, bool gradients);
 const struct bt_tensor *model_tensor(const struct model *m, const char *name);

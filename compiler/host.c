@@ -157,14 +157,30 @@ static void print_words(const word_list *words) {
   fputc('\n', stderr);
 }
 
+// gcc brings OpenMP along; Debian packs clang's runtime by clang's version: clang-19, libomp-19-dev.
+const char *host_openmp_package(struct btc *b, const struct host *host) {
+  const char *program = str_ndup(b->arena, host->command, strcspn(host->command, " "));
+  const char *slash = strrchr(program, '/');
+  const char *name = slash ? slash + 1 : program;
+  if (strncmp(name, "clang", 5) != 0) return "gcc libgomp1";
+  return str_printf(b->arena, "libomp%s-dev", name + strcspn(name, "-"));
+}
+
+static bool lacks_openmp(const char *messages) {
+  return strstr(messages, "omp.h") || strstr(messages, "cannot find -lomp") || strstr(messages, "cannot find -lgomp");
+}
+
 static void show_failure(struct btc *b, const struct host *host, const char *c_file, const char *log, int status) {
   if (WIFSIGNALED(status)) {
     diag_error(b, nowhere, "'%s' was stopped by signal %d", host->command, WTERMSIG(status));
     return;
   }
+  const char *messages = read_all(b->arena, log);
   diag_flush(b, stderr);
-  fprintf(stderr, "---- %s on %s says ----\n%s----\n", host->command, c_file, read_all(b->arena, log));
-  if (strstr(read_all(b->arena, log), "cannot find -l"))
+  fprintf(stderr, "---- %s on %s says ----\n%s----\n", host->command, c_file, messages);
+  if (lacks_openmp(messages))
+    diag_error(b, nowhere, "'%s' has no OpenMP, which trainers need: `apt-get install %s`, or take another compiler with --cc", host->command, host_openmp_package(b, host));
+  else if (strstr(messages, "cannot find -l"))
     diag_error(b, nowhere, "a library to link with is missing: `btc doctor` says which package has it");
   else
     diag_error(b, nowhere, "the C compiler did not accept what btc generated; this is a bug in btc (--keep-c keeps the file)");

@@ -1,7 +1,8 @@
 // interp.c: the float64 reference interpreter, the oracle for everything else.
 //
 // Every node is evaluated by its op's reference rule, in order, row-major whatever its layout; nothing
-// is fused, reordered or skipped. Integers and bools are exact in a double.
+// is fused, reordered or skipped. Bools and integers are exact in a double,
+// i64 up to 2^53; integers wrap as two's complement does.
 #include "graph.h"
 
 struct tensor64 *tensor64_new(struct arena *a, const struct tensor_type *type) {

@@ -46,7 +46,7 @@ static lx unary(enum op op, lx x) {
   case OP_tanh: return in_reals(LX_TANH, x);
   case OP_sin: return in_reals(LX_SIN, x);
   case OP_cos: return in_reals(LX_COS, x);
-  case OP_relu: return lx_max(like(x, 0), x);
+  case OP_relu: return lx_max(like(x, 0), x); // in this order NaN is kept
   case OP_sigmoid:
     return lx_div(like(x, 1), lx_add(like(x, 1), lx_unary(LX_EXP, lx_unary(LX_NEG, x))));
   default: die("%s is no elementwise op of one operand", op_info(op)->name);

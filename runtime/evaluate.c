@@ -98,10 +98,17 @@ double bt_knn(const struct bt_features *train, const struct bt_features *test, i
   return (double)right / (double)test->n;
 }
 
+static size_t knn_bytes(const double *arg, int64_t rows, int64_t d, int classes) {
+  (void)d, (void)classes;
+  size_t width = (size_t)(rows < BANK_BLOCK ? rows : BANK_BLOCK);
+  return QUERY_BLOCK * (width * sizeof(float) + (size_t)arg[0] * sizeof(struct neighbour));
+}
+
 // ---- linear probe -----------------------------------------------------------------------------
 
 #define PROBE_BLOCK 512 // rows at a time: their logits stay in cache
 #define PROBE_CHUNKS 32 // parts of the rows, summed in order whatever the number of threads
+#define PROBE_MEMORY 10 // pairs that L-BFGS keeps
 
 // One part of the rows and what it works with; a thread takes whole parts.
 struct probe_chunk {
@@ -274,7 +281,7 @@ double bt_linear_probe(const struct bt_features *train, const struct bt_features
                     .weight_decay = options->weight_decay,
                     .weight = bt_xcalloc(weights, sizeof(float))};
   struct bt_lbfgs_options how = {
-      .memory = 10, .max_iterations = options->max_iterations, .tolerance = 1e-6};
+      .memory = PROBE_MEMORY, .max_iterations = options->max_iterations, .tolerance = 1e-6};
   make_chunks(&p);
   use_rows(&p, train->n, fit, train->labels);
   *iterations = bt_lbfgs(probe_objective, &p, (int)weights + classes, x, &how);
@@ -284,6 +291,14 @@ double bt_linear_probe(const struct bt_features *train, const struct bt_features
   free(p.weight), free(x);
   free(fit), free(measure), free(s.mean), free(s.scale);
   return accuracy;
+}
+
+static size_t linear_probe_bytes(const double *arg, int64_t rows, int64_t d, int classes) {
+  (void)arg, (void)rows;
+  size_t weights = (size_t)d * (size_t)classes, x = weights + (size_t)classes;
+  size_t logits = (size_t)PROBE_BLOCK * (size_t)classes;
+  return PROBE_CHUNKS * (x * sizeof(double) + (weights + logits) * sizeof(float)) +
+         x * sizeof(double) + weights * sizeof(float) + bt_lbfgs_bytes((int)x, PROBE_MEMORY);
 }
 
 // ---- by kind ----------------------------------------------------------------------------------
@@ -304,8 +319,9 @@ static double evaluate_linear_probe(const double *arg, const struct bt_features 
 static const struct {
   const char *name;
   double (*run)(const double *, const struct bt_features *, const struct bt_features *, int);
+  size_t (*bytes)(const double *, int64_t, int64_t, int);
 } kinds[] = {
-#define EVALUATE(name, ...) {#name, evaluate_##name},
+#define EVALUATE(name, ...) {#name, evaluate_##name, name##_bytes},
 #include "evaluate.def"
 #undef EVALUATE
 };
@@ -315,6 +331,12 @@ double bt_evaluate(const struct bt_evaluate *evaluate, const struct bt_features 
   if ((unsigned)evaluate->kind >= BT_EVALUATE_COUNT)
     bt_die("evaluate kind %d", (int)evaluate->kind);
   return kinds[evaluate->kind].run(evaluate->arg, train, test, classes);
+}
+
+size_t bt_evaluate_bytes(const struct bt_evaluate *evaluate, int64_t train, int64_t test, int64_t d,
+                         int classes) {
+  size_t scaled = (size_t)(train + test) * (size_t)d * sizeof(float);
+  return scaled + kinds[evaluate->kind].bytes(evaluate->arg, train, d, classes);
 }
 
 const char *bt_evaluate_name(enum bt_evaluate_kind kind) { return kinds[kind].name; }

@@ -36,6 +36,9 @@ double bt_linear_probe(const struct bt_features *train, const struct bt_features
 // By kind, with the arguments of evaluate.def.
 double bt_evaluate(const struct bt_evaluate *evaluate, const struct bt_features *train,
                    const struct bt_features *test, int classes);
+// Working memory of bt_evaluate for that many rows of d features, in bytes.
+size_t bt_evaluate_bytes(const struct bt_evaluate *evaluate, int64_t train, int64_t test, int64_t d,
+                         int classes);
 const char *bt_evaluate_name(enum bt_evaluate_kind kind);
 
 #endif

@@ -38,7 +38,7 @@ static int fill(struct reserve rows[10], const struct bt_memory_plan *plan, size
                                 {"inputs and outputs", plan->buffers},
                                 {"views", plan->views},
                                 {"data", plan->data},
-                                {"features", plan->features},
+                                {"features and their evaluation", plan->features},
                                 {"BLAS buffers (measured)", blas},
                                 {"process: code, libraries, stacks (measured)", process}};
   int n = (int)(sizeof all / sizeof *all);

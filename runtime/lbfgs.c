@@ -125,10 +125,16 @@ static void accept(struct solver *v) {
   v->value = v->trial_value;
 }
 
+static size_t room_count(size_t n, size_t m) { return 4 * n + 2 * m * n + 2 * m; }
+
+size_t bt_lbfgs_bytes(int n, int memory) {
+  return room_count((size_t)n, (size_t)memory) * sizeof(double);
+}
+
 int bt_lbfgs(bt_objective *objective, void *context, int n, double *x,
              const struct bt_lbfgs_options *options) {
   size_t m = (size_t)options->memory, size = (size_t)n;
-  double *room = bt_xcalloc(4 * size + 2 * m * size + 2 * m, sizeof *room);
+  double *room = bt_xcalloc(room_count(size, m), sizeof *room);
   struct solver v = {
       .objective = objective, .context = context, .n = n, .x = x, .memory = options->memory};
   v.g = room, v.trial = v.g + size, v.trial_g = v.trial + size, v.direction = v.trial_g + size;

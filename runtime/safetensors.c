@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -31,6 +32,8 @@ struct st_file {
   struct extent *extents; // one per tensor
   int *by_place;          // tensors in the order of their bytes
   char *data;
+  char checksum[ST_CHECKSUM_DIGITS + 1]; // as the file says; empty: it has none
+  uLong crc;                             // of the header, to be continued over the data
 };
 
 // What is being opened, for messages.
@@ -184,6 +187,17 @@ static bool check_layout(struct st_file *f, const struct source *s) {
   return true;
 }
 
+// Takes note of the header's checksum, if it has one. It was formed with zeros in its own place.
+static void note_checksum(struct st_file *f, char *text, size_t length) {
+  static const char key[] = "\"" ST_CHECKSUM_KEY "\":\"";
+  char *at = memmem(text, length, key, sizeof key - 1);
+  if (!at || (size_t)(text + length - at) < sizeof key + ST_CHECKSUM_DIGITS) return;
+  at += sizeof key - 1;
+  memcpy(f->checksum, at, ST_CHECKSUM_DIGITS);
+  memset(at, '0', ST_CHECKSUM_DIGITS);
+  f->crc = crc32_z(crc32(0, NULL, 0), (const Bytef *)text, length);
+}
+
 static bool read_header(struct st_file *f, struct source *s) {
   unsigned char word[8];
   uint64_t length = 0;
@@ -203,6 +217,7 @@ static bool read_header(struct st_file *f, struct source *s) {
   if (!read_at(s, text, length, 8)) return free(text), false;
   f->header = text[0] == '{' ? json_loadb(text, length, JSON_REJECT_DUPLICATES, &json) : NULL;
   bool object = text[0] == '{';
+  note_checksum(f, text, length);
   free(text);
   if (!object) return FAIL(s, "not a safetensors file (its header is not a JSON object)");
   if (!f->header)
@@ -217,7 +232,7 @@ static bool read_data(struct st_file *f, const struct source *s) {
   if (!(f->data = aligned_alloc(BT_ALIGN, total)))
     return FAIL(s, "not enough memory to read %.1f MiB", (double)total / 0x1p20);
   char *to = f->data;
-  uLong crc = crc32(0, NULL, 0);
+  uLong crc = f->crc;
   for (int i = 0; i < f->n; i++) {
     struct st_tensor *t = &f->tensors[f->by_place[i]];
     const struct extent *e = &f->extents[f->by_place[i]];
@@ -227,10 +242,10 @@ static bool read_data(struct st_file *f, const struct source *s) {
     t->data = to;
     to += bt_round_up(bytes, BT_ALIGN);
   }
-  const char *stored = st_metadata(f, ST_CHECKSUM_KEY);
-  if (stored && strtoul(stored, NULL, 16) != crc)
-    return FAIL(s, "damaged: the checksum is %08lx, the file says %.16s", (unsigned long)crc,
-                stored);
+  char digits[24];
+  snprintf(digits, sizeof digits, "%08lx", (unsigned long)crc);
+  if (*f->checksum && strcmp(f->checksum, digits) != 0)
+    return FAIL(s, "damaged: the checksum is %s, the file says %s", digits, f->checksum);
   return true;
 }
 

@@ -23,7 +23,7 @@ struct st_entry {
 // The bytes of a tensor's data.
 size_t st_bytes(const struct st_tensor *tensor);
 
-// Reads a whole file. Where __metadata__ has the checksum that st_write stores, it is verified.
+// Reads a whole file. Where the header has the checksum that st_write stores, it is verified.
 // NULL with one sentence in err on failure. Close with st_close.
 struct st_file *st_open(const char *path, char *err, size_t errlen);
 void st_close(struct st_file *file); // NULL is fine
@@ -40,6 +40,9 @@ const char *st_metadata(const struct st_file *file, const char *key);          /
 bool st_write(const char *path, const struct st_tensor *tensors, int n,
               const struct st_entry *metadata, int n_metadata, char *err, size_t errlen);
 
-#define ST_CHECKSUM_KEY "btc.crc32" // of the tensors' bytes, eight hexadecimal digits
+// In __metadata__: CRC-32 of the whole header, these digits being 0, and the tensors' bytes after
+// it.
+#define ST_CHECKSUM_KEY "btc.crc32"
+#define ST_CHECKSUM_DIGITS 8 // hexadecimal
 
 #endif

@@ -32,19 +32,14 @@ static int compare_alignment(const void *a, const void *b, void *tensors) {
   return sx != sy ? (sx < sy) - (sx > sy) : (x > y) - (x < y);
 }
 
-static json_t *metadata_json(const struct st_tensor *tensors, const int *order, int n,
-                             const struct st_entry *metadata, int n_metadata) {
-  char checksum[16];
-  uLong crc = crc32(0, NULL, 0);
-  for (int i = 0; i < n; i++)
-    if (st_bytes(&tensors[order[i]]))
-      crc = crc32_z(crc, tensors[order[i]].data, st_bytes(&tensors[order[i]]));
-  snprintf(checksum, sizeof checksum, "%08lx", (unsigned long)crc);
+#define NO_CHECKSUM "00000000" // until the header is whole
+
+static json_t *metadata_json(const struct st_entry *metadata, int n_metadata) {
   json_t *object = json_object();
   for (int i = 0; i < n_metadata; i++)
     if (json_object_set_new(object, metadata[i].key, json_string(metadata[i].value)) != 0)
       return json_decref(object), NULL;
-  json_object_set_new(object, ST_CHECKSUM_KEY, json_string(checksum));
+  json_object_set_new(object, ST_CHECKSUM_KEY, json_string(NO_CHECKSUM));
   return object;
 }
 
@@ -57,11 +52,24 @@ static json_t *tensor_json(const struct st_tensor *t, size_t *offset) {
                    "data_offsets", (json_int_t)begin, (json_int_t)*offset);
 }
 
+// Puts the checksum in its place in the header's text.
+static void set_checksum(char *header, const struct st_tensor *tensors, const int *order, int n) {
+  static const char place[] = "\"" ST_CHECKSUM_KEY "\":\"" NO_CHECKSUM "\"";
+  char digits[ST_CHECKSUM_DIGITS + 1], *at = strstr(header, place);
+  if (!at) bt_die("no place for the checksum");
+  uLong crc = crc32_z(crc32(0, NULL, 0), (const Bytef *)header, strlen(header));
+  for (int i = 0; i < n; i++)
+    if (st_bytes(&tensors[order[i]]))
+      crc = crc32_z(crc, tensors[order[i]].data, st_bytes(&tensors[order[i]]));
+  snprintf(digits, sizeof digits, "%08lx", (unsigned long)crc);
+  memcpy(strstr(at, NO_CHECKSUM), digits, ST_CHECKSUM_DIGITS);
+}
+
 // The header's text, padded with spaces to a multiple of 8 bytes; NULL: a name is not UTF-8.
 static char *header_text(const struct st_tensor *tensors, const int *order, int n,
                          const struct st_entry *metadata, int n_metadata) {
   json_t *header = json_object();
-  json_t *object = metadata_json(tensors, order, n, metadata, n_metadata);
+  json_t *object = metadata_json(metadata, n_metadata);
   bool ok = json_object_set_new(header, "__metadata__", object) == 0;
   size_t offset = 0;
   for (int i = 0; ok && i < n; i++) {
@@ -75,6 +83,7 @@ static char *header_text(const struct st_tensor *tensors, const int *order, int 
   char *result = bt_xcalloc(padded + 1, 1);
   memset(result, ' ', padded);
   memcpy(result, text, length);
+  set_checksum(result, tensors, order, n);
   free(text);
   return result;
 }

@@ -1,6 +1,7 @@
 // session.c: see session.h.
 #include "session.h"
 #include "checkpoint.h"
+#include "evaluate.h"
 #include "random.h"
 #include "views.h"
 
@@ -127,7 +128,6 @@ void bt_session_close(struct bt_session *s) {
 
 void bt_session_plan(const struct bt_session *s, struct bt_memory_plan *plan) {
   const struct bt_program *p = s->program;
-  size_t row = 0;
   *plan = (struct bt_memory_plan){.store = s->module->store_bytes,
                                   .arena = p->arena_bytes,
                                   .scratch = p->thread_bytes * (size_t)s->threads,
@@ -136,12 +136,14 @@ void bt_session_plan(const struct bt_session *s, struct bt_memory_plan *plan) {
   plan->data = bt_data_bytes(s->data);
   for (int i = 0; i < p->n_inputs; i++)
     if (s->plans[i]) plan->views += bt_view_plan_bytes(s->plans[i]);
-  for (int i = 0; i < p->n_evaluates; i++) {
+  for (int i = 0; i < p->n_evaluates; i++) { // one after the other: the largest counts
     const struct bt_output *o = &p->outputs[p->evaluates[i].features];
-    size_t this = tensor_bytes(o->dtype, o->rank, o->shape) / (size_t)p->batch;
-    if (this > row) row = this;
+    int64_t d = bt_count(o->rank, o->shape) / p->batch, train = s->data->train.n,
+            test = s->data->test.n;
+    size_t this = (size_t)(train + test) * ((size_t)d * sizeof(float) + sizeof(int32_t)) +
+                  bt_evaluate_bytes(&p->evaluates[i], train, test, d, s->data->classes);
+    if (this > plan->features) plan->features = this;
   }
-  plan->features = 2 * row * (size_t)(s->data->train.n + s->data->test.n); // and a scaled copy
 }
 
 // ---- parameters -------------------------------------------------------------------------------

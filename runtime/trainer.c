@@ -5,12 +5,18 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 int bt_report_error(const struct bt_options *options, const char *text) {
   fflush(stdout);
   fprintf(stderr, "%s: error: %s\n", options->self, text);
   return 1;
+}
+
+static bool same_file(const char *a, const char *b) {
+  struct stat x, y;
+  return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 // From --from, or the first training program's checkpoint in --out.
@@ -24,8 +30,10 @@ static int export_instance(const struct bt_module *m, const struct bt_options *o
   if (from && access(from, F_OK) != 0)
     ok = bt_fail(err, sizeof err, "%s is not there: run '%s %s' first, or give --from FILE", from,
                  o->self, p->name);
-  ok = ok &&
-       bt_checkpoint_export(from ? from : o->from, o->output, m, o->instance, &n, err, sizeof err);
+  const char *source = from ? from : o->from;
+  if (ok && same_file(source, o->output))
+    ok = bt_fail(err, sizeof err, "%s is the checkpoint itself: give another -o FILE", o->output);
+  ok = ok && bt_checkpoint_export(source, o->output, m, o->instance, &n, err, sizeof err);
   free(from);
   if (!ok) return bt_report_error(o, err);
   fprintf(stderr, "%s: %d tensors to %s\n", o->instance, n, o->output);
@@ -45,6 +53,13 @@ static int run_program(const struct bt_module *m, const struct bt_options *o) {
   return code;
 }
 
+// What was printed must have arrived: a full disk is no success.
+static int check_printed(const struct bt_options *o, int code) {
+  bool arrived = fflush(stdout) == 0 && !ferror(stdout);
+  if (arrived || code) return code;
+  return bt_report_error(o, "cannot write to standard output");
+}
+
 int bt_main(int argc, char **argv, const struct bt_module *module) {
   struct bt_options options;
   if (module->abi != BT_ABI) {
@@ -56,10 +71,11 @@ int bt_main(int argc, char **argv, const struct bt_module *module) {
   }
   int code = bt_cli_parse(argc, argv, module, &options);
   switch (options.command) {
-  case BT_COMMAND_INFO: return bt_info(module, &options);
-  case BT_COMMAND_EXPORT: return export_instance(module, &options);
-  case BT_COMMAND_RUN: return run_program(module, &options);
-  case BT_COMMAND_DONE: return code;
+  case BT_COMMAND_INFO: code = bt_info(module, &options); break;
+  case BT_COMMAND_EXPORT: code = export_instance(module, &options); break;
+  case BT_COMMAND_RUN: code = run_program(module, &options); break;
+  case BT_COMMAND_DONE: break;
+  default: bt_die("command %d", (int)options.command);
   }
-  bt_die("command %d", (int)options.command);
+  return check_printed(&options, code);
 }

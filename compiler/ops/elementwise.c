@@ -67,6 +67,7 @@ static const char *infer_same(struct arena *a, struct node *n) {
 }
 
 // ---- reference evaluation ---------------------------------------------------------------------
+// NaN is kept, by min, max and relu too: a diverged value must reach the loss.
 
 #define UNARY(name, expression)                                                                    \
   static void eval_##name(const struct node *n, const struct tensor64 *const *in, struct tensor64 *out) { \
@@ -74,6 +75,7 @@ static const char *infer_same(struct arena *a, struct node *n) {
       double x = in[0]->data[i];                                                                   \
       out->data[i] = (expression);                                                                 \
     }                                                                                              \
+    wrap_integers(out);                                                                            \
   }
 #define BINARY(name, expression)                                                                   \
   static void eval_##name(const struct node *n, const struct tensor64 *const *in, struct tensor64 *out) { \
@@ -81,7 +83,15 @@ static const char *infer_same(struct arena *a, struct node *n) {
       double x = in[0]->data[i], y = in[1]->data[i];                                               \
       out->data[i] = (expression);                                                                 \
     }                                                                                              \
+    wrap_integers(out);                                                                            \
   }
+
+// Of integers, modulo 2^64 (2^32 where that will do: then it is exact in a double).
+static double product(dtype t, double x, double y) {
+  if (dtype_is_float(t)) return x * y;
+  uint64_t low = (uint64_t)(int64_t)x * (uint64_t)(int64_t)y;
+  return t == BT_I64 ? (double)(int64_t)low : (double)(uint32_t)low;
+}
 
 UNARY(neg, -x)
 UNARY(floor, floor(x))
@@ -99,11 +109,11 @@ UNARY(not, x == 0)
 UNARY(stop_gradient, x)
 BINARY(add, x + y)
 BINARY(sub, x - y)
-BINARY(mul, x *y)
+BINARY(mul, product(n->type.dtype, x, y))
 BINARY(mod, x - y * floor(x / y))
 BINARY(pow, pow(x, y))
-BINARY(min, y < x ? y : x)
-BINARY(max, y > x ? y : x)
+BINARY(min, y < x || isnan(y) ? y : x)
+BINARY(max, y > x || isnan(y) ? y : x)
 BINARY(lt, x < y)
 BINARY(le, x <= y)
 BINARY(eq, x == y)
@@ -125,6 +135,7 @@ static void eval_cast(const struct node *n, const struct tensor64 *const *in, st
     double x = in[0]->data[i];
     out->data[i] = dtype_is_float(t) ? x : t == BT_BOOL ? x != 0 : trunc(x);
   }
+  wrap_integers(out);
 }
 
 // ---- gradients --------------------------------------------------------------------------------

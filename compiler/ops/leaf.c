@@ -27,6 +27,7 @@ static const char *infer_constant(struct arena *a, struct node *n) { // (constan
 static void eval_constant(const struct node *n, const struct tensor64 *const *in, struct tensor64 *out) {
   (void)in;
   out->data[0] = n->attr.f;
+  wrap_integers(out);
 }
 
 static const char *infer_iota(struct arena *a, struct node *n) { // (iota_c1) axis exists
@@ -41,6 +42,7 @@ static void eval_iota(const struct node *n, const struct tensor64 *const *in, st
   int64_t index[MAX_RANK] = {0};
   for (int64_t i = 0; i < shape_count(&n->type.shape); i++, shape_next(&n->type.shape, index))
     out->data[i] = (double)index[n->attr.i[0]];
+  wrap_integers(out);
 }
 
 static double no_flops(const struct node *n) {

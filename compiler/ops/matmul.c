@@ -38,7 +38,7 @@ static const char *infer_matmul(struct arena *a, struct node *n) {
   return rule_result(a, n, in_dtype(n, 0), &to);
 }
 
-// out[m, n] = Σ_k x[m, k] y[k, n], rows of y contiguous where it is not transposed.
+// out[m, n] = Σ_k op(x)[m, k] y[k, n], in order of k.
 static void multiply(const struct product *p, const double *x, const double *y, double *out) {
 #pragma omp parallel for if (p->m * p->k * p->n > REFERENCE_PARALLEL)
   for (int64_t i = 0; i < p->m; i++) {
@@ -46,18 +46,28 @@ static void multiply(const struct product *p, const double *x, const double *y, 
     memset(row, 0, sizeof *row * (size_t)p->n);
     for (int64_t k = 0; k < p->k; k++) {
       double v = p->ta ? x[k * p->m + i] : x[i * p->k + k];
-      if (p->tb)
-        for (int64_t j = 0; j < p->n; j++) row[j] += v * y[j * p->k + k];
-      else
-        for (int64_t j = 0; j < p->n; j++) row[j] += v * y[k * p->n + j];
+#pragma omp simd
+      for (int64_t j = 0; j < p->n; j++) row[j] += v * y[k * p->n + j];
     }
   }
 }
 
+static void transpose(const double *from, int64_t rows, int64_t columns, double *to) {
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t c = 0; c < columns; c++) to[c * rows + r] = from[r * columns + c];
+}
+
+// A transposed y is turned first: down its columns the inner loop would miss the cache at every step.
 static void eval_matmul(const struct node *n, const struct tensor64 *const *in, struct tensor64 *out) {
   struct product p = product_of(n);
-  for (int64_t b = 0; b < p.batch; b++)
-    multiply(&p, in[0]->data + b * p.m * p.k, in[1]->data + b * p.k * p.n, out->data + b * p.m * p.n);
+  struct arena *scratch = arena_new();
+  double *turned = p.tb ? NEW_ARRAY(scratch, double, p.k * p.n) : NULL;
+  for (int64_t b = 0; b < p.batch; b++) {
+    const double *y = in[1]->data + b * p.k * p.n;
+    if (p.tb) transpose(y, p.n, p.k, turned);
+    multiply(&p, in[0]->data + b * p.m * p.k, p.tb ? turned : y, out->data + b * p.m * p.n);
+  }
+  arena_free(scratch);
 }
 
 // With A = op(x), B = op(y): dA = dy Bᵀ, dB = Aᵀ dy; where an operand is stored transposed, so is its

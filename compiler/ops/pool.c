@@ -89,12 +89,12 @@ static void clip(const struct node *n, int k, int64_t at, int64_t size, int64_t 
         }                                                                                          \
   } while (0)
 
-// Position in the plane of the window's first largest element.
+// Position in the plane of the window's first largest element; the first NaN is larger than all.
 static int64_t first_largest(const double *x, int64_t width, struct window w) {
   int64_t best = w.y0 * width + w.x0;
   for (int64_t r = w.y0; r < w.y1; r++)
     for (int64_t c = w.x0; c < w.x1; c++)
-      if (x[r * width + c] > x[best]) best = r * width + c;
+      if (!isnan(x[best]) && !(x[r * width + c] <= x[best])) best = r * width + c;
   return best;
 }
 

@@ -67,6 +67,7 @@ static void fill(struct tensor64 *t, double value) {
 static void eval_sum(const struct node *n, const struct tensor64 *const *in, struct tensor64 *out) {
   fill(out, 0);
   FOLD(n, in[0], out->data[at] += x);
+  wrap_integers(out);
 }
 
 static void eval_reduce_max(const struct node *n, const struct tensor64 *const *in, struct tensor64 *out) {

@@ -1,4 +1,6 @@
 // rules.c: see rules.h.
+#include <math.h>
+
 #include "rules.h"
 
 const char *rule_result(struct arena *a, struct node *n, dtype t, const struct shape *s) {
@@ -51,4 +53,14 @@ bool axes_have(const struct attr *axes, int axis) {
   for (int i = 0; i < axes->n; i++)
     if (axes->i[i] == axis) return true;
   return false;
+}
+
+void wrap_integers(struct tensor64 *t) {
+  dtype type = t->type.dtype;
+  if (dtype_is_float(type) || type == BT_BOOL) return;
+  double period = ldexp(1, 8 * dtype_size(type)), lowest = type == BT_U8 ? 0 : -period / 2;
+  for (int64_t i = 0, count = shape_count(&t->type.shape); i < count; i++) {
+    double x = t->data[i];
+    t->data[i] = isfinite(x) ? x - period * floor((x - lowest) / period) : 0;
+  }
 }

@@ -22,6 +22,10 @@ const char *rule_float(struct arena *a, const struct node *n, int operand);
 const char *rule_rank(struct arena *a, const struct node *n, int operand, int rank);
 const char *rule_same_dtype(struct arena *a, const struct node *n);
 
+// Makes computed integers values of their type again: modulo 2^bits. What no integer is, a quotient
+// by 0 say, becomes 0; compiled code may make something else of it.
+void wrap_integers(struct tensor64 *t);
+
 // Multiplications of a reference evaluation from which threads pay; below, waking them costs more.
 enum { REFERENCE_PARALLEL = 1 << 17 };
 

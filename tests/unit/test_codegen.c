@@ -97,6 +97,12 @@ static void integers(struct cases *c) {
   }
 }
 
+// A logarithm of a negative number is NaN, which relu must not hide.
+static void relu_keeps_nan(struct cases *c) {
+  struct graph *g = begin(c);
+  result(c, g, g_unary(g, OP_relu, g_unary(g, OP_log, x_of(g, shape_of(1, (int64_t)33)))));
+}
+
 static void all_elementwise(struct cases *c) {
   for (int op = 0; op < OP_COUNT; op++) {
     if (op_info(op)->class != ELEMENTWISE || op == OP_cast) continue;
@@ -107,6 +113,7 @@ static void all_elementwise(struct cases *c) {
   }
   elementwise(c, OP_add, shape_of(1, (int64_t)40011), false); // in parallel, in chunks
   elementwise(c, OP_exp, shape_of(2, (int64_t)3, (int64_t)20011), false);
+  relu_keeps_nan(c);
   casts(c, shape_of(2, (int64_t)5, (int64_t)9));
   integers(c);
 }

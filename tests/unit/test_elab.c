@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ast.h"
+#include "elab_builtin.h"
 #include "expectations.h"
 #include "graph.h"
 #include "rt_test.h"
@@ -221,6 +221,50 @@ static void test_damaged_files(void **state) {
   each_file("tests/models", check_damaged);
 }
 
+static void on_page(const char *page, const char *text) {
+  if (!strstr(page, text)) fail_msg("docs/language.md does not have %s", text);
+}
+
+// "a b? c=1 d:range=0..1 e:channels" of a table to `name(a, b?, c: 1, d: 0..1, e: channels)`.
+static const char *signature(struct arena *a, const char *name, const char *params) {
+  const char *text = str_printf(a, "`%s(", name);
+  for (const char *s = params; *s;) {
+    size_t n = strcspn(s, " "), label = strcspn(s, ":= ");
+    const char *rest = strncmp(s + label, ":range=", 7) == 0 ? s + label + 7 : s + label + 1;
+    text = label < n ? str_printf(a, "%s%.*s: %.*s", text, (int)label, s, (int)(s + n - rest), rest)
+                     : str_printf(a, "%s%.*s", text, (int)n, s);
+    s += n;
+    if (*s) text = str_printf(a, "%s, ", text), s++;
+  }
+  return str_printf(a, "%s)`", text);
+}
+
+// The language's page has every function, view step and evaluation as the compiler's tables do.
+static void test_language_page(void **state) {
+  (void)state;
+  struct btc *b = fresh();
+  int source = source_open(b, "docs/language.md", (struct loc){0});
+  assert_int_equal(source, 0);
+  const char *page = b->files.data[source].text, *names[256];
+  int n = builtin_names(names, 256);
+  assert_true(n > 40);
+  for (int i = 0; i < n; i++) {
+    const struct builtin *row = builtin_find(names[i]);
+    bool applied = strcmp(names[i], "eval") == 0 || strcmp(names[i], "frozen") == 0;
+    on_page(page, row       ? signature(b->arena, names[i], row->params)
+                  : applied ? signature(b->arena, names[i], "m")
+                            : str_printf(b->arena, "`%s`", names[i]));
+  }
+#define VIEW_STEP(name, size, arguments) on_page(page, signature(b->arena, #name, arguments));
+#include "../../runtime/views.def"
+#undef VIEW_STEP
+#define EVALUATE(name, arguments) \
+  on_page(page, signature(b->arena, #name, "features labels " arguments));
+#include "../../runtime/evaluate.def"
+#undef EVALUATE
+  btc_free(b);
+}
+
 // ---- models -----------------------------------------------------------------------------------
 
 static void test_resnet18_is_torchvisions(void **state) {
@@ -414,9 +458,11 @@ static void test_defines(void **state) {
   struct btc *b = fresh();
   vec_push(b->arena, &b->opt.defines, ((struct define){"n", "5"}));
   vec_push(b->arena, &b->opt.defines, ((struct define){"rate", "2"}));
-  struct model *m =
-      model_of_text(b, "const twice = 2 * n\nconst n = 3\nconst rate = 0.5\n"
-                       "program p { data x: f32[n, twice]\n report r: sum(x) * rate }\n");
+  vec_push(b->arena, &b->opt.defines, ((struct define){"stem", "small"}));
+  struct model *m = model_of_text(
+      b, "const twice = 2 * n\nconst n = 3\nconst rate = 0.5\nconst stem = \"imagenet\"\n"
+         "program p { data x: f32[if stem == \"small\" then n else 1, twice]\n"
+         " report r: sum(x) * rate }\n");
   const struct bt_input *x = &m->programs.data[0].inputs.data[0];
   assert_int_equal(x->shape[0], 5);
   assert_int_equal(x->shape[1], 10);
@@ -470,11 +516,25 @@ static void test_barlow_twins(void **state) {
   check_function("objective_barlow_twins_offset", "objective_barlow_twins");
 }
 
+// Other papers' objectives, written in the language as a user would.
+static void test_objectives(void **state) {
+  (void)state;
+  static const char *const names[] = {"vicreg", "nt_xent", "simsiam", "byol"};
+  static const char *const sizes[] = {"small", "wide", "tall"};
+  for (int i = 0; i < 12; i++) {
+    char file[64], function[64];
+    snprintf(file, sizeof file, "objective_%s_%s", names[i / 3], sizes[i % 3]);
+    snprintf(function, sizeof function, "objective_%s", names[i / 3]);
+    check_function(file, function);
+  }
+}
+
 static void test_layers(void **state) {
   (void)state;
   static const char *const layers[] = {
-      "layer_cross_entropy",    "layer_linear",      "layer_gelu_tanh",   "layer_avgpool_global",
-      "layer_maxpool_k3_s2_p1", "layer_conv2d_bias", "layer_batchnorm2d", "layer_layernorm"};
+      "layer_cross_entropy",  "layer_linear",           "layer_gelu_tanh",
+      "layer_avgpool_global", "layer_maxpool_k3_s2_p1", "layer_conv2d_bias",
+      "layer_batchnorm2d",    "layer_layernorm",        "layer_softmax"};
   for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) check_function(layers[i], layers[i]);
 }
 
@@ -635,6 +695,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_error_files),
       cmocka_unit_test(test_damaged_files),
+      cmocka_unit_test(test_language_page),
       cmocka_unit_test(test_resnet18_is_torchvisions),
       cmocka_unit_test(test_examples),
       cmocka_unit_test(test_views),
@@ -643,6 +704,7 @@ int main(void) {
       cmocka_unit_test(test_state_threads),
       cmocka_unit_test(test_defines),
       cmocka_unit_test(test_barlow_twins),
+      cmocka_unit_test(test_objectives),
       cmocka_unit_test(test_layers),
       cmocka_unit_test(test_optimizers),
       cmocka_unit_test(test_schedule),
