@@ -146,7 +146,7 @@ static bool print_rows(struct btc *b, const char *what, const gradcheck_rows *ro
   }
   bool good = worst <= tolerance && rows->len > 0;
   if (rows->len == 0) printf("  nothing has a gradient\n");
-  else printf("  worst %.2e, allowed %.0e: %s\n", worst, tolerance, good ? "good" : "WRONG");
+  else printf("  worst beyond rounding %.2e, allowed %.0e: %s\n", worst, tolerance, good ? "good" : "WRONG");
   return good;
 }
 
