@@ -73,10 +73,10 @@ static enum loop_op across_lanes(enum op op) {
 // What leaves a fold unchanged.
 static lx neutral(struct lb *b, enum op op, enum loop_type t) {
   if (is_sum(op)) return lx_const(b, t, 1, 0);
-  double sign = op == OP_reduce_max ? -1 : 1;
-  if (t == LT_F32 || t == LT_F64) return lx_const(b, t, 1, sign * INFINITY);
-  double most = t == LT_I32 ? 2147483647.0 : 9007199254740992.0;
-  return lx_const(b, t, 1, sign * most);
+  bool maximum = op == OP_reduce_max;
+  if (t == LT_F32 || t == LT_F64) return lx_const(b, t, 1, maximum ? -INFINITY : INFINITY);
+  if (t == LT_I32) return lx_const(b, t, 1, maximum ? INT32_MIN : INT32_MAX);
+  return lx_int(b, maximum ? INT64_MIN : INT64_MAX);
 }
 
 static int lanes_of(const struct reduce *s) { return s->n->vector < 0 ? 1 : s->n->lanes; }

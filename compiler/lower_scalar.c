@@ -2,6 +2,9 @@
 //
 // Loop arithmetic knows f32, f64, i32 and i64; u8 and bool are widened to i32 and back where an op
 // calculates with them. Logic and selection of booleans stay lane masks.
+//
+// Loop min and max give their second operand where one is not a number. The graph's give x then (a
+// tie, ops.def), and relu passes it on: so x comes second here.
 #include "kernels.h"
 
 static bool narrow(lx a) { return a->type == LT_U8 || a->type == LT_BOOL; }
@@ -58,8 +61,8 @@ static lx binary(enum op op, lx x, lx y) {
   case OP_div: return in_reals2(LX_DIV, x, y);
   case OP_mod: return modulo(x, y);
   case OP_pow: return in_reals2(LX_POW, x, y);
-  case OP_min: return lx_min(x, y);
-  case OP_max: return lx_max(x, y);
+  case OP_min: return lx_min(y, x);
+  case OP_max: return lx_max(y, x);
   case OP_lt: return lx_lt(x, y);
   case OP_le: return lx_le(x, y);
   case OP_eq: return lx_eq(x, y);

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 enum { GRAPHS = 60, BATCH = 15, NOISE = 50, ULPS = 16 };
+static const double floor_of_noise = 1e-8; // of zeros that are computed
 
 struct setting {
   const char *march, *disabled;
@@ -38,7 +39,7 @@ static double tolerance_of(const struct tensor64 *want, const struct tensor64 *r
     noise = fmax(noise, error);
   }
   if (!dtype_is_float(want->type.dtype)) return 0;
-  return NOISE * noise + ULPS * 0x1p-24 * largest + 1e-30;
+  return NOISE * noise + ULPS * 0x1p-24 * largest + floor_of_noise;
 }
 
 // The first element that is not what it should be, or -1.
