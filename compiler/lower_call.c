@@ -1,5 +1,7 @@
 // lower_call.c: matrix products (calls of BLAS), argmax, and convolutions (sched_conv.c; grouped
 // ones, and those of f64, as plain loops).
+#include <math.h>
+
 #include "body.h"
 #include "sched_conv.h"
 
@@ -69,9 +71,11 @@ void lower_argmax(struct fusion *f, struct kernel *k, const struct target *t) {
              : lb_parallel_for(b, "p", lx_int(b, 0), lx_int(b, outer * inner), 1);
   lx first =
       lb_let(b, "first", lx_add(lx_muli(lx_divi(p, inner), length * inner), lx_modi(p, inner)));
-  struct loop_reg *best = lb_reg(b, "best", type, 1, 0, lx_convert(lx_load(x, first), type));
+  bool real = type == LT_F32 || type == LT_F64; // then NaN is never the largest
+  lx start = real ? lx_const(b, type, 1, -INFINITY) : lx_convert(lx_load(x, first), type);
+  struct loop_reg *best = lb_reg(b, "best", type, 1, 0, start);
   struct loop_reg *at = lb_reg(b, "at", LT_I64, 1, 0, lx_int(b, 0));
-  lx j = lb_for_range(b, "j", lx_int(b, 1), lx_int(b, length), 1);
+  lx j = lb_for_range(b, "j", lx_int(b, !real), lx_int(b, length), 1);
   lx v = lb_let(b, "v", lx_convert(lx_load(x, lx_add(first, lx_muli(j, inner))), type));
   lb_if(b, lx_lt(lx_reg(b, best), v));
   lb_set(b, best, v);
