@@ -141,11 +141,12 @@ static bool print_rows(struct btc *b, const char *what, const gradcheck_rows *ro
   for (int i = 0; i < rows->len; i++) {
     const struct gradcheck_row *r = &rows->data[i];
     printf("  %-40s %-22s %6d %12.2e %14.6e %14.6e%s\n", r->name, shape_text(b->arena, &r->shape), r->checks, r->difference, r->analytic, r->numeric, verdict(r));
-    worst = fmax(worst, r->difference <= tolerance ? r->difference : r->error); // less rounding
+    double error = r->difference <= tolerance ? r->difference : r->error; // less rounding
+    if (!isnan(worst) && !(error <= worst)) worst = error;                // a NaN stays
   }
   bool good = worst <= tolerance && rows->len > 0;
   if (rows->len == 0) printf("  nothing has a gradient\n");
-  else printf("  worst %.2e, allowed %.0e: %s\n", worst, tolerance, good ? "good" : "WRONG");
+  else printf("  worst beyond rounding %.2e, allowed %.0e: %s\n", worst, tolerance, good ? "good" : "WRONG");
   return good;
 }
 

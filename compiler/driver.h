@@ -37,8 +37,9 @@ struct host {
   const char *command; // "gcc", may have arguments of its own
   const char *march;   // NULL: native
   bool verbose;        // print what is run
+  bool clang;          // by what --version says
 };
-// Fills in the command: `wanted`, else $CC, else the first of cc, gcc and clang. False after a
+// Fills in the command and its kind: `wanted`, else $CC, else the first of cc, gcc and clang. False after a
 // diagnostic that says how to install one.
 bool host_find(struct btc *b, struct host *host, const char *wanted);
 const char *host_version(struct btc *b, const struct host *host); // its first line; NULL: does not run

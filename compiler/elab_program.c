@@ -126,6 +126,10 @@ static void run_minimize(struct elab *e, struct frame *f, const struct stmt *s) 
 
 static void run_report(struct elab *e, struct frame *f, const struct stmt *s) {
   struct value v = expr_value(e, f, s->value);
+  if (f->training && str_eq(s->name.name, "loss")) {
+    elab_error(e, f, s->name.loc, "`loss` is what is minimised, and is reported anyway");
+    return;
+  }
   for (int i = 0; i < e->graph->outputs.len; i++)
     if (str_eq(e->graph->outputs.data[i].name, s->name.name)) {
       elab_error(e, f, s->name.loc, "`%s` is reported already", s->name.name);

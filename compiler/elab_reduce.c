@@ -89,8 +89,10 @@ static int one_axis(struct call *c, const struct value *x, const struct value *o
   if (over->axis) return named_axis(c, x, over, loc);
   int64_t rank = value_rank(x), at = over->integer < 0 ? over->integer + rank : over->integer;
   if (at >= 0 && at < rank) return (int)at;
-  elab_error(c->e, c->f, loc, "%s has no axis %lld", tensor_text(c->e, x),
-             (long long)over->integer);
+  elab_error(
+      c->e, c->f, loc,
+      "%s has no axis %lld: an integer that names none of its axes is a position, 0 the first",
+      tensor_text(c->e, x), (long long)over->integer);
   return -1;
 }
 

@@ -300,7 +300,8 @@ static bool run_call(struct elab *e, struct frame *f, const struct stmt *s) {
   struct value callee = name_value(e, f, s->name.name, s->name.loc);
   if (callee.kind == V_ERROR) return true;
   if (callee.kind == V_BUILTIN && str_eq(builtin_name(callee.builtin), "fail")) {
-    builtin_call(e, f, callee.builtin, &s->args, s->loc);
+    f->result = builtin_call(e, f, callee.builtin, &s->args, s->loc);
+    f->returned = true; // nothing after it is meant
     return false;
   }
   elab_error(e, f, s->loc, "the result of this call goes nowhere; `let y = %s(…)` keeps it",

@@ -260,6 +260,11 @@ struct value tensor_binary(struct elab *e, struct frame *f, enum token_op op, st
                            struct value a, struct value b) {
   if (op == OP_MATMUL) return tensor_matmul(e, f, loc, a, b);
   const char *what = str_printf(e->b->arena, "an operand of `%s`", token_op_text(op));
+  bool divides = op == OP_DIV || op == OP_FLOORDIV || op == OP_MOD;
+  if (divides && value_is_number(&b) && value_number(&b) == 0) {
+    elab_error(e, f, loc, "division of %s by zero", tensor_text(e, &a));
+    return value_error();
+  }
   if (op == OP_POW && value_is_number(&b)) {
     graph_at(e, f, loc);
     struct node *p = dtype_is_float(a.node->type.dtype)

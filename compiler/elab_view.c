@@ -165,6 +165,7 @@ static bool run_step(struct elab *e, struct frame *f, const struct stmt *s) {
 }
 
 static bool view_statement(struct elab *e, struct frame *f, const struct stmt *s) {
+  if (s->kind == S_CALL && str_eq(s->name.name, "fail")) return body_statement(e, f, s);
   if (s->kind == S_CALL) return run_step(e, f, s);
   elab_error(e, f, s->loc,
              "a view has steps, such as `horizontal_flip(p: 0.5)`, and `let`, `if`, `for`");

@@ -98,21 +98,6 @@ static bool runnable(struct btc *b, const char *command) {
   return false;
 }
 
-bool host_find(struct btc *b, struct host *host, const char *wanted) {
-  const char *variable = getenv("CC");
-  const char *const usual[] = {"cc", "gcc", "clang"};
-  if (!wanted && variable && *variable) wanted = variable;
-  if (wanted) {
-    if (runnable(b, wanted)) return host->command = wanted, true;
-    diag_error(b, nowhere, "there is no C compiler '%s'", wanted);
-    return false;
-  }
-  for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
-    if (runnable(b, usual[i])) return host->command = usual[i], true;
-  diag_error(b, nowhere, "there is no C compiler: install one with `apt-get install gcc libc6-dev`, or name one with --cc or $CC");
-  return false;
-}
-
 const char *host_version(struct btc *b, const struct host *host) {
   const char *folder = temporary_folder(b);
   if (!folder) return NULL;
@@ -128,10 +113,33 @@ const char *host_version(struct btc *b, const struct host *host) {
   return text;
 }
 
+static bool find_command(struct btc *b, struct host *host, const char *wanted) {
+  const char *variable = getenv("CC");
+  const char *const usual[] = {"cc", "gcc", "clang"};
+  if (!wanted && variable && *variable) wanted = variable;
+  if (wanted) {
+    if (runnable(b, wanted)) return host->command = wanted, true;
+    diag_error(b, nowhere, "there is no C compiler '%s'", wanted);
+    return false;
+  }
+  for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
+    if (runnable(b, usual[i])) return host->command = usual[i], true;
+  diag_error(b, nowhere, "there is no C compiler: install one with `apt-get install gcc libc6-dev`, or name one with --cc or $CC");
+  return false;
+}
+
+bool host_find(struct btc *b, struct host *host, const char *wanted) {
+  int errors = b->n_errors;
+  if (!find_command(b, host, wanted)) return false;
+  const char *version = host_version(b, host);
+  host->clang = version && strstr(version, "clang");
+  return b->n_errors == errors;
+}
+
 // ---- compiling --------------------------------------------------------------------------------
 
 const char *host_flags(struct btc *b, const struct host *host) {
-  return str_printf(b->arena, EMIT_C_FLAGS " -march=%s", host->march ? host->march : "native");
+  return str_printf(b->arena, EMIT_C_FLAGS "%s -march=%s", host->clang ? "" : EMIT_C_GCC_FLAGS, host->march ? host->march : "native");
 }
 
 static bool host_words(struct btc *b, const struct host *host, const char *c_file, const char *out, bool shared, word_list *words) {
@@ -159,11 +167,12 @@ static void print_words(const word_list *words) {
 
 // gcc brings OpenMP along; Debian packs clang's runtime by clang's version: clang-19, libomp-19-dev.
 const char *host_openmp_package(struct btc *b, const struct host *host) {
+  if (!host->clang) return "gcc libgomp1";
   const char *program = str_ndup(b->arena, host->command, strcspn(host->command, " "));
   const char *slash = strrchr(program, '/');
   const char *name = slash ? slash + 1 : program;
-  if (strncmp(name, "clang", 5) != 0) return "gcc libgomp1";
-  return str_printf(b->arena, "libomp%s-dev", name + strcspn(name, "-"));
+  const char *suffix = strncmp(name, "clang-", 6) == 0 ? name + 5 : "";
+  return str_printf(b->arena, "libomp%s-dev", suffix);
 }
 
 static bool lacks_openmp(const char *messages) {

@@ -70,6 +70,7 @@ expect 'a folder as output' 1 err "it is a folder" "$btc" compile $model -o "$wo
 expect 'no C compiler: the command that installs one' 1 err "apt-get install gcc" env -u CC PATH=/nonexistent "$btc" compile $model -o "$work/train"
 expect 'a C compiler that is none' 1 err "no C compiler 'no-such-cc'" "$btc" compile $model -o "$work/train" --cc=no-such-cc
 expect 'doctor without a folder for temporary files' 1 out "set TMPDIR" env TMPDIR="$work/none" "$btc" doctor
+expect 'doctor without a home goes on' 1 out "^ok *C compiler" env BTC_HOME="$work/none" "$btc" doctor
 printf 'fn f(x: f32[n]) -> f32 = sum(x)\n' >"$work/functions.btg"
 expect 'check of a file without programs' 0 out 'no program' "$btc" check "$work/functions.btg"
 expect 'doctor without a compiler' 1 out "^MISSING" env -u CC PATH=/nonexistent "$btc" doctor
@@ -82,7 +83,15 @@ printf '#!/bin/sh\necho "it is broken" >&2\nexit 1\n' >"$work/brokencc"; chmod +
 expect "the compiler's messages under a heading" 1 err 'it is broken' "$btc" compile $model -o "$work/train" --cc="$work/brokencc"
 holds 'it is called a bug of btc' grep -q 'bug in btc' "$work/err"
 # A clang without its OpenMP runtime is no bug of btc.
-printf '#!/bin/sh\necho "x.c:3:10: fatal error: '"'omp.h'"' file not found" >&2\nexit 1\n' >"$work/clang-77"; chmod +x "$work/clang-77"
+cat >"$work/clang-77" <<'CLANG'
+#!/bin/sh
+case $* in
+  --version) echo 'clang version 77.0' ;;
+  *-fno-predictive-commoning*) echo 'clang: error: unknown argument' >&2; exit 1 ;;
+  *) echo "x.c:3:10: fatal error: 'omp.h' file not found" >&2; exit 1 ;;
+esac
+CLANG
+chmod +x "$work/clang-77"
 expect 'a clang without OpenMP: the command that installs it' 1 err "apt-get install libomp-77-dev" "$btc" compile $model -o "$work/train" --cc="$work/clang-77"
 holds 'still nothing is overwritten' test "$(cat "$work/train")" = old
 holds 'nothing is left beside it' sh -c 'test "$(ls "$0" | grep -c "^train")" = 1' "$work"
