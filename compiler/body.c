@@ -74,7 +74,7 @@ static unsigned form_axes(const struct affine *a) {
 static int64_t floor_div(int64_t a, int64_t m) { return a / m - (a % m < 0); }
 
 // a = quotient * m + remainder with 0 <= remainder < m over the whole space. False: not affine so;
-// asks for a split where that may help.
+// asks for a split where that may help and there is room for one axis more.
 static bool form_divide(struct builder *s, const struct affine *a, int64_t m,
                         struct affine *quotient, struct affine *remainder) {
   *quotient = form_constant(floor_div(a->constant, m));
@@ -87,7 +87,8 @@ static bool form_divide(struct builder *s, const struct affine *a, int64_t m,
       continue;
     }
     remainder->k[i] = k;
-    if (k > 0 && k < m && m % k == 0 && k * (extent - 1) >= m && extent % (m / k) == 0) {
+    bool room = s->n_axes < BODY_AXES;
+    if (room && k > 0 && k < m && m % k == 0 && k * (extent - 1) >= m && extent % (m / k) == 0) {
       s->split_axis = i;
       s->split_at = m / k;
       return false;
