@@ -19,8 +19,8 @@ torch=no
 "$python" -c 'import torch' 2>/dev/null && torch=yes || echo "bench: no PyTorch (apt-get install python3-torch): btc alone" >&2
 
 for round in $(seq "$rounds"); do
-  "$work/train" pretrain --data synthetic --bench "$steps" --out "$work/run" --quiet >"$work/line"
-  awk '$1 == "step" {print $2}' "$work/line" >>"$work/btc"
+  "$work/train" pretrain --data synthetic --bench "$steps" --out "$work/run" --json --quiet |
+    sed -n 's/.*"step_ms":\([0-9.]*\).*/\1/p' >>"$work/btc"
   if [ $torch = yes ]; then
     (cd bench && OPENBLAS_CORETYPE=SkylakeX MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592 \
       MALLOC_TOP_PAD_=1073741824 "$python" torch_step.py "$model" "$steps") | awk '{print $1}' >>"$work/torch"

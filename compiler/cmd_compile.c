@@ -10,6 +10,7 @@
 //                 c        the generated file
 //   host compiler          the executable, or with --shared an object to load
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -139,6 +140,7 @@ static bool emit(struct btc *b, const struct settings *s) {
   FILE *out = !good ? NULL : s->output ? fopen(o.temporary, "w") : stdout;
   if (good && !out) diag_error(b, nowhere, "cannot write %s: %s", s->output, strerror(errno));
   if (out) good = fwrite(text, 1, size, out) == size;
+  free(text);
   if (out && out != stdout && (fclose(out) || !good)) {
     diag_error(b, nowhere, "cannot write %s: %s", s->output, strerror(errno));
     good = false;
@@ -212,7 +214,7 @@ static int run(struct btc *b, struct settings *s) {
   if (s->program && !printing) return command_misuse(&command_compile, "--program goes with --emit or --stop-after: an executable has all programs");
   if (s->emit && s->opt.stop_after && !str_eq(s->emit, "graph") && !str_eq(s->emit, "grad"))
     return command_misuse(&command_compile, "--stop-after prints a graph; it does not go with --emit=%s", s->emit);
-  if (!printing && !s->output) return command_misuse(&command_compile, "-o FILE is missing: where shall the executable go?");
+  if ((!printing && !s->output) || (s->output && !*s->output)) return command_misuse(&command_compile, "-o FILE is missing: where shall the executable go?");
   if (!pass_options_check(b)) return EXIT_USAGE;
   if (s->opt.stop_after && !in_pass_table(s->opt.stop_after))
     return command_misuse(&command_compile, "--stop-after=%s: it comes after the graph passes; --dump-after=%s shows it", s->opt.stop_after, s->opt.stop_after);

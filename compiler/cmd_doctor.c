@@ -38,12 +38,12 @@ static void row(struct report *r, enum state state, const char *thing, const cha
 static void row(struct report *r, enum state state, const char *thing, const char *mend, const char *format, ...) {
   static const char *const words[] = {"ok", "note", "MISSING"};
   va_list ap;
-  printf("%-8s %-14s ", words[state], thing);
+  printf("%-8s %-15s ", words[state], thing);
   va_start(ap, format);
   vprintf(format, ap);
   va_end(ap);
   printf("\n");
-  if (mend) printf("%24s%s\n", "", mend);
+  if (mend) printf("%25s%s\n", "", mend);
   if (state == MISSING) r->failed = true;
 }
 
@@ -64,6 +64,15 @@ static bool links(struct btc *b, const struct host *host, const char *text, cons
   return good;
 }
 
+// Generated C goes through a folder of its own; without one no compiler can be tried.
+static bool check_temporary(struct report *r) {
+  const char *folder = temporary_folder(r->b);
+  if (folder) return temporary_folder_remove(folder), true;
+  row(r, MISSING, "temporary files", "set TMPDIR to a folder that can be written", "%s", r->b->diags.data[r->b->diags.len - 1].message);
+  r->b->diags.len = 0;
+  return false;
+}
+
 static void check_compiler(struct report *r, struct host *host, const char *wanted) {
   struct btc *b = r->b;
   bool found = host_find(b, host, wanted);
@@ -76,19 +85,19 @@ static void check_compiler(struct report *r, struct host *host, const char *want
   if (!version) host->command = NULL;
 }
 
-struct library { const char *name, *flags, *text, *package; };
+struct library { const char *name, *flags, *text, *package; }; // package NULL: the compiler's OpenMP
 
 static void check_libraries(struct report *r, const struct host *host) {
   static const struct library libraries[] = {
       {"C library", "-lm", "#include <math.h>\nint main(void) {return 0;}", "libc6-dev"},
-      {"OpenMP", "-fopenmp", "#include <omp.h>\nint main(void) {return omp_get_max_threads() < 1;}", "libgomp1 gcc"},
+      {"OpenMP", "-fopenmp", "#include <omp.h>\nint main(void) {return omp_get_max_threads() < 1;}", NULL},
       {"OpenBLAS", "-lopenblas", "#include <cblas.h>\nint main(void) {float x = 0; cblas_sscal(1, 1, &x, 1); return 0;}", "libopenblas-openmp-dev"},
       {"zlib", "-lz", "#include <zlib.h>\nint main(void) {return !zlibVersion();}", "zlib1g-dev"},
       {"jansson", "-ljansson", "#include <jansson.h>\nint main(void) {json_decref(json_object()); return 0;}", "libjansson-dev"},
   };
   for (size_t i = 0; host->command && i < sizeof libraries / sizeof *libraries; i++) {
     const struct library *l = &libraries[i];
-    const char *mend = str_printf(r->b->arena, "apt-get install %s", l->package);
+    const char *mend = str_printf(r->b->arena, "apt-get install %s", l->package ? l->package : host_openmp_package(r->b, host));
     if (links(r->b, host, l->text, l->flags)) row(r, GOOD, l->name, NULL, "headers and library to link with");
     else row(r, MISSING, l->name, mend, "%s does not compile and link a program with it", host->command);
   }
@@ -148,7 +157,6 @@ struct data_set { const char *name, *mend; const char *places[2]; };
 static void check_data(struct report *r) {
   static const struct data_set sets[] = {
       {"Fashion-MNIST", "apt-get install dataset-fashion-mnist", {"/usr/share/datasets/fashion-mnist"}},
-      {"CIFAR-10", "curl -O https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz && tar xzf cifar-10-binary.tar.gz   (then ./train --data cifar-10-batches-bin)", {"cifar-10-batches-bin", "/usr/share/datasets/cifar-10-batches-bin"}},
   };
   for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
     const char *found = NULL;
@@ -163,8 +171,10 @@ static int run(struct btc *b, struct settings *s) {
   struct report r = {.b = b};
   struct host host = {.march = s->opt.march};
   check_home(&r);
-  check_compiler(&r, &host, s->cc);
-  check_libraries(&r, &host);
+  if (check_temporary(&r)) {
+    check_compiler(&r, &host, s->cc);
+    check_libraries(&r, &host);
+  }
   check_march(&r, &host, s->opt.march);
   check_machine(&r);
   check_data(&r);

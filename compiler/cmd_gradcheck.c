@@ -141,7 +141,8 @@ static bool print_rows(struct btc *b, const char *what, const gradcheck_rows *ro
   for (int i = 0; i < rows->len; i++) {
     const struct gradcheck_row *r = &rows->data[i];
     printf("  %-40s %-22s %6d %12.2e %14.6e %14.6e%s\n", r->name, shape_text(b->arena, &r->shape), r->checks, r->difference, r->analytic, r->numeric, verdict(r));
-    worst = fmax(worst, r->difference <= tolerance ? r->difference : r->error); // less rounding
+    double error = r->difference <= tolerance ? r->difference : r->error; // less rounding
+    if (!isnan(worst) && !(error <= worst)) worst = error;                // a NaN stays
   }
   bool good = worst <= tolerance && rows->len > 0;
   if (rows->len == 0) printf("  nothing has a gradient\n");
@@ -298,29 +299,18 @@ static bool check_arguments(struct model *m, const struct settings *s, value_lis
   return print_rows(b, str_printf(b->arena, "function %s", s->function), &rows);
 }
 
-static const struct decl *find_function(struct btc *b, const struct file *f, const char *name) {
-  VEC(const char *) names = {0};
-  for (int i = 0; i < f->decls.len; i++)
-    if (f->decls.data[i]->kind == D_FN) vec_push(b->arena, &names, f->decls.data[i]->name.name);
-  const struct decl *fn = find_decl(f, D_FN, name);
-  const char *near = str_nearest(name, names.data, names.len);
-  if (!fn && near) diag_error(b, nowhere, "the file has no function '%s'; did you mean '%s'?", name, near);
-  else if (!fn) diag_error(b, nowhere, "the file has no function '%s'", name);
-  return fn;
-}
-
 static bool check_function(struct btc *b, const struct settings *s) {
   struct file *f = driver_parse(b, s->operands.data[0]);
-  const struct decl *fn = f ? find_function(b, f, s->function) : NULL;
-  if (!fn) return false;
+  if (!f) return false;
   struct define *defines = NEW_ARRAY(b->arena, struct define, s->opt.defines.len);
   if (s->opt.defines.len) memcpy(defines, s->opt.defines.data, sizeof *defines * (size_t)s->opt.defines.len);
   b->opt.defines.data = defines; // s keeps all of them
   keep_constants(b, f);
   struct model *m = driver_elaborate(b, f);
+  const struct decl *fn = m ? model_signature(m, s->function) : NULL;
   value_list given = {0};
-  for (int i = 0; m && i < fn->inputs.len; i++) add_argument(b, f, s, &fn->inputs.data[i], &given);
-  return m && b->n_errors == 0 && check_arguments(m, s, &given);
+  for (int i = 0; fn && i < fn->inputs.len; i++) add_argument(b, f, s, &fn->inputs.data[i], &given);
+  return fn && b->n_errors == 0 && check_arguments(m, s, &given);
 }
 
 static int run(struct btc *b, struct settings *s) {

@@ -37,11 +37,14 @@ struct host {
   const char *command; // "gcc", may have arguments of its own
   const char *march;   // NULL: native
   bool verbose;        // print what is run
+  bool clang;          // by what --version says
 };
-// Fills in the command: `wanted`, else $CC, else the first of cc, gcc and clang. False after a
+// Fills in the command and its kind: `wanted`, else $CC, else the first of cc, gcc and clang. False after a
 // diagnostic that says how to install one.
 bool host_find(struct btc *b, struct host *host, const char *wanted);
 const char *host_version(struct btc *b, const struct host *host); // its first line; NULL: does not run
+// The Debian package with the OpenMP runtime of this compiler.
+const char *host_openmp_package(struct btc *b, const struct host *host);
 const char *host_flags(struct btc *b, const struct host *host);   // for compiling generated C
 // Compiles one generated file to an executable (linked with libbtrt.a) or a shared object. Shows the
 // compiler's own messages where it fails, as a bug of btc. False after a diagnostic.

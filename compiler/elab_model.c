@@ -118,6 +118,7 @@ static bool function_argument(struct function *fn, const struct param_decl *p, s
     elab_error(fn->e, NULL, p->loc, "`%s` of `%s` needs a value", p->name, fn->decl->name.name);
     return false;
   } else if (!type_resolve(fn->e, fn->f, p->type, &t, axes)) {
+    elab_note(fn->e, p->loc, "no tensor `%s` is given, and its type alone does not say its shape", p->name);
     return false;
   }
   struct node *n = program_input(fn->e, p->name, BT_INPUT_ARRAY, -1, 0, &t);
@@ -224,6 +225,14 @@ static bool function_run(struct function *fn, struct unit *u, const char *name, 
     if (!function_argument(fn, &fn->decl->inputs.data[i], &given[i])) return false;
   struct value r = apply_given(fn->e, fn->f, fn->callee, given, n, (struct loc){0});
   return function_outputs(fn, r, gradients);
+}
+
+const struct decl *model_signature(struct model *m, const char *function) {
+  struct elab *e = m->elab;
+  if (e->units.len == 0) return NULL;
+  struct unit *u = e->units.data[0];
+  struct function fn = {.e = e, .f = frame_push(e, NULL, u, NULL, (struct loc){0})};
+  return function_find(&fn, u, function) ? fn.decl : NULL;
 }
 
 struct program *model_function(struct model *m, const char *function, const struct named_type *args,

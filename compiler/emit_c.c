@@ -133,6 +133,8 @@ static void emit_const(struct emitter *c, lx e) {
   if (parens) fputc('(', c->out);
   if (e->type == LT_F32 || e->type == LT_F64)
     emit_real(c->out, e->real, e->type == LT_F32);
+  else if (e->integer == INT64_MIN) // C has no literal of it
+    fprintf(c->out, "-%" PRId64 " - 1", INT64_MAX);
   else
     fprintf(c->out, "%" PRId64, e->integer);
   fputs(parens ? ")" : "", c->out);

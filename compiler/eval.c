@@ -16,17 +16,8 @@ const char *eval_name(struct arena *a, const char *prefix, const char *name) {
 
 // ---- functions --------------------------------------------------------------------------------
 
-// The declaration in the main file, or NULL: it may be imported.
-static const struct decl *find_fn(const struct model *m, const char *name) {
-  for (int i = 0; i < m->file->decls.len; i++) {
-    const struct decl *d = m->file->decls.data[i];
-    if (d->kind == D_FN && str_eq(d->name.name, name)) return d;
-  }
-  return NULL;
-}
-
 static const struct type *parameter_type(const struct decl *fn, const char *name) {
-  for (int i = 0; fn && i < fn->inputs.len; i++)
+  for (int i = 0; i < fn->inputs.len; i++)
     if (str_eq(fn->inputs.data[i].name, name)) return fn->inputs.data[i].type;
   return NULL;
 }
@@ -45,19 +36,29 @@ static struct tensor_type argument_type(const struct decl *fn, const struct valu
   return t;
 }
 
+static void check_scalar(struct btc *b, const struct program *p) {
+  for (int i = 0; i < p->graph->outputs.len; i++) {
+    const struct graph_output *o = &p->graph->outputs.data[i];
+    if (str_eq(o->name, "out") && o->node->type.shape.rank > 0)
+      diag_error(b, nowhere, "the result of '%s' is %s, so its gradients need a cotangent: a tensor 'dout' of that shape in the input file", p->name, type_text(b->arena, &o->node->type));
+  }
+}
+
 struct program *eval_function(struct model *m, const char *function, const value_list *given, bool gradients) {
   struct btc *b = m->b;
-  const struct decl *fn = find_fn(m, function);
+  const struct decl *fn = model_signature(m, function);
+  if (!fn) return NULL;
   struct named_type *args = NEW_ARRAY(b->arena, struct named_type, given->len + 1);
   int n = 0;
   for (int i = 0; i < given->len; i++) {
     const struct value *v = &given->data[i];
     bool is_parameter = parameter_type(fn, v->name) != NULL;
-    if (fn && !is_parameter && !(gradients && str_eq(v->name, "dout"))) continue;
+    if (!is_parameter && !(gradients && str_eq(v->name, "dout"))) continue;
     bool scalar = shape_count(&v->tensor->type.shape) == 1;
     args[n++] = (struct named_type){v->name, argument_type(fn, v), scalar ? v->tensor->data : NULL};
   }
   struct program *p = model_function(m, function, args, n, gradients);
+  if (p && gradients && !values_find(given, "dout")) check_scalar(b, p);
   return b->n_errors ? NULL : p;
 }
 

@@ -420,26 +420,32 @@ static int streams(const struct kernel *a, const struct kernel *b) {
   return n;
 }
 
-// Does n, evaluated at a point, read results of `j` otherwise than at that point?
+// Does n, evaluated at a point, read results of `j` otherwise than at that point? `seen` holds what
+// has been looked at and does not: node ids at the point, and behind them node ids elsewhere.
 static bool reads_elsewhere(const struct merger *m, const struct kernel *j, const struct node *n,
-                            bool at_point, bool top) {
+                            bool at_point, bool top, uint64_t *seen) {
   struct buffer *b = top ? NULL : fusion_value(m->u->f, n);
   if (b != NULL) {
     if (m->writer[b->id] != j->id) return false;
     return !at_point || !stores(m->u->f, j, n);
   }
+  int place = at_point ? n->id : m->u->n + n->id;
+  if (!top && set_has(seen, place)) return false;
+  if (!top) set_add(seen, place);
   bool same = at_point && (class_of(n) == ELEMENTWISE || n->op == OP_relayout);
   for (int i = 0; i < n->n_in; i++)
-    if (reads_elsewhere(m, j, n->in[i], same, false)) return true;
+    if (reads_elsewhere(m, j, n->in[i], same, false, seen)) return true;
   return false;
 }
 
 static bool feeds_point_by_point(const struct merger *m, const struct kernel *j,
                                  const struct kernel *k) {
+  uint64_t *seen = set_new(m->u->arena, 2 * m->u->n);
   for (int i = 0; i < k->roots.len; i++) {
     const struct kernel_root *r = &k->roots.data[i];
     bool fold = r->reduce != OP_COUNT, own = r->buffer == m->u->f->buffer[r->node->id];
-    if (reads_elsewhere(m, j, fold ? r->node->in[0] : r->node, true, !fold && own)) return false;
+    const struct node *n = fold ? r->node->in[0] : r->node;
+    if (reads_elsewhere(m, j, n, true, !fold && own, seen)) return false;
   }
   return true;
 }

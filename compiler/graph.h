@@ -243,6 +243,9 @@ void model_differentiate(struct model *m, struct program *p);
 // name; static ones take `values`), output `out`, and with `gradients` outputs dNAME for every float
 // input and for every parameter that it reads through instances (cotangent input `dout` unless the
 // result is a scalar and no type for `dout` is given).
+// What it takes: the declaration of the function, or of the (first) module of the instance, of this name
+// in the file or its imports. NULL after a diagnostic.
+const struct decl *model_signature(struct model *m, const char *function);
 struct named_type { const char *name; struct tensor_type type; const double *scalar; };
 struct program *model_function(struct model *m, const char *function, const struct named_type *args, int n_args, bool gradients);
 const struct bt_tensor *model_tensor(const struct model *m, const char *name);

@@ -98,21 +98,6 @@ static bool runnable(struct btc *b, const char *command) {
   return false;
 }
 
-bool host_find(struct btc *b, struct host *host, const char *wanted) {
-  const char *variable = getenv("CC");
-  const char *const usual[] = {"cc", "gcc", "clang"};
-  if (!wanted && variable && *variable) wanted = variable;
-  if (wanted) {
-    if (runnable(b, wanted)) return host->command = wanted, true;
-    diag_error(b, nowhere, "there is no C compiler '%s'", wanted);
-    return false;
-  }
-  for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
-    if (runnable(b, usual[i])) return host->command = usual[i], true;
-  diag_error(b, nowhere, "there is no C compiler: install one with `apt-get install gcc libc6-dev`, or name one with --cc or $CC");
-  return false;
-}
-
 const char *host_version(struct btc *b, const struct host *host) {
   const char *folder = temporary_folder(b);
   if (!folder) return NULL;
@@ -128,10 +113,33 @@ const char *host_version(struct btc *b, const struct host *host) {
   return text;
 }
 
+static bool find_command(struct btc *b, struct host *host, const char *wanted) {
+  const char *variable = getenv("CC");
+  const char *const usual[] = {"cc", "gcc", "clang"};
+  if (!wanted && variable && *variable) wanted = variable;
+  if (wanted) {
+    if (runnable(b, wanted)) return host->command = wanted, true;
+    diag_error(b, nowhere, "there is no C compiler '%s'", wanted);
+    return false;
+  }
+  for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
+    if (runnable(b, usual[i])) return host->command = usual[i], true;
+  diag_error(b, nowhere, "there is no C compiler: install one with `apt-get install gcc libc6-dev`, or name one with --cc or $CC");
+  return false;
+}
+
+bool host_find(struct btc *b, struct host *host, const char *wanted) {
+  int errors = b->n_errors;
+  if (!find_command(b, host, wanted)) return false;
+  const char *version = host_version(b, host);
+  host->clang = version && strstr(version, "clang");
+  return b->n_errors == errors;
+}
+
 // ---- compiling --------------------------------------------------------------------------------
 
 const char *host_flags(struct btc *b, const struct host *host) {
-  return str_printf(b->arena, EMIT_C_FLAGS " -march=%s", host->march ? host->march : "native");
+  return str_printf(b->arena, EMIT_C_FLAGS "%s -march=%s", host->clang ? "" : EMIT_C_GCC_FLAGS, host->march ? host->march : "native");
 }
 
 static bool host_words(struct btc *b, const struct host *host, const char *c_file, const char *out, bool shared, word_list *words) {
@@ -157,14 +165,31 @@ static void print_words(const word_list *words) {
   fputc('\n', stderr);
 }
 
+// gcc brings OpenMP along; Debian packs clang's runtime by clang's version: clang-19, libomp-19-dev.
+const char *host_openmp_package(struct btc *b, const struct host *host) {
+  if (!host->clang) return "gcc libgomp1";
+  const char *program = str_ndup(b->arena, host->command, strcspn(host->command, " "));
+  const char *slash = strrchr(program, '/');
+  const char *name = slash ? slash + 1 : program;
+  const char *suffix = strncmp(name, "clang-", 6) == 0 ? name + 5 : "";
+  return str_printf(b->arena, "libomp%s-dev", suffix);
+}
+
+static bool lacks_openmp(const char *messages) {
+  return strstr(messages, "omp.h") || strstr(messages, "cannot find -lomp") || strstr(messages, "cannot find -lgomp");
+}
+
 static void show_failure(struct btc *b, const struct host *host, const char *c_file, const char *log, int status) {
   if (WIFSIGNALED(status)) {
     diag_error(b, nowhere, "'%s' was stopped by signal %d", host->command, WTERMSIG(status));
     return;
   }
+  const char *messages = read_all(b->arena, log);
   diag_flush(b, stderr);
-  fprintf(stderr, "---- %s on %s says ----\n%s----\n", host->command, c_file, read_all(b->arena, log));
-  if (strstr(read_all(b->arena, log), "cannot find -l"))
+  fprintf(stderr, "---- %s on %s says ----\n%s----\n", host->command, c_file, messages);
+  if (lacks_openmp(messages))
+    diag_error(b, nowhere, "'%s' has no OpenMP, which trainers need: `apt-get install %s`, or take another compiler with --cc", host->command, host_openmp_package(b, host));
+  else if (strstr(messages, "cannot find -l"))
     diag_error(b, nowhere, "a library to link with is missing: `btc doctor` says which package has it");
   else
     diag_error(b, nowhere, "the C compiler did not accept what btc generated; this is a bug in btc (--keep-c keeps the file)");

@@ -107,6 +107,9 @@ void lower_argmax(struct fusion *f, struct kernel *k, const struct target *t);
 enum loop_type lower_type(dtype t);
 // One elementwise op on loop values: in[] are its operands, `from` the element type of the first.
 lx lower_scalar(struct lb *b, enum op op, dtype type, const lx *in);
+// LX_MIN or LX_MAX of a and b; NaN where one of them is.
+lx lower_extremum(enum loop_op op, lx a, lx b);
+lx lower_is_nan(lx a);
 // What every lowering does at its start and end: a builder named after the op, sources, arguments.
 struct lb *lower_begin(struct fusion *f, struct kernel *k, const struct target *t,
                        const char *name);

@@ -13,8 +13,9 @@ struct layout {
   int lanes;
 };
 
+// The schedules of convolutions are for f32; others are plain loops over row-major values.
 static bool divides(const struct node *n, int lanes) {
-  return n->type.shape.rank == 4 && n->type.shape.dim[1] % lanes == 0;
+  return n->type.dtype == BT_F32 && n->type.shape.rank == 4 && n->type.shape.dim[1] % lanes == 0;
 }
 
 // Operand i of n in the layout `block`. A broadcast is never in memory: it is made in that layout.

@@ -1,5 +1,7 @@
 // lower_call.c: matrix products (calls of BLAS), argmax, and convolutions (sched_conv.c; grouped
-// ones as plain loops).
+// ones, and those of f64, as plain loops).
+#include <math.h>
+
 #include "body.h"
 #include "sched_conv.h"
 
@@ -69,9 +71,11 @@ void lower_argmax(struct fusion *f, struct kernel *k, const struct target *t) {
              : lb_parallel_for(b, "p", lx_int(b, 0), lx_int(b, outer * inner), 1);
   lx first =
       lb_let(b, "first", lx_add(lx_muli(lx_divi(p, inner), length * inner), lx_modi(p, inner)));
-  struct loop_reg *best = lb_reg(b, "best", type, 1, 0, lx_convert(lx_load(x, first), type));
+  bool real = type == LT_F32 || type == LT_F64; // then NaN is never the largest
+  lx start = real ? lx_const(b, type, 1, -INFINITY) : lx_convert(lx_load(x, first), type);
+  struct loop_reg *best = lb_reg(b, "best", type, 1, 0, start);
   struct loop_reg *at = lb_reg(b, "at", LT_I64, 1, 0, lx_int(b, 0));
-  lx j = lb_for_range(b, "j", lx_int(b, 1), lx_int(b, length), 1);
+  lx j = lb_for_range(b, "j", lx_int(b, !real), lx_int(b, length), 1);
   lx v = lb_let(b, "v", lx_convert(lx_load(x, lx_add(first, lx_muli(j, inner))), type));
   lb_if(b, lx_lt(lx_reg(b, best), v));
   lb_set(b, best, v);
@@ -136,17 +140,17 @@ static lx load_inside(struct loop_buf *buf, lx i, lx j, int64_t nj, lx row, int6
   lx in_columns = lx_and(lx_le(zero, column), lx_lt(column, lx_int(b, columns)));
   lx r = lx_mini(lx_maxi(row, 0), rows - 1), c = lx_mini(lx_maxi(column, 0), columns - 1);
   return lx_select(lx_and(in_rows, in_columns), lx_load(buf, at4(i, j, nj, r, rows, c, columns)),
-                   lx_const(b, LT_F32, 1, 0));
+                   lx_const(b, buf->type, 1, 0));
 }
 
-static void grouped_forward(struct taps g, struct loop_buf *x, struct loop_buf *w,
-                            struct loop_buf *y) {
+static void plain_forward(struct taps g, struct loop_buf *x, struct loop_buf *w,
+                          struct loop_buf *y) {
   const struct conv_shape *s = g.s;
   struct lb *b = g.b;
   lx t = lb_parallel_for(b, "t", lx_int(b, 0), lx_int(b, s->n * s->oc), 1);
   lx n = lx_divi(t, s->oc), o = lx_modi(t, s->oc), group = lx_divi(o, g.ocg);
   lx r = lb_for(b, "r", s->oh), c = lb_for(b, "c", s->ow);
-  struct loop_reg *sum = lb_reg(b, "sum", LT_F32, 1, 0, lx_const(b, LT_F32, 1, 0));
+  struct loop_reg *sum = lb_reg(b, "sum", y->type, 1, 0, lx_const(b, y->type, 1, 0));
   lx i = lb_for(b, "i", g.icg), p = lb_for(b, "p", s->kh), q = lb_for(b, "q", s->kw);
   lx row = lx_addi(lx_add(lx_muli(r, s->stride[0]), lx_muli(p, s->dil[0])), -s->pad[0]);
   lx column = lx_addi(lx_add(lx_muli(c, s->stride[1]), lx_muli(q, s->dil[1])), -s->pad[1]);
@@ -165,15 +169,15 @@ static lx source_of(lx row, lx tap, int64_t pad, int64_t dil, int64_t stride) {
   return lx_select(whole, lx_divi(inside, stride), lx_int(b, -1));
 }
 
-static void grouped_backward_data(struct taps g, struct loop_buf *dy, struct loop_buf *w,
-                                  struct loop_buf *dx) {
+static void plain_backward_data(struct taps g, struct loop_buf *dy, struct loop_buf *w,
+                                struct loop_buf *dx) {
   const struct conv_shape *s = g.s;
   struct lb *b = g.b;
   lx t = lb_parallel_for(b, "t", lx_int(b, 0), lx_int(b, s->n * s->ic), 1);
   lx n = lx_divi(t, s->ic), ic = lx_modi(t, s->ic), group = lx_divi(ic, g.icg),
      i = lx_modi(ic, g.icg);
   lx r = lb_for(b, "r", s->ih), c = lb_for(b, "c", s->iw);
-  struct loop_reg *sum = lb_reg(b, "sum", LT_F32, 1, 0, lx_const(b, LT_F32, 1, 0));
+  struct loop_reg *sum = lb_reg(b, "sum", dx->type, 1, 0, lx_const(b, dx->type, 1, 0));
   lx j = lb_for(b, "j", g.ocg), p = lb_for(b, "p", s->kh), q = lb_for(b, "q", s->kw);
   lx o = lx_add(lx_muli(group, g.ocg), j);
   lx row = lb_let(b, "row", source_of(r, p, s->pad[0], s->dil[0], s->stride[0]));
@@ -185,8 +189,8 @@ static void grouped_backward_data(struct taps g, struct loop_buf *dy, struct loo
   for (int l = 0; l < 3; l++) lb_end(b);
 }
 
-static void grouped_backward_weights(struct taps g, struct loop_buf *x, struct loop_buf *dy,
-                                     struct loop_buf *dw) {
+static void plain_backward_weights(struct taps g, struct loop_buf *x, struct loop_buf *dy,
+                                   struct loop_buf *dw) {
   const struct conv_shape *s = g.s;
   struct lb *b = g.b;
   lx t = lb_parallel_for(b, "t", lx_int(b, 0), lx_int(b, s->oc * g.icg), 1);
@@ -200,12 +204,12 @@ static void grouped_backward_weights(struct taps g, struct loop_buf *x, struct l
   lx d = lx_load(dy, at4(n, o, s->oc, r, s->oh, c, s->ow));
   lb_accumulate(b, sum, LX_ADD, lx_convert(lx_mul(v, d), LT_F64));
   for (int l = 0; l < 3; l++) lb_end(b);
-  lb_store(b, dw, at4(o, i, g.icg, p, s->kh, q, s->kw), lx_convert(lx_reg(b, sum), LT_F32));
+  lb_store(b, dw, at4(o, i, g.icg, p, s->kh, q, s->kw), lx_convert(lx_reg(b, sum), dw->type));
   for (int l = 0; l < 3; l++) lb_end(b);
 }
 
-static void lower_grouped(struct fusion *f, struct kernel *k, const struct target *t,
-                          const struct conv_shape *s, int64_t groups) {
+static void lower_plain(struct fusion *f, struct kernel *k, const struct target *t,
+                        const struct conv_shape *s, int64_t groups) {
   const struct node *n = k->roots.data[0].node;
   struct lb *b = lower_begin(f, k, t, op_info(n->op)->name);
   struct loop_buf *first = lower_input(k, b, fusion_value(f, n->in[0]), "x");
@@ -214,19 +218,19 @@ static void lower_grouped(struct fusion *f, struct kernel *k, const struct targe
   struct loop_buf *out = lower_output(k, b, k->roots.data[0].buffer, "y");
   struct taps g = {s, groups, s->ic / groups, s->oc / groups, b};
   if (n->op == OP_conv2d)
-    grouped_forward(g, first, second, out);
+    plain_forward(g, first, second, out);
   else if (n->op == OP_conv2d_dx)
-    grouped_backward_data(g, first, second, out);
+    plain_backward_data(g, first, second, out);
   else
-    grouped_backward_weights(g, first, second, out);
+    plain_backward_weights(g, first, second, out);
   lower_end(k, b);
 }
 
 void lower_conv(struct fusion *f, struct kernel *k, const struct target *t) {
   const struct node *n = k->roots.data[0].node;
   struct conv_shape s = conv_shape_of(n);
-  if (n->attr.i[CONV_GROUPS] != 1) {
-    lower_grouped(f, k, t, &s, n->attr.i[CONV_GROUPS]);
+  if (n->attr.i[CONV_GROUPS] != 1 || n->type.dtype != BT_F32) {
+    lower_plain(f, k, t, &s, n->attr.i[CONV_GROUPS]);
     return;
   }
   const char *name = op_info(n->op)->name;

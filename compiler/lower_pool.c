@@ -84,7 +84,7 @@ static struct loop_reg *window_maximum(const struct pool *p, struct loop_buf *x,
       lb_reg(p->b, "best", x->type, p->lanes, 0, lx_const(p->b, x->type, 1, -INFINITY));
   lx r, c;
   open_taps(p, w, &r, &c);
-  lb_accumulate(p->b, best, LX_MAX, load_x(p, x, plane, r, c));
+  lb_set(p->b, best, lower_extremum(LX_MAX, lx_reg(p->b, best), load_x(p, x, plane, r, c)));
   close(p, 2);
   return best;
 }
@@ -132,7 +132,8 @@ static void average_dx(const struct pool *p, struct loop_buf *dy, struct loop_bu
   close(p, 5);
 }
 
-// The cotangent goes to the first element that equals the window's maximum. `left` is what is still
+// The cotangent goes to the first element that equals the window's maximum; where that is NaN, so
+// is some element, and the first such one is meant. `left` is what is still
 // to be given away, a count of one in each lane, so that lanes may find theirs at different taps.
 static void maximum_dx(const struct pool *p, struct loop_buf *x, struct loop_buf *dy,
                        struct loop_buf *dx) {
@@ -145,7 +146,8 @@ static void maximum_dx(const struct pool *p, struct loop_buf *x, struct loop_buf
       lb_reg(b, "left", dy->type, p->lanes, 0, load_y(p, dy, plane, w.row, w.column));
   open_taps(p, &w, &r, &c);
   lx zero = lx_const(b, dy->type, p->lanes, 0);
-  lx hit = lb_let(b, "hit", lx_eq(load_x(p, x, plane, r, c), best));
+  lx v = lb_let(b, "v", load_x(p, x, plane, r, c));
+  lx hit = lb_let(b, "hit", lx_or(lx_eq(v, best), lower_is_nan(v)));
   add_to(p, dx, plane, r, c, lx_select(hit, lx_reg(b, left), zero));
   lb_set(b, left, lx_select(hit, zero, lx_reg(b, left)));
   close(p, 5);

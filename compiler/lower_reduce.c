@@ -63,9 +63,7 @@ static struct fold fold_of(const struct body_root *r) {
   return f;
 }
 
-static enum loop_op combiner(enum op op) {
-  return is_sum(op) ? LX_ADD : op == OP_reduce_max ? LX_MAX : LX_MIN;
-}
+static enum loop_op combiner(enum op op) { return op == OP_reduce_max ? LX_MAX : LX_MIN; }
 static enum loop_op across_lanes(enum op op) {
   return is_sum(op) ? LX_HSUM : op == OP_reduce_max ? LX_HMAX : LX_HMIN;
 }
@@ -73,13 +71,20 @@ static enum loop_op across_lanes(enum op op) {
 // What leaves a fold unchanged.
 static lx neutral(struct lb *b, enum op op, enum loop_type t) {
   if (is_sum(op)) return lx_const(b, t, 1, 0);
-  double sign = op == OP_reduce_max ? -1 : 1;
-  if (t == LT_F32 || t == LT_F64) return lx_const(b, t, 1, sign * INFINITY);
-  double most = t == LT_I32 ? 2147483647.0 : 9007199254740992.0;
-  return lx_const(b, t, 1, sign * most);
+  bool maximum = op == OP_reduce_max;
+  if (t == LT_F32 || t == LT_F64) return lx_const(b, t, 1, maximum ? -INFINITY : INFINITY);
+  if (t == LT_I32) return lx_const(b, t, 1, maximum ? INT32_MIN : INT32_MAX);
+  return lx_int(b, maximum ? INT64_MIN : INT64_MAX);
 }
 
 static int lanes_of(const struct reduce *s) { return s->n->vector < 0 ? 1 : s->n->lanes; }
+
+static void accumulate(struct lb *b, struct loop_reg *sum, enum op op, lx v) {
+  if (is_sum(op))
+    lb_accumulate(b, sum, LX_ADD, v);
+  else
+    lb_set(b, sum, lower_extremum(combiner(op), lx_reg(b, sum), v));
+}
 
 static void sums_begin(struct reduce *s) {
   for (int f = 0; f < s->n_folds; f++)
@@ -111,7 +116,7 @@ static void fold_point(struct reduce *s, struct fold *f, int copy) {
     lx valid = lx_lt(lx_iota(s->b), lx_convert(n->copy[copy].n, LT_I32));
     v = lx_select(valid, v, neutral(s->b, f->op, f->partial));
   }
-  lb_accumulate(s->b, f->grouped ? f->group[copy] : f->sum[copy], combiner(f->op), v);
+  accumulate(s->b, f->grouped ? f->group[copy] : f->sum[copy], f->op, v);
 }
 
 // Everything at one point (vector) of the space: folds, and results that are stored on the way.
@@ -252,8 +257,7 @@ static void combine_at(struct reduce *s, struct fold *f, lx at, lx lanes, bool v
       lb_reg(b, "total", f->total, vector ? s->n->lanes : 1, 0, neutral(b, f->op, f->total));
   lx c = lb_for(b, "c", s->chunks);
   lx from = lx_add(lx_muli(c, results), at);
-  lb_accumulate(b, sum, combiner(f->op),
-                vector ? lx_vload_n(f->parts, from, lanes) : lx_load(f->parts, from));
+  accumulate(b, sum, f->op, vector ? lx_vload_n(f->parts, from, lanes) : lx_load(f->parts, from));
   lb_end(b);
   lx total = finished(f, lx_reg(b, sum), folded_points(s));
   struct loop_buf *to = s->n->param[f->root->buffer->id];

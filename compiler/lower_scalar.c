@@ -2,12 +2,29 @@
 //
 // Loop arithmetic knows f32, f64, i32 and i64; u8 and bool are widened to i32 and back where an op
 // calculates with them. Logic and selection of booleans stay lane masks.
+//
+// NaN is kept by whatever chooses the larger or the smaller, so that a diverged value reaches the
+// loss; the loop level's min and max only keep one that is their second operand.
 #include "kernels.h"
 
 static bool narrow(lx a) { return a->type == LT_U8 || a->type == LT_BOOL; }
 static lx widen(lx a) { return narrow(a) ? lx_convert(a, LT_I32) : a; }
 static bool real(lx a) { return a->type == LT_F32 || a->type == LT_F64; }
 static lx like(lx a, double v) { return lx_const(a->builder, a->type, 1, v); }
+
+static bool is_number(lx a) {
+  if (a->op == LX_BROADCAST || a->op == LX_CONVERT) return is_number(a->a);
+  return a->op == LX_CONST && a->real == a->real;
+}
+
+lx lower_is_nan(lx a) { return lx_binary(LX_NE, a, a); }
+
+lx lower_extremum(enum loop_op op, lx a, lx b) {
+  if (!real(a) || is_number(a)) return lx_binary(op, a, b);
+  if (is_number(b)) return lx_binary(op, b, a);
+  a = lb_let(a->builder, "m", a);
+  return lx_select(lower_is_nan(a), a, lx_binary(op, a, b));
+}
 
 // f(a) for functions of real numbers; integers go through f64.
 static lx in_reals(enum loop_op op, lx a) {
@@ -58,8 +75,8 @@ static lx binary(enum op op, lx x, lx y) {
   case OP_div: return in_reals2(LX_DIV, x, y);
   case OP_mod: return modulo(x, y);
   case OP_pow: return in_reals2(LX_POW, x, y);
-  case OP_min: return lx_min(x, y);
-  case OP_max: return lx_max(x, y);
+  case OP_min: return lower_extremum(LX_MIN, x, y);
+  case OP_max: return lower_extremum(LX_MAX, x, y);
   case OP_lt: return lx_lt(x, y);
   case OP_le: return lx_le(x, y);
   case OP_eq: return lx_eq(x, y);

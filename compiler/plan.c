@@ -172,7 +172,7 @@ static void sort_kernels(struct order *o) {
     sorted[at] = f->kernels.data[next];
     for (int j = 0; j < o->after[next].len; j++) waits[o->after[next].data[j]]--;
   }
-  memcpy(f->kernels.data, sorted, sizeof *sorted * (size_t)o->n);
+  if (o->n) memcpy(f->kernels.data, sorted, sizeof *sorted * (size_t)o->n);
   for (int i = 0; i < o->n; i++) f->kernels.data[i]->id = i;
 }
 

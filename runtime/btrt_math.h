@@ -173,21 +173,22 @@ BTRT_FN vi64 abs_vi64(vi64 x) { return max_vi64(x, -x); }
 #define btrt_select(m, a, b) _Generic((a) + (b), BTRT_NUMBERS(select))((m), (a), (b))
 
 // ---- horizontal, pairwise in a fixed order ----------------------------------------------------
-#define BTRT_HORIZONTAL(T, type)                                \
-  BTRT_FN type hsum_v##T(v##T x) {                              \
-    for (int w = BTRT_LANES / 2; w; w /= 2)                     \
-      for (int l = 0; l < w; l++) x[l] += x[l + w];             \
-    return x[0];                                                \
-  }                                                             \
-  BTRT_FN type hmax_v##T(v##T x) {                              \
-    type r = x[0];                                              \
-    for (int l = 1; l < BTRT_LANES; l++) r = max_s##T(x[l], r); \
-    return r;                                                   \
-  }                                                             \
-  BTRT_FN type hmin_v##T(v##T x) {                              \
-    type r = x[0];                                              \
-    for (int l = 1; l < BTRT_LANES; l++) r = min_s##T(x[l], r); \
-    return r;                                                   \
+// Of lanes that are not all ordered, hmax and hmin are NaN.
+#define BTRT_HORIZONTAL(T, type)                                                         \
+  BTRT_FN type hsum_v##T(v##T x) {                                                       \
+    for (int w = BTRT_LANES / 2; w; w /= 2)                                              \
+      for (int l = 0; l < w; l++) x[l] += x[l + w];                                      \
+    return x[0];                                                                         \
+  }                                                                                      \
+  BTRT_FN type hmax_v##T(v##T x) {                                                       \
+    type r = x[0];                                                                       \
+    for (int l = 1; l < BTRT_LANES; l++) r = x[l] > r ? x[l] : x[l] <= r ? r : x[l] + r; \
+    return r;                                                                            \
+  }                                                                                      \
+  BTRT_FN type hmin_v##T(v##T x) {                                                       \
+    type r = x[0];                                                                       \
+    for (int l = 1; l < BTRT_LANES; l++) r = x[l] < r ? x[l] : x[l] >= r ? r : x[l] + r; \
+    return r;                                                                            \
   }
 BTRT_HORIZONTAL(f32, float)
 BTRT_HORIZONTAL(f64, double)

@@ -40,7 +40,8 @@ const char *st_metadata(const struct st_file *file, const char *key);          /
 bool st_write(const char *path, const struct st_tensor *tensors, int n,
               const struct st_entry *metadata, int n_metadata, char *err, size_t errlen);
 
-// In __metadata__: CRC-32 of the whole header, these digits being 0, and the tensors' bytes after it.
+// In __metadata__: CRC-32 of the whole header, these digits being 0, and the tensors' bytes after
+// it.
 #define ST_CHECKSUM_KEY "btc.crc32"
 #define ST_CHECKSUM_DIGITS 8 // hexadecimal
 

@@ -52,6 +52,7 @@ expect 'a value for a flag' 2 err "takes no value" "$btc" check $model --json=ye
 expect 'not a number' 2 err "not a number" "$btc" gradcheck $model --seed=two
 expect 'a missing file name' 2 err "FILE is missing" "$btc" check
 expect 'too many files' 2 err "unexpected argument" "$btc" check $model $model
+expect 'an empty file name' 2 err "-o FILE is missing" "$btc" compile $model -o ''
 expect 'compile without -o' 2 err "-o FILE is missing" "$btc" compile $model
 expect 'a pass that is none' 2 err "did you mean 'cse'" "$btc" compile $model --stop-after=dse
 expect 'a required pass cannot be disabled' 2 err "cannot be disabled" "$btc" compile $model --emit=grad --disable-pass=expand
@@ -68,6 +69,10 @@ expect 'a folder that cannot be written' 1 err "cannot write" "$btc" compile $mo
 expect 'a folder as output' 1 err "it is a folder" "$btc" compile $model -o "$work"
 expect 'no C compiler: the command that installs one' 1 err "apt-get install gcc" env -u CC PATH=/nonexistent "$btc" compile $model -o "$work/train"
 expect 'a C compiler that is none' 1 err "no C compiler 'no-such-cc'" "$btc" compile $model -o "$work/train" --cc=no-such-cc
+expect 'doctor without a folder for temporary files' 1 out "set TMPDIR" env TMPDIR="$work/none" "$btc" doctor
+expect 'doctor without a home goes on' 1 out "^ok *C compiler" env BTC_HOME="$work/none" "$btc" doctor
+printf 'fn f(x: f32[n]) -> f32 = sum(x)\n' >"$work/functions.btg"
+expect 'check of a file without programs' 0 out 'no program' "$btc" check "$work/functions.btg"
 expect 'doctor without a compiler' 1 out "^MISSING" env -u CC PATH=/nonexistent "$btc" doctor
 
 printf 'old' >"$work/train"
@@ -77,6 +82,17 @@ holds 'nothing is overwritten' test "$(cat "$work/train")" = old
 printf '#!/bin/sh\necho "it is broken" >&2\nexit 1\n' >"$work/brokencc"; chmod +x "$work/brokencc"
 expect "the compiler's messages under a heading" 1 err 'it is broken' "$btc" compile $model -o "$work/train" --cc="$work/brokencc"
 holds 'it is called a bug of btc' grep -q 'bug in btc' "$work/err"
+# A clang without its OpenMP runtime is no bug of btc.
+cat >"$work/clang-77" <<'CLANG'
+#!/bin/sh
+case $* in
+  --version) echo 'clang version 77.0' ;;
+  *-fno-predictive-commoning*) echo 'clang: error: unknown argument' >&2; exit 1 ;;
+  *) echo "x.c:3:10: fatal error: 'omp.h' file not found" >&2; exit 1 ;;
+esac
+CLANG
+chmod +x "$work/clang-77"
+expect 'a clang without OpenMP: the command that installs it' 1 err "apt-get install libomp-77-dev" "$btc" compile $model -o "$work/train" --cc="$work/clang-77"
 holds 'still nothing is overwritten' test "$(cat "$work/train")" = old
 holds 'nothing is left beside it' sh -c 'test "$(ls "$0" | grep -c "^train")" = 1' "$work"
 expect 'piped output has no colour' 1 err 'error' "$btc" check "$work/wrong.btg"
@@ -110,7 +126,7 @@ expect 'gradcheck of a program' 0 out 'good' "$btc" gradcheck $model
 expect 'gradcheck of a function' 0 out 'good' "$btc" gradcheck $model --function energy --shape x=3x4
 expect 'gradcheck with sizes' 0 out '\[2, 7\]' "$btc" gradcheck $model --function energy -D n=2 -D d=7
 expect 'gradcheck needs shapes' 1 err '--shape x=' "$btc" gradcheck $model --function energy
-expect 'gradcheck of no function' 1 err "did you mean 'energy'" "$btc" gradcheck $model --function enrgy
+expect 'gradcheck of no function' 1 err 'did you mean .energy' "$btc" gradcheck $model --function enrgy
 expect 'gradcheck of the demo' 0 out 'good' "$btc" gradcheck examples/fashion_mnist.btg -D batch=4 -D width=2 -D dim=4 --samples=1
 
 # ---- eval ----
@@ -153,6 +169,12 @@ else
     skip "$name" 'no reference tensors'
   done
 fi
+# Two f32 tensors of zeros: x [2, 3], w [1].
+header='{"x":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"w":{"dtype":"F32","shape":[1],"data_offsets":[24,28]}}'
+{ printf "\\$(printf %03o ${#header})\\0\\0\\0\\0\\0\\0\\0"; printf %s "$header"; head -c 28 /dev/zero; } >"$work/xw.safetensors"
+holds 'eval of an imported function, with a tensor that it does not take' "$btc" eval $model --function gelu --in "$work/xw.safetensors" --out "$work/r"
+expect 'gradients without their cotangent' 1 err "'dout'" "$btc" eval $model --function gelu --in "$work/xw.safetensors" --out "$work/r" --grad
+expect 'eval without an input' 1 err 'no tensor `za` is given' "$btc" eval $model --function barlow_twins --in "$work/xw.safetensors" --out "$work/r"
 expect 'eval of a missing file' 1 err 'no_such' "$btc" eval $model --function energy --in "$work/no_such.safetensors" --out "$work/r"
 expect 'doctor' 0 out 'BLAS core' "$btc" doctor
 echo "1..$n"

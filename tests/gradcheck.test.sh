@@ -51,7 +51,9 @@ verdict $? 'the names of all declarations of stdlib are read' "$work/declared"
 while read -r name; do
   # Its case is among the checked programs, and the file calls it.
   { grep -qx "check_$name" "$work/checked" && grep -q "\<$name(" $cases; } 2>/dev/null
-  verdict $? "stdlib: $name has a case" "$work/checked"
+  status=$?
+  echo "give $cases a program check_$name that calls $name, or mend its gradient" >"$work/mend"
+  verdict $status "stdlib: $name has a case" "$work/mend"
 done <"$work/declared"
 
 # Functions: inputs, and the parameters of instances that they apply.

@@ -21,9 +21,10 @@ struct generator {
   VEC(struct item) reals, integers, flags;
   VEC(struct node *) trained; // parameters that a gradient may reach
   int names;
+  int limit; // elements of a value
 };
 
-enum { SMALL_ENOUGH = 3000 /* elements */, EXACT_BITS = 22 };
+enum { SMALL = 3000, LARGE = 80000 /* elements, enough for threads and chunks */, EXACT_BITS = 22 };
 
 static int roll(struct generator *r, int n) {
   r->state = r->state * 6364136223846793005u + 1442695040888963407u;
@@ -33,9 +34,7 @@ static int roll(struct generator *r, int n) {
 static const struct shape *shape(const struct item *x) { return &x->node->type.shape; }
 static bool exact(const struct item *x) { return x->fraction >= 0; }
 
-static bool fits(double most, int fraction) {
-  return log2(fmax(most, 1)) + fraction <= EXACT_BITS;
-}
+static bool fits(double most, int fraction) { return log2(fmax(most, 1)) + fraction <= EXACT_BITS; }
 
 // A value of the pool: exact where the bits do, scaled where it is large.
 static struct item made(struct generator *r, struct node *n, double most, int fraction) {
@@ -97,13 +96,18 @@ static struct shape random_shape(struct generator *r, int rank) {
   static const int sizes[] = {1, 2, 3, 4, 5, 7, 8, 17, 19};
   struct shape s = {.rank = rank};
   for (int i = 0; i < rank; i++) s.dim[i] = sizes[roll(r, rank > 2 ? 6 : 9)];
+  if (r->limit == LARGE && rank > 0 && roll(r, 2)) {
+    int i = roll(r, rank); // one long axis
+    while (shape_count(&s) < LARGE / 8) s.dim[i] = s.dim[i] * 3 + 1;
+  }
   return s;
 }
 
 static struct shape random_image(struct generator *r) {
   static const int channels[] = {16, 16, 32, 3, 5, 1, 8, 17};
+  int size = r->limit == LARGE ? 20 : 1;
   return shape_of(4, (int64_t)(1 + roll(r, 3)), (int64_t)channels[roll(r, 8)],
-                  (int64_t)(1 + roll(r, 6)), (int64_t)(1 + roll(r, 5)));
+                  (int64_t)(size + roll(r, 6)), (int64_t)(size + roll(r, 5)));
 }
 
 static void begin(struct generator *r) {
@@ -169,8 +173,8 @@ static struct item random_binary(struct generator *r, struct item x) {
   }
   case 4:
     if (!exact(&x) || !exact(&y)) break;
-    return made(r, g_binary(g, roll(r, 2) ? OP_min : OP_max, x.node, y.node),
-                fmax(x.most, y.most), finer(&x, &y));
+    return made(r, g_binary(g, roll(r, 2) ? OP_min : OP_max, x.node, y.node), fmax(x.most, y.most),
+                finer(&x, &y));
   default: break;
   }
   return made(r, g_binary(g, OP_add, x.node, y.node), x.most + y.most, finer(&x, &y));
@@ -249,8 +253,8 @@ static struct item random_centred(struct generator *r, struct item x) {
   int axes[MAX_RANK], n = random_axes(r, shape(&x)->rank, axes);
   if (n == 0) return x;
   struct node *mean = g_reduce(r->g, OP_mean, x.node, axes, n);
-  return made(r, g_binary(r->g, OP_sub, x.node, stretched(r, mean, shape(&x), axes, n)),
-              2 * x.most, -1);
+  return made(r, g_binary(r->g, OP_sub, x.node, stretched(r, mean, shape(&x), axes, n)), 2 * x.most,
+              -1);
 }
 
 static struct item random_softmax(struct generator *r) {
@@ -258,7 +262,8 @@ static struct item random_softmax(struct generator *r) {
   struct graph *g = r->g;
   if (shape(&x)->rank == 0) return x;
   int last = shape(&x)->rank - 1;
-  struct node *top = stretched(r, g_reduce(g, OP_reduce_max, x.node, &last, 1), shape(&x), &last, 1);
+  struct node *top =
+      stretched(r, g_reduce(g, OP_reduce_max, x.node, &last, 1), shape(&x), &last, 1);
   struct node *e = g_unary(g, OP_exp, g_binary(g, OP_sub, x.node, top));
   struct node *sum = stretched(r, g_reduce(g, OP_sum, e, &last, 1), shape(&x), &last, 1);
   return made(r, g_binary(g, OP_div, e, sum), 1, -1);
@@ -269,7 +274,7 @@ static struct item random_softmax(struct generator *r) {
 // Stretches x to a shape with one axis more, its own axes in any order.
 static struct item random_broadcast(struct generator *r, struct item x) {
   struct shape to = {.rank = shape(&x)->rank + 1};
-  if (to.rank > 4 || shape_count(shape(&x)) > SMALL_ENOUGH / 4) return x;
+  if (to.rank > 4 || shape_count(shape(&x)) > r->limit / 4) return x;
   int place[MAX_RANK];
   for (int i = 0; i < to.rank; i++) place[i] = i;
   for (int i = to.rank - 1; i > 0; i--) {
@@ -316,14 +321,14 @@ static struct item random_window(struct generator *r, struct item x) {
     at[i] = front;
     to.dim[i] = slice ? 1 + roll(r, (int)(have - front)) : have + front + roll(r, 2);
   }
-  if (shape_count(&to) > SMALL_ENOUGH) return x;
+  if (shape_count(&to) > r->limit) return x;
   x.node = slice ? g_slice(r->g, x.node, at, &to) : g_pad(r->g, x.node, at, &to);
   return x;
 }
 
 static struct item random_concat(struct generator *r, struct item x) {
   struct item y = pick_like(r, x);
-  if (shape(&x)->rank == 0 || shape_count(shape(&x)) > SMALL_ENOUGH / 3) return x;
+  if (shape(&x)->rank == 0 || shape_count(shape(&x)) > r->limit / 3) return x;
   struct node *parts[3] = {x.node, y.node, roll(r, 2) ? x.node : y.node};
   return made(r, g_concat(r->g, parts, 2 + roll(r, 2), roll(r, shape(&x)->rank)),
               fmax(x.most, y.most), finer(&x, &y));
@@ -373,8 +378,8 @@ static struct item random_choice(struct generator *r, struct item x) {
   }
   struct item flag = {mask, 1, 0};
   vec_push(r->arena, &r->flags, flag);
-  struct node *n = roll(r, 2) ? g_where(r->g, mask, x.node, y.node)
-                              : g_where(r->g, mask, y.node, x.node);
+  struct node *n =
+      roll(r, 2) ? g_where(r->g, mask, x.node, y.node) : g_where(r->g, mask, y.node, x.node);
   return made(r, n, fmax(x.most, y.most), finer(&x, &y));
 }
 
@@ -429,7 +434,7 @@ static struct item random_product(struct generator *r, struct item x) {
     y = param(r, ty ? shape_of(2, n, k) : shape_of(2, k, n));
   } else
     ty = !tx;
-  if (shape(&x)->dim[rank - (tx ? 1 : 2)] * shape(&y)->dim[rank - (ty ? 2 : 1)] > SMALL_ENOUGH)
+  if (shape(&x)->dim[rank - (tx ? 1 : 2)] * shape(&y)->dim[rank - (ty ? 2 : 1)] > r->limit)
     return x;
   return made(r, g_matmul(g, x.node, y.node, tx, ty), x.most * y.most * (double)k,
               exact(&x) && exact(&y) ? x.fraction + y.fraction : -1);
@@ -445,7 +450,7 @@ static struct item random_convolution(struct generator *r, struct item x) {
   int64_t kh = 1 + 2 * roll(r, 2), kw = roll(r, 4) ? kh : 1, pad = kh > 1 ? roll(r, 3) : 0;
   int64_t stride = 1 + (roll(r, 3) == 0), dil = 1 + (roll(r, 4) == 0);
   if (dil * (kh - 1) + 1 > d[2] + 2 * pad || dil * (kw - 1) + 1 > d[3] + 2 * pad) return x;
-  if (d[0] * oc * (d[2] + 2 * pad) * (d[3] + 2 * pad) > 2 * SMALL_ENOUGH) return x;
+  if (d[0] * oc * (d[2] + 2 * pad) * (d[3] + 2 * pad) > 2 * r->limit) return x;
   struct item w = param(r, shape_of(4, oc, d[1] / groups, kh, kw));
   struct attr a = {.n = 7, .i = {stride, stride, pad, pad, dil, dil, groups}};
   struct node *y = g_conv(g, OP_conv2d, x.node, w.node, &a, NULL);
@@ -470,10 +475,12 @@ static struct item random_norm(struct generator *r, struct item x) {
   if (shape(&x)->rank != 4 && shape(&x)->rank != 2) return x;
   int axes[] = {0, 2, 3}, n = shape(&x)->rank == 4 ? 3 : 1, channel = 1;
   const struct shape *s = shape(&x);
-  struct node *mu = g_reduce(g, OP_mean, x.node, axes, n), *v = g_reduce(g, OP_var, x.node, axes, n);
+  struct node *mu = g_reduce(g, OP_mean, x.node, axes, n),
+              *v = g_reduce(g, OP_var, x.node, axes, n);
   struct node *scale = g_unary(g, OP_rsqrt, g_binary(g, OP_add, v, g_constant(g, BT_F32, 0.1)));
   struct item w = param(r, shape_of(1, s->dim[1])), b = param(r, shape_of(1, s->dim[1]));
-  struct node *shift = g_binary(g, OP_add, g_scale(g, b.node, 0.7310585), g_constant(g, BT_F32, 0.0137));
+  struct node *shift =
+      g_binary(g, OP_add, g_scale(g, b.node, 0.7310585), g_constant(g, BT_F32, 0.0137));
   struct node *y = g_binary(g, OP_sub, x.node, g_broadcast(g, mu, s, &channel));
   y = g_binary(g, OP_mul, y, g_broadcast(g, scale, s, &channel));
   y = g_binary(g, OP_mul, y, g_broadcast(g, w.node, s, &channel));
@@ -482,7 +489,8 @@ static struct item random_norm(struct generator *r, struct item x) {
     struct tensor_type t = {BT_F32, mu->type.shape};
     const char *state = name(r, "running");
     struct node *old = g_leaf(g, OP_state, state, &t);
-    graph_update(g, state, g_binary(g, OP_add, g_scale(g, old, 0.9), g_scale(g, roll(r, 2) ? mu : v, 0.1)));
+    graph_update(g, state,
+                 g_binary(g, OP_add, g_scale(g, old, 0.9), g_scale(g, roll(r, 2) ? mu : v, 0.1)));
   }
   return made(r, roll(r, 3) ? g_unary(g, OP_relu, y) : y, 8, -1);
 }
@@ -523,8 +531,9 @@ static struct node *random_loss(struct generator *r) {
     struct item x = r->reals.data[r->reals.len - 1 - roll(r, r->reals.len / 2)];
     int all[] = {0, 1, 2, 3, 4, 5};
     struct node *square = g_binary(g, OP_mul, x.node, x.node);
-    loss = g_binary(g, OP_add, loss, g_reduce(g, roll(r, 2) ? OP_mean : OP_sum,
-                                              roll(r, 2) ? square : x.node, all, shape(&x)->rank));
+    loss = g_binary(g, OP_add, loss,
+                    g_reduce(g, roll(r, 2) ? OP_mean : OP_sum, roll(r, 2) ? square : x.node, all,
+                             shape(&x)->rank));
   }
   return loss;
 }
@@ -611,8 +620,9 @@ struct graph *random_graph(struct btc *b, unsigned seed) {
                         .arena = b->arena,
                         .seed = seed,
                         .state = seed * 0x9e3779b97f4a7c15u + 1};
+  r.limit = roll(&r, 5) ? SMALL : LARGE;
   begin(&r);
-  for (int i = 0, steps = 6 + roll(&r, 16); i < steps; i++) keep(&r, random_item(&r));
+  for (int i = 0, steps = 6 + roll(&r, 20); i < steps; i++) keep(&r, random_item(&r));
   finish(&r);
   drop_mistyped(&r);
   return r.g;

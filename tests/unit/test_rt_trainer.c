@@ -210,7 +210,8 @@ static void test_export(void **state) {
   expect(*state, "export model -o @/m.safetensors --out @/run", 0, "3 tensors");
   expect(*state, "export nodel -o @/n.safetensors --out @/run", 1, "no instance 'nodel'");
   expect(*state, "export model -o @/no/m.safetensors --out @/run", 1, "cannot write");
-  expect(*state, "export model -o @/m.safetensors --from @/m.safetensors", 1, "another model");
+  expect(*state, "export model -o @/n.safetensors --from @/m.safetensors", 1, "another model");
+  expect(*state, "export model -o @/m.safetensors --from @/m.safetensors", 1, "itself");
 }
 
 static void test_bench(void **state) {
