@@ -225,6 +225,13 @@ static bool wrong_kind(struct binder *b) {
     elab_error(b->e, b->f, b->loc, "%s must be %s%s%s, not %s", b->what, b->type->name ? "`" : "",
                want, b->type->name ? "`" : "", value_text(b->e, b->v));
   elab_note(b->e, b->type->loc, "the type is declared here");
+  // linear(x), as of a function: the first parentheses of a module configure it.
+  const struct decl *d = b->f ? b->f->decl : NULL;
+  if (b->v->kind == V_TENSOR && d && d->kind == D_MODULE && b->type->name &&
+      !type_is_tensor(b->type))
+    elab_note(b->e, b->loc,
+              "a module is configured and bound first, `name = %s(…)`, then `name(x)`",
+              d->name.name);
   return false;
 }
 

@@ -255,6 +255,7 @@ static void test_language_page(void **state) {
                   : applied ? signature(b->arena, names[i], "m")
                             : str_printf(b->arena, "`%s`", names[i]));
   }
+  on_page(page, str_printf(b->arena, "at most %d axes", MAX_RANK));
 #define VIEW_STEP(name, size, arguments) on_page(page, signature(b->arena, #name, arguments));
 #include "../../runtime/views.def"
 #undef VIEW_STEP
