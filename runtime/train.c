@@ -5,8 +5,8 @@
 // and a resumed run repeats the uninterrupted one bit for bit.
 //
 // A checkpoint is written at the end of each epoch and of the run, every --save-every steps, and
-// when SIGINT or SIGTERM arrives (a second SIGINT leaves at once). Parameters that are not finite
-// are never saved: the last good checkpoint stays.
+// when SIGINT, SIGTERM, SIGHUP or SIGPIPE arrives (a second SIGINT leaves at once). Parameters that
+// are not finite are never saved: the last good checkpoint stays.
 #define _GNU_SOURCE
 #include "checkpoint.h"
 #include "progress.h"
@@ -24,26 +24,37 @@
 #include <unistd.h>
 
 // ---- signals ----------------------------------------------------------------------------------
-// A signal handler can reach nothing but a global.
+// Ctrl-C; kill; the terminal was closed; nobody reads our messages any more. The last comes on the
+// heels of the first where a pipe (2>&1 | tee log) gets Ctrl-C as well: the first one counts.
 
+static const int stopping[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+enum { N_STOPPING = sizeof stopping / sizeof *stopping };
+
+// A signal handler can reach nothing but a global.
 static volatile sig_atomic_t signal_received;
 
 static void on_signal(int number) {
   if (signal_received && number == SIGINT) _exit(130);
-  signal_received = number;
+  if (!signal_received) signal_received = number;
 }
 
-static void catch_signals(struct sigaction old[2]) {
+// Whoever ignores these two (nohup) wants the run to go on.
+static bool stays_ignored(int number, const struct sigaction *old) {
+  return (number == SIGHUP || number == SIGPIPE) && old->sa_handler == SIG_IGN;
+}
+
+static void catch_signals(struct sigaction old[N_STOPPING]) {
   struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
   sigemptyset(&action.sa_mask);
   signal_received = 0;
-  sigaction(SIGINT, &action, &old[0]);
-  sigaction(SIGTERM, &action, &old[1]);
+  for (int i = 0; i < N_STOPPING; i++) {
+    sigaction(stopping[i], NULL, &old[i]);
+    if (!stays_ignored(stopping[i], &old[i])) sigaction(stopping[i], &action, NULL);
+  }
 }
 
-static void release_signals(const struct sigaction old[2]) {
-  sigaction(SIGINT, &old[0], NULL);
-  sigaction(SIGTERM, &old[1], NULL);
+static void release_signals(const struct sigaction old[N_STOPPING]) {
+  for (int i = 0; i < N_STOPPING; i++) sigaction(stopping[i], &old[i], NULL);
 }
 
 // ---- the run ----------------------------------------------------------------------------------
@@ -260,7 +271,7 @@ static int finish(struct run *r, int64_t end) {
 }
 
 static int train_from_here(struct run *r) {
-  struct sigaction old[2];
+  struct sigaction old[N_STOPPING];
   int64_t stop = r->s->options->stop_at, end = r->point.steps;
   if (stop && stop < end) end = stop;
   bool resumed = r->point.step > 0;

@@ -155,7 +155,7 @@ expect 'a resumed run has its seed' 1 err 'trained with --seed 0, not 5' fit sto
 holds 'and is as it was' same stopped
 
 interrupt() { # interrupt SIGNAL OUT: sends it once a step is logged; leaves the exit status in $got
-  "$train" pretrain --data "$data" --out "$work/$2" --steps $steps --log-every 1 --threads 2 --save-every 2 \
+  env --default-signal "$train" pretrain --data "$data" --out "$work/$2" --steps $steps --log-every 1 --threads 2 --save-every 2 \
     >"$work/out" 2>"$work/err" </dev/null &
   pid=$!
   for _ in $(seq 1000); do
@@ -166,7 +166,7 @@ interrupt() { # interrupt SIGNAL OUT: sends it once a step is logged; leaves the
   wait $pid 2>/dev/null # the shell would say "Killed"
   got=$?
 }
-for pair in INT:130 TERM:143 KILL:137; do
+for pair in INT:130 TERM:143 HUP:129 KILL:137; do
   signal=${pair%:*} code=${pair#*:}
   interrupt "$signal" "$signal"
   test $got = "$code"

@@ -15,6 +15,7 @@ enum { RT_BATCH = 8, RT_SIDE = 4, RT_PIXELS = RT_SIDE * RT_SIDE };
 // What the test wants to happen: at a step, a signal or a loss or a parameter that is not finite.
 static int64_t rt_signal_at = -1, rt_nan_at = -1, rt_break_at = -1;
 static int rt_signal = SIGINT, rt_signal_times = 1;
+static bool rt_pipe_breaks; // SIGPIPE follows the signal
 static int64_t rt_steps_taken;
 
 static const struct bt_tensor rt_tensors[] = {
@@ -50,6 +51,7 @@ static void rt_fit_step(const struct bt_frame *f) {
   *b -= rate * gb;
   ++*(int64_t *)(f->store + 128);
   for (int i = 0; key[1] == rt_signal_at && i < rt_signal_times; i++) raise(rt_signal);
+  if (key[1] == rt_signal_at && rt_pipe_breaks) raise(SIGPIPE);
   if (key[1] == rt_break_at) w[3] = INFINITY;
   *(float *)f->outputs[0] = key[1] == rt_nan_at ? NAN : loss;
   *(float *)f->outputs[1] = rate;

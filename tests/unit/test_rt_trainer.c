@@ -8,6 +8,7 @@
 
 static char output[20000]; // of the last run: stdout and stderr
 static bool disk_full;     // wish: files of the child may not grow beyond 600 bytes
+static bool ignored;       // wish: the child was started with rt_signal ignored, as by nohup
 
 // Runs the trainer with the words of `line` (%s: the folder) in a child; returns its exit code, or
 // -signal. The rt_* wishes hold in the child.
@@ -22,6 +23,7 @@ static int train(const char *folder, const char *line) {
   pid_t child = fork();
   if (child == 0) {
     if (disk_full) signal(SIGXFSZ, SIG_IGN), setrlimit(RLIMIT_FSIZE, &(struct rlimit){600, 600});
+    signal(rt_signal, ignored ? SIG_IGN : SIG_DFL);
     int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0666);
     dup2(fd, 1), dup2(fd, 2), close(fd);
     int code = bt_main(argc, argv, &rt_module);
@@ -34,7 +36,7 @@ static int train(const char *folder, const char *line) {
   free(text);
   unlink(log);
   rt_signal_at = rt_nan_at = rt_break_at = -1;
-  rt_signal = SIGINT, rt_signal_times = 1, disk_full = false;
+  rt_signal = SIGINT, rt_signal_times = 1, disk_full = ignored = rt_pipe_breaks = false;
   return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
@@ -120,15 +122,32 @@ static void test_resume_is_exact(void **state) {
 }
 
 static void test_signals(void **state) {
-  static const struct { int number, code; } signals[] = {{SIGINT, 130}, {SIGTERM, 143}};
+  static const struct { int number, code; } signals[] = {
+      {SIGINT, 130}, {SIGTERM, 143}, {SIGHUP, 129}, {SIGPIPE, 141}};
   expect(*state, DATA "--out @/whole", 0, "done");
-  for (int i = 0; i < 2; i++) {
+  for (int i = 0; i < 4; i++) {
     rt_signal_at = 7, rt_signal = signals[i].number;
     expect(*state, DATA "--out @/cut --force", signals[i].code, "interrupted at step 8");
     expect(*state, DATA "--out @/cut --resume", 0, "done");
     assert_true(rt_same_file(rt_path(*state, "whole/fit.safetensors"),
                              rt_path(*state, "cut/fit.safetensors")));
   }
+}
+
+// Under nohup a closed terminal is nothing to stop for; who ignores SIGPIPE goes on too.
+static void test_ignored_signals_stay_ignored(void **state) {
+  static const int numbers[] = {SIGHUP, SIGPIPE};
+  for (int i = 0; i < 2; i++) {
+    rt_signal_at = 7, rt_signal = numbers[i], ignored = true;
+    expect(*state, DATA "--out @/run --force", 0, "done");
+  }
+}
+
+// `./train 2>&1 | tee log`, and Ctrl-C: it ends tee too, and the next message finds no reader.
+static void test_the_first_signal_counts(void **state) {
+  rt_signal_at = 7, rt_signal = SIGINT, rt_pipe_breaks = true;
+  expect(*state, DATA "--out @/cut", 130, "interrupted at step 8");
+  expect(*state, DATA "--out @/cut --resume", 0, "done");
 }
 
 static void test_second_interrupt_leaves_at_once(void **state) {
@@ -238,6 +257,8 @@ int main(void) {
       WITH_FOLDER(test_measures),
       WITH_FOLDER(test_export),
       WITH_FOLDER(test_bench),
+      WITH_FOLDER(test_ignored_signals_stay_ignored),
+      WITH_FOLDER(test_the_first_signal_counts),
       WITH_FOLDER(test_second_interrupt_leaves_at_once),
       WITH_FOLDER(test_few_labels),
       WITH_FOLDER(test_full_disk),
