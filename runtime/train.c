@@ -115,14 +115,14 @@ static bool choose_length(struct run *r, int64_t recorded) {
                    "%s has %" PRId64 " images to train on, fewer than one batch of %" PRId64
                    ": compile with a smaller batch, as in btc compile -D batch=%" PRId64,
                    r->s->data->name, r->n_images, r->s->program->batch, r->n_images);
+  int64_t epochs = o->epochs ? o->epochs : r->s->program->epochs;
   if (o->steps)
     p->steps = o->steps;
-  else if (o->epochs)
-    p->steps = o->epochs * p->steps_per_epoch;
-  else if (recorded)
+  else if (recorded && !o->epochs)
     p->steps = recorded;
-  else
-    p->steps = r->s->program->epochs * p->steps_per_epoch;
+  else if (__builtin_mul_overflow(epochs, p->steps_per_epoch, &p->steps))
+    return bt_fail(r->err, sizeof r->err, "%" PRId64 " epochs are more steps than can be counted",
+                   epochs);
   return p->steps > 0 || bt_fail(r->err, sizeof r->err,
                                  "program %s does not say for how many epochs it "
                                  "trains: give --epochs N or --steps N",

@@ -159,6 +159,20 @@ static void test_second_interrupt_leaves_at_once(void **state) {
   expect(*state, DATA "--out @/cut --resume", 0, "done"); // from the end of the first epoch
 }
 
+// What is drawn by the seed outside of a step (which images have labels, synthetic data) is the
+// run's own too, though its seed is not given again.
+static void test_resume_has_the_seed_everywhere(void **state) {
+  expect(*state, DATA "--out @/whole --seed 5 --labels 50%", 0, "done");
+  expect(*state, DATA "--out @/cut --seed 5 --labels 50% --stop-at 4", 0, "stopped");
+  expect(*state, DATA "--out @/cut --resume --labels 50%", 0, "done");
+  assert_true(
+      rt_same_file(rt_path(*state, "whole/fit.safetensors"), rt_path(*state, "cut/fit.safetensors")));
+}
+
+static void test_a_run_too_long(void **state) {
+  expect(*state, DATA "--out @/run --epochs 9000000000000000000", 1, "more steps than can be counted");
+}
+
 static void test_full_disk(void **state) {
   expect(*state, DATA "--out @/run --stop-at 6", 0, "stopped");
   expect(*state, DATA "--out @/good --stop-at 6", 0, "stopped");
@@ -259,6 +273,8 @@ int main(void) {
       WITH_FOLDER(test_bench),
       WITH_FOLDER(test_ignored_signals_stay_ignored),
       WITH_FOLDER(test_the_first_signal_counts),
+      WITH_FOLDER(test_resume_has_the_seed_everywhere),
+      WITH_FOLDER(test_a_run_too_long),
       WITH_FOLDER(test_second_interrupt_leaves_at_once),
       WITH_FOLDER(test_few_labels),
       WITH_FOLDER(test_full_disk),
