@@ -41,9 +41,10 @@ static bool spawn(struct arena *a, word_list *words, const char *output, pid_t *
   posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT | O_TRUNC, 0600);
   posix_spawn_file_actions_adddup2(&actions, 1, 2);
-  int failed = posix_spawnp(pid, words->data[0], &actions, NULL, words->data, environ);
+  errno = posix_spawnp(pid, words->data[0], &actions, NULL, words->data, environ); // it only returns it
+  bool good = errno == 0;
   posix_spawn_file_actions_destroy(&actions);
-  return !failed;
+  return good;
 }
 
 // Past two seconds a terminal is told why it waits, so that nobody thinks btc hangs.
@@ -158,6 +159,17 @@ static bool host_words(struct btc *b, const struct host *host, const char *c_fil
   if (library) word_add(a, words, library);
   words_add(a, words, library ? "-lopenblas -ljansson -lz -lm" : "-lopenblas -lm");
   return true;
+}
+
+bool host_links(struct btc *b, const struct host *host, const char *c_file, const char *out, const char *flags, const char *log) {
+  word_list words = {0};
+  words_add(b->arena, &words, host->command);
+  words_add(b->arena, &words, "-o");
+  word_add(b->arena, &words, out);
+  word_add(b->arena, &words, c_file);
+  words_add(b->arena, &words, flags);
+  pid_t pid;
+  return spawn(b->arena, &words, log, &pid) && wait_for(pid, "trying the C compiler") == 0;
 }
 
 static void print_words(const word_list *words) {

@@ -73,6 +73,18 @@ expect 'doctor without a folder for temporary files' 1 out "set TMPDIR" env TMPD
 expect 'doctor without a home goes on' 1 out "^ok *C compiler" env BTC_HOME="$work/none" "$btc" doctor
 printf 'fn f(x: f32[n]) -> f32 = sum(x)\n' >"$work/functions.btg"
 expect 'check of a file without programs' 0 out 'no program' "$btc" check "$work/functions.btg"
+expect 'a trainer of a file without programs' 1 err 'no program' "$btc" compile "$work/functions.btg" -o "$work/functions"
+cp "$work/functions.btg" "$work/source.btg"; ln -s source.btg "$work/link.btg"
+for output in source.btg link.btg; do
+  expect "the source is no place for its trainer ($output)" 1 err 'input itself' "$btc" compile "$work/source.btg" -o "$work/$output"
+  expect "nor for a level ($output)" 1 err 'input itself' "$btc" compile "$work/source.btg" --emit=ast -o "$work/$output"
+  expect "nor for results ($output)" 1 err 'input itself' "$btc" eval "$work/source.btg" --function f --in "$work/x" --out "$work/$output"
+done
+expect 'the given tensors are no place for results' 1 err 'input itself' "$btc" eval $model --function energy --in "$work/source.btg" --out "$work/source.btg"
+holds 'the source stays' cmp "$work/functions.btg" "$work/source.btg"
+mkdir "$work/two words"
+expect 'doctor with a space in the name of the temporary folder' 0 out '^ok *OpenBLAS' env TMPDIR="$work/two words" "$btc" doctor
+expect 'compile with spaces in names' 0 out . env TMPDIR="$work/two words" sh -c 'cp "$1" "$2/two words.btg" && "$0" compile "$2/two words.btg" -o "$2/a trainer" && "$2/a trainer" --help' "$btc" $model "$work/two words"
 expect 'doctor without a compiler' 1 out "^MISSING" env -u CC PATH=/nonexistent "$btc" doctor
 
 printf 'old' >"$work/train"
