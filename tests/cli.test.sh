@@ -138,6 +138,11 @@ expect 'gradcheck of a program' 0 out 'good' "$btc" gradcheck $model
 expect 'gradcheck of a function' 0 out 'good' "$btc" gradcheck $model --function energy --shape x=3x4
 expect 'gradcheck with sizes' 0 out '\[2, 7\]' "$btc" gradcheck $model --function energy -D n=2 -D d=7
 expect 'gradcheck needs shapes' 1 err '--shape x=' "$btc" gradcheck $model --function energy
+for size in 0 -3 2.5 abc 1e30; do
+  expect "gradcheck with a size of $size" 1 err 'shape of .x. is not known' "$btc" gradcheck $model --function energy -D n=$size -D d=7
+done
+printf "fn scaled(x: f32[n], scale: float) -> f32 = scale * sum(x)\n" >"$work/scaled.btg"
+expect 'gradcheck with a static input that is no number' 1 err "'scale' needs a value" "$btc" gradcheck "$work/scaled.btg" --function scaled -D n=2 -D scale=abc
 expect 'gradcheck of no function' 1 err 'did you mean .energy' "$btc" gradcheck $model --function enrgy
 expect 'gradcheck of the demo' 0 out 'good' "$btc" gradcheck examples/fashion_mnist.btg -D batch=4 -D width=2 -D dim=4 --samples=1
 
@@ -187,6 +192,10 @@ header='{"x":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"w":{"dtype":"F
 holds 'eval of an imported function, with a tensor that it does not take' "$btc" eval $model --function gelu --in "$work/xw.safetensors" --out "$work/r"
 expect 'gradients without their cotangent' 1 err "'dout'" "$btc" eval $model --function gelu --in "$work/xw.safetensors" --out "$work/r" --grad
 expect 'eval without an input' 1 err 'no tensor `za` is given' "$btc" eval $model --function barlow_twins --in "$work/xw.safetensors" --out "$work/r"
+header='{"x":{"dtype":"F32","shape":[0,3],"data_offsets":[0,0]},"xa":{"dtype":"F32","shape":[0,8,6],"data_offsets":[0,0]}}'
+{ printf "\\$(printf %03o ${#header})\\0\\0\\0\\0\\0\\0\\0"; printf %s "$header"; } >"$work/empty.safetensors"
+expect 'eval of a tensor without elements' 1 err "'x' is \[0, 3\] in the file: it has no elements" "$btc" eval $model --function energy --in "$work/empty.safetensors" --out "$work/r"
+expect 'eval of no steps' 1 err "'xa' has no steps" "$btc" eval $model --program pretrain --in "$work/empty.safetensors" --out "$work/r"
 expect 'eval of a missing file' 1 err 'no_such' "$btc" eval $model --function energy --in "$work/no_such.safetensors" --out "$work/r"
 expect 'doctor' 0 out 'BLAS core' "$btc" doctor
 echo "1..$n"
