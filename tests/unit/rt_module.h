@@ -1,6 +1,6 @@
 // rt_module.h: a hand-made trainer: logistic regression by momentum SGD over a random view, with a
-// rate that follows the schedule, and a program that measures the pixels. What the compiler emits
-// looks like this, so the runtime is tested without it.
+// rate that follows the schedule, a program that measures the pixels, and one that reports their
+// mean. What the compiler emits looks like this, so the runtime is tested without it.
 #ifndef RT_MODULE_H
 #define RT_MODULE_H
 
@@ -58,6 +58,13 @@ static void rt_fit_step(const struct bt_frame *f) {
   rt_steps_taken++;
 }
 
+static void rt_brightness_step(const struct bt_frame *f) {
+  const float *x = f->inputs[0];
+  float sum = 0;
+  for (int i = 0; i < RT_BATCH * RT_PIXELS; i++) sum += x[i];
+  *(float *)f->outputs[0] = sum / (RT_BATCH * RT_PIXELS);
+}
+
 // Features: the pixels plus the weights' sum, so that loading shows.
 static void rt_pixels_step(const struct bt_frame *f) {
   memcpy(f->outputs[0], f->inputs[0], sizeof(float) * RT_BATCH * RT_PIXELS);
@@ -79,6 +86,7 @@ static const struct bt_input rt_pixels_inputs[] = {
     {"y", BT_INPUT_LABEL, BT_I32, 1, {RT_BATCH}, 0, 0, 10}};
 static const struct bt_output rt_pixels_outputs[] = {
     {"features", BT_OUTPUT_VALUE, BT_F32, 2, {RT_BATCH, RT_PIXELS}}};
+static const struct bt_output rt_brightness_outputs[] = {{"mean", BT_OUTPUT_REPORT, BT_F32, 0, {0}}};
 static const struct bt_load rt_loads[] = {{"model", "fit", false}};
 static const struct bt_evaluate rt_evaluates[] = {{BT_EVALUATE_knn, 0, 1, {5, 0.1}},
                                                   {BT_EVALUATE_linear_probe, 0, 1, {1e-4, 50}}};
@@ -112,12 +120,20 @@ static const struct bt_program rt_programs[] = {{.name = "fit",
                                                  .n_evaluates = 2,
                                                  .evaluates = rt_evaluates,
                                                  .n_tensors = 2,
-                                                 .tensors = rt_pixels_tensors}};
+                                                 .tensors = rt_pixels_tensors},
+                                                {.name = "brightness",
+                                                 .step = rt_brightness_step,
+                                                 .batch = RT_BATCH,
+                                                 .image = {1, RT_SIDE, RT_SIDE},
+                                                 .n_inputs = 1,
+                                                 .inputs = rt_pixels_inputs,
+                                                 .n_outputs = 1,
+                                                 .outputs = rt_brightness_outputs}};
 static const struct bt_module rt_module = {.abi = BT_ABI,
                                            .source_path = "toy.btg",
                                            .source_text = "a toy",
                                            .build = "by hand",
-                                           .n_programs = 2,
+                                           .n_programs = 3,
                                            .programs = rt_programs,
                                            .n_tensors = 4,
                                            .tensors = rt_tensors,

@@ -237,6 +237,12 @@ static void test_measures(void **state) {
   expect(*state, "pixels" DATA "--from @/run/fit.safetensors", 0, "knn: ");
 }
 
+static void test_reports(void **state) {
+  expect(*state, "brightness" DATA, 0, "mean: ");
+  expect(*state, "brightness --json" DATA, 0, "{\"program\":\"brightness\",\"report\":\"mean\",\"value\":");
+  rt_expect_text(output, ",\"test_images\":8}\n"); // a batch of the 13
+}
+
 static void test_export(void **state) {
   expect(*state, "export model -o @/m.safetensors --out @/run", 1, "run 'train fit' first");
   expect(*state, DATA "--out @/run", 0, "done");
@@ -269,6 +275,7 @@ int main(void) {
       WITH_FOLDER(test_not_finite),
       WITH_FOLDER(test_bad_surroundings),
       WITH_FOLDER(test_measures),
+      WITH_FOLDER(test_reports),
       WITH_FOLDER(test_export),
       WITH_FOLDER(test_bench),
       WITH_FOLDER(test_ignored_signals_stay_ignored),
