@@ -130,7 +130,12 @@ expect 'times go to standard error' 0 err 'passes of pretrain' "$btc" compile $m
 # ---- check, compile, gradcheck ----
 expect 'check prints shapes' 0 out 'f32\[8, 6\]' "$btc" check $model
 expect 'check rebinds constants' 0 out 'f32\[4, 6\]' "$btc" check $model -D batch=4
-holds 'check --json' sh -c '"$0" check "$1" --json | python3 -c "import json, sys; p = json.load(sys.stdin)[\"programs\"][0]; assert p[\"memory\"][\"store\"] > 0 and p[\"flops\"] > 0"' "$btc" $model
+expect 'check --json' 0 out '"store": [1-9]' "$btc" check $model --json
+if command -v python3 >/dev/null; then
+  holds 'it is JSON' python3 -c 'import json, sys; p = json.load(open(sys.argv[1]))["programs"][0]; assert p["memory"]["store"] > 0 and p["flops"] > 0' "$work/out"
+else
+  skip 'it is JSON' 'no python3'
+fi
 holds 'compile' "$btc" compile $model -o "$work/train"
 expect '-v prints the command' 0 err 'gnu17' "$btc" compile $model -o "$work/train" -v
 expect 'the result is a trainer' 0 out 'pretrain' "$work/train" --help
@@ -176,7 +181,8 @@ if [ -r "$reference" ]; then
     holds "eval --backend=$backend" "$btc" eval tests/models/reference.btg --function objective \
       --in "$reference" --out "$work/$backend.safetensors" --grad --backend=$backend
     tolerance=1e-9; [ $backend = c ] && tolerance=2e-4
-    holds "its result ($backend)" compare "$work/$backend.safetensors" $tolerance
+    if command -v python3 >/dev/null; then holds "its result ($backend)" compare "$work/$backend.safetensors" $tolerance
+    else skip "its result ($backend)" 'no python3'; fi
   done
   expect 'eval of no function' 1 err "objective" "$btc" eval tests/models/reference.btg --function objectiv --in "$reference" --out "$work/r"
   expect 'eval without its data' 1 err "'xa'" "$btc" eval $model --program pretrain --in "$reference" --out "$work/r"
