@@ -63,13 +63,28 @@ static int poll_for(pid_t pid, const char *doing) {
   }
 }
 
-// Waits for pid and returns its wait status. Ctrl-C is the child's to die of, so that btc lives to
-// remove its temporary files.
+// A signal handler can reach nothing but a global.
+static volatile sig_atomic_t awaited; // the child's number; 0: none
+
+static void pass_on(int number) {
+  if (awaited) kill((pid_t)awaited, number);
+}
+
+// Waits for pid and returns its wait status. Signals are the child's to die of, so that btc lives to
+// remove its temporary files: Ctrl-C reaches both, the others are passed on.
 static int wait_for(pid_t pid, const char *doing) {
-  struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
-  sigaction(SIGINT, &ignore, &before);
+  static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+  enum { N = sizeof numbers / sizeof *numbers };
+  struct sigaction before[N];
+  awaited = (sig_atomic_t)pid;
+  for (int i = 0; i < N; i++) {
+    const struct sigaction now = {.sa_handler = numbers[i] == SIGINT ? SIG_IGN : pass_on};
+    sigaction(numbers[i], NULL, &before[i]);
+    if (before[i].sa_handler != SIG_IGN) sigaction(numbers[i], &now, NULL);
+  }
   int status = poll_for(pid, doing);
-  sigaction(SIGINT, &before, NULL);
+  awaited = 0;
+  for (int i = 0; i < N; i++) sigaction(numbers[i], &before[i], NULL);
   return status;
 }
 
