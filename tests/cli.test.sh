@@ -82,6 +82,9 @@ for output in source.btg link.btg; do
 done
 expect 'the given tensors are no place for results' 1 err 'input itself' "$btc" eval $model --function energy --in "$work/source.btg" --out "$work/source.btg"
 holds 'the source stays' cmp "$work/functions.btg" "$work/source.btg"
+latin=$work/$(printf 'caf\351.btg'); cp $model "$latin"
+expect 'a name that is not UTF-8' 0 out '^program pretrain' "$btc" check "$latin"
+expect 'a name that is not UTF-8, as JSON' 0 out '"file": ".*/caf?.btg"' "$btc" check --json "$latin"
 mkdir "$work/two words"
 expect 'doctor with a space in the name of the temporary folder' 0 out '^ok *OpenBLAS' env TMPDIR="$work/two words" "$btc" doctor
 expect 'compile with spaces in names' 0 out . env TMPDIR="$work/two words" sh -c 'cp "$1" "$2/two words.btg" && "$0" compile "$2/two words.btg" -o "$2/a trainer" && "$2/a trainer" --help' "$btc" $model "$work/two words"
@@ -94,6 +97,20 @@ holds 'nothing is overwritten' test "$(cat "$work/train")" = old
 printf '#!/bin/sh\necho "it is broken" >&2\nexit 1\n' >"$work/brokencc"; chmod +x "$work/brokencc"
 expect "the compiler's messages under a heading" 1 err 'it is broken' "$btc" compile $model -o "$work/train" --cc="$work/brokencc"
 holds 'it is called a bug of btc' grep -q 'bug in btc' "$work/err"
+# A compiler that takes its time, and signals meanwhile.
+mkdir "$work/slow" "$work/slow/tmp"
+printf '#!/bin/sh\n[ "$1" = --version ] && exit\ntouch "%s"\nexec sleep 60\n' "$work/slow/started" >"$work/slow/cc"; chmod +x "$work/slow/cc"
+for signal in TERM HUP; do
+  rm -f "$work/slow/started"
+  env --default-signal TMPDIR="$work/slow/tmp" "$btc" compile $model -o "$work/slow/train" --cc="$work/slow/cc" >"$work/out" 2>"$work/err" </dev/null &
+  pid=$!
+  for _ in $(seq 500); do [ -e "$work/slow/started" ] && break; sleep 0.01; done
+  kill -$signal $pid
+  wait $pid
+  test $? = 1
+  verdict $? "SIG$signal while the C compiler runs: exit status 1"
+  holds "SIG$signal: no temporary file stays" test "$(ls "$work/slow" "$work/slow/tmp" | grep -c 'train\|btc\.')" = 0
+done
 # A clang without its OpenMP runtime is no bug of btc.
 cat >"$work/clang-77" <<'CLANG'
 #!/bin/sh
