@@ -17,6 +17,13 @@
 #define TERMINAL_INTERVAL 0.1
 #define PLAIN_INTERVAL 2.0
 
+// A run that was killed in the middle of a line must not take the next one with it.
+static void end_last_line(FILE *log) {
+  int last = fseek(log, -1, SEEK_END) == 0 ? fgetc(log) : '\n';
+  fseek(log, 0, SEEK_END);
+  if (last != '\n') fputc('\n', log);
+}
+
 bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, int64_t first_step,
                       bool append, char *err, size_t errlen) {
   double now = bt_now();
@@ -28,7 +35,8 @@ bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, int64_t
                             .first_step = first_step,
                             .logged_step = first_step};
   p->log_path = bt_path(s->options->out, s->program->name, ".jsonl");
-  p->log = fopen(p->log_path, append ? "a" : "w");
+  p->log = fopen(p->log_path, append ? "a+" : "w");
+  if (p->log && append) end_last_line(p->log);
   if (p->log) return true;
   bt_fail(err, errlen, "cannot write %s: %s", p->log_path, strerror(errno));
   free(p->log_path);

@@ -14,7 +14,6 @@
 #include "trainer.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <signal.h>
@@ -82,8 +81,8 @@ static bool check_writable(struct run *r) {
   const char *out = r->s->options->out;
   if (mkdir(out, 0777) != 0 && errno != EEXIST)
     return bt_fail(r->err, sizeof r->err, "cannot make the folder %s: %s", out, strerror(errno));
-  char *probe = bt_path(out, r->s->program->name, ".probe");
-  int fd = open(probe, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+  char *probe = bt_path(out, r->s->program->name, ".XXXXXX"); // no file of anyone's
+  int fd = mkstemp(probe);
   bool ok = fd >= 0 || bt_fail(r->err, sizeof r->err, "cannot write to the folder %s: %s", out,
                                strerror(errno));
   if (fd >= 0) close(fd), unlink(probe);

@@ -169,6 +169,28 @@ static void test_resume_has_the_seed_everywhere(void **state) {
       rt_same_file(rt_path(*state, "whole/fit.safetensors"), rt_path(*state, "cut/fit.safetensors")));
 }
 
+static void test_a_torn_log(void **state) {
+  expect(*state, DATA "--out @/run --stop-at 4", 0, "stopped");
+  char *log = rt_read(rt_path(*state, "run/fit.jsonl"), NULL), torn[2000];
+  int n = snprintf(torn, sizeof torn, "%s{\"event\":\"st", log);
+  rt_write(rt_path(*state, "run/fit.jsonl"), torn, (size_t)n);
+  free(log);
+  expect(*state, DATA "--out @/run --resume", 0, "done");
+  log = rt_read(rt_path(*state, "run/fit.jsonl"), NULL);
+  rt_expect_text(log, "{\"event\":\"st\n{\"event\":\"resumed\"");
+  assert_null(strstr(log, "\n\n"));
+  free(log);
+}
+
+// Trying whether the folder can be written touches no file in it.
+static void test_files_beside_the_checkpoint(void **state) {
+  expect(*state, DATA "--out @/run --stop-at 4", 0, "stopped");
+  rt_write(rt_path(*state, "run/fit.probe"), "mine", 4);
+  expect(*state, DATA "--out @/run --resume", 0, "done");
+  assert_int_equal(access(rt_path(*state, "run/fit.probe"), F_OK), 0);
+  assert_int_equal(rt_files_in(rt_path(*state, "run")), 3);
+}
+
 static void test_a_run_too_long(void **state) {
   expect(*state, DATA "--out @/run --epochs 9000000000000000000", 1, "more steps than can be counted");
 }
@@ -281,6 +303,8 @@ int main(void) {
       WITH_FOLDER(test_ignored_signals_stay_ignored),
       WITH_FOLDER(test_the_first_signal_counts),
       WITH_FOLDER(test_resume_has_the_seed_everywhere),
+      WITH_FOLDER(test_a_torn_log),
+      WITH_FOLDER(test_files_beside_the_checkpoint),
       WITH_FOLDER(test_a_run_too_long),
       WITH_FOLDER(test_second_interrupt_leaves_at_once),
       WITH_FOLDER(test_few_labels),
