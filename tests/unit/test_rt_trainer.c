@@ -3,6 +3,7 @@
 #include "rt_module.h"
 #include "rt_test.h"
 
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -191,6 +192,19 @@ static void test_files_beside_the_checkpoint(void **state) {
   assert_int_equal(rt_files_in(rt_path(*state, "run")), 3);
 }
 
+static void test_two_runs_in_one_folder(void **state) {
+  expect(*state, DATA "--out @/run --stop-at 4", 0, "stopped");
+  expect(*state, DATA "--out @/same --stop-at 4", 0, "stopped");
+  int other = open(rt_path(*state, "run/fit.jsonl"), O_RDWR);
+  assert_int_equal(flock(other, LOCK_EX), 0);
+  expect(*state, DATA "--out @/run --resume", 1, "another run is writing to");
+  expect(*state, DATA "--out @/run --force", 1, "another run is writing to");
+  close(other);
+  assert_true(
+      rt_same_file(rt_path(*state, "run/fit.safetensors"), rt_path(*state, "same/fit.safetensors")));
+  expect(*state, DATA "--out @/run --resume", 0, "done");
+}
+
 static void test_a_run_too_long(void **state) {
   expect(*state, DATA "--out @/run --epochs 9000000000000000000", 1, "more steps than can be counted");
 }
@@ -305,6 +319,7 @@ int main(void) {
       WITH_FOLDER(test_resume_has_the_seed_everywhere),
       WITH_FOLDER(test_a_torn_log),
       WITH_FOLDER(test_files_beside_the_checkpoint),
+      WITH_FOLDER(test_two_runs_in_one_folder),
       WITH_FOLDER(test_a_run_too_long),
       WITH_FOLDER(test_second_interrupt_leaves_at_once),
       WITH_FOLDER(test_few_labels),
