@@ -130,9 +130,9 @@ static void print_help(const struct bt_module *m, const struct bt_options *o, in
   }
   print_options(scope);
   if (scope & TRAIN)
-    printf("\nExit status: 0 done, 1 failed, 2 wrong usage. SIGINT, SIGTERM, SIGHUP and SIGPIPE save a\n"
-           "checkpoint and end the run with 128 + their number (130, 143, 129, 141); --resume goes\n"
-           "on. A second SIGINT leaves at once.\n");
+    printf("\nExit status: 0 done, 1 failed, 2 wrong usage. SIGINT, SIGTERM, SIGHUP and SIGPIPE\n"
+           "save a checkpoint and end the run with 128 + their number (130, 143, 129, 141);\n"
+           "--resume goes on. A second SIGINT leaves at once.\n");
 }
 
 // ---- parsing ----------------------------------------------------------------------------------

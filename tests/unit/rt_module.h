@@ -63,6 +63,9 @@ static void rt_brightness_step(const struct bt_frame *f) {
   float sum = 0;
   for (int i = 0; i < RT_BATCH * RT_PIXELS; i++) sum += x[i];
   *(float *)f->outputs[0] = sum / (RT_BATCH * RT_PIXELS);
+  float *largest = f->outputs[1];
+  *largest = -1;
+  for (int i = 0; i < RT_BATCH; i++) *largest = fmaxf(*largest, (float)((int32_t *)f->inputs[1])[i]);
 }
 
 // Features: the pixels plus the weights' sum, so that loading shows.
@@ -86,7 +89,12 @@ static const struct bt_input rt_pixels_inputs[] = {
     {"y", BT_INPUT_LABEL, BT_I32, 1, {RT_BATCH}, 0, 0, 10}};
 static const struct bt_output rt_pixels_outputs[] = {
     {"features", BT_OUTPUT_VALUE, BT_F32, 2, {RT_BATCH, RT_PIXELS}}};
-static const struct bt_output rt_brightness_outputs[] = {{"mean", BT_OUTPUT_REPORT, BT_F32, 0, {0}}};
+static const struct bt_input rt_brightness_inputs[] = {
+    {"x", BT_INPUT_VIEW, BT_F32, 4, {RT_BATCH, 1, RT_SIDE, RT_SIDE}, 1, 0, 0},
+    {"y", BT_INPUT_LABEL, BT_I32, 1, {RT_BATCH}, 0, 0, 5},
+    {"z", BT_INPUT_LABEL, BT_I32, 1, {RT_BATCH}, 0, 0, 20}};
+static const struct bt_output rt_brightness_outputs[] = {
+    {"mean", BT_OUTPUT_REPORT, BT_F32, 0, {0}}, {"largest_label", BT_OUTPUT_REPORT, BT_F32, 0, {0}}};
 static const struct bt_load rt_loads[] = {{"model", "fit", false}};
 static const struct bt_evaluate rt_evaluates[] = {{BT_EVALUATE_knn, 0, 1, {5, 0.1}},
                                                   {BT_EVALUATE_linear_probe, 0, 1, {1e-4, 50}}};
@@ -125,9 +133,9 @@ static const struct bt_program rt_programs[] = {{.name = "fit",
                                                  .step = rt_brightness_step,
                                                  .batch = RT_BATCH,
                                                  .image = {1, RT_SIDE, RT_SIDE},
-                                                 .n_inputs = 1,
-                                                 .inputs = rt_pixels_inputs,
-                                                 .n_outputs = 1,
+                                                 .n_inputs = 3,
+                                                 .inputs = rt_brightness_inputs,
+                                                 .n_outputs = 2,
                                                  .outputs = rt_brightness_outputs}};
 static const struct bt_module rt_module = {.abi = BT_ABI,
                                            .source_path = "toy.btg",
