@@ -75,14 +75,13 @@ $(BUILD)/libbtrt.a: $(RT_OBJ)
 	@rm -f $@
 	ar rcs $@ $^
 
-$(BUILD)/btg.tab.c: grammar/btg.y
+# One run makes both files, in either order of age.
+$(BUILD)/btg.tab.c $(BUILD)/btg.tab.h &: grammar/btg.y
 	@mkdir -p $(@D)
-	bison -Werror=conflicts-sr,conflicts-rr -d -o $@ $<
-$(BUILD)/btg.lex.c: grammar/btg.l
+	bison -Werror=conflicts-sr,conflicts-rr -d -o $(BUILD)/btg.tab.c $<
+$(BUILD)/btg.lex.c $(BUILD)/btg.lex.h &: grammar/btg.l
 	@mkdir -p $(@D)
-	flex -o $@ --header-file=$(BUILD)/btg.lex.h $<
-$(BUILD)/btg.tab.h: $(BUILD)/btg.tab.c ;
-$(BUILD)/btg.lex.h: $(BUILD)/btg.lex.c ;
+	flex -o $(BUILD)/btg.lex.c --header-file=$(BUILD)/btg.lex.h $<
 $(BUILD)/obj/btg.%.o: $(BUILD)/btg.%.c $(BUILD)/btg.tab.h $(BUILD)/btg.lex.h
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -Igrammar -c -o $@ $<

@@ -194,6 +194,16 @@ static void print_all(const json_t *report, bool as_json) {
   }
 }
 
+// JSON is UTF-8, the name of a file may be anything: then all beyond ASCII becomes '?'.
+static json_t *argument_json(struct arena *a, const char *text) {
+  json_t *json = json_string(text);
+  if (json) return json;
+  char *ascii = str_ndup(a, text, strlen(text));
+  for (char *p = ascii; *p; p++)
+    if (*p & 0x80) *p = '?';
+  return json_string(ascii);
+}
+
 static int run(struct btc *b, struct settings *s) {
   struct model *m = driver_model(b, s->operands.data[0]);
   struct target target;
@@ -201,7 +211,7 @@ static int run(struct btc *b, struct settings *s) {
   struct program *only = m && s->program ? driver_program(m, s->program) : NULL;
   struct codegen *cg = m && b->n_errors == 0 ? codegen_model(m, &target) : NULL;
   if (!cg || b->n_errors) return EXIT_FAILED;
-  json_t *report = json_pack("{s:s, s:s, s:[]}", "file", s->operands.data[0], "march", target.march, "programs");
+  json_t *report = json_pack("{s:o, s:o, s:[]}", "file", argument_json(b->arena, s->operands.data[0]), "march", argument_json(b->arena, target.march), "programs");
   for (int i = 0; i < m->programs.len; i++) {
     const struct program *p = &m->programs.data[i];
     if (!only || p == only) json_array_append_new(json_object_get(report, "programs"), program_json(m, cg, p));

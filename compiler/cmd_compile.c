@@ -172,7 +172,8 @@ static bool build(struct btc *b, const struct settings *s, const struct host *ho
   struct model *m = driver_model(b, s->operands.data[0]);
   struct target target;
   target_from_march(&target, s->opt.march);
-  struct codegen *cg = m ? codegen_model(m, &target) : NULL;
+  if (m && m->programs.len == 0) diag_error(b, nowhere, "%s has no program: a trainer needs one to run", s->operands.data[0]);
+  struct codegen *cg = m && b->n_errors == 0 ? codegen_model(m, &target) : NULL;
   if (!cg || b->n_errors) return false;
   diag_flush(b, stderr); // warnings come before the wait
   const char *folder = temporary_folder(b);
@@ -218,5 +219,6 @@ static int run(struct btc *b, struct settings *s) {
   if (!pass_options_check(b)) return EXIT_USAGE;
   if (s->opt.stop_after && !in_pass_table(s->opt.stop_after))
     return command_misuse(&command_compile, "--stop-after=%s: it comes after the graph passes; --dump-after=%s shows it", s->opt.stop_after, s->opt.stop_after);
+  if (s->output && !output_spares(b, s->output, s->operands.data[0])) return EXIT_FAILED;
   return (printing ? emit(b, s) : compile(b, s)) ? EXIT_OK : EXIT_FAILED;
 }

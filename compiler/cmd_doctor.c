@@ -58,8 +58,7 @@ static bool links(struct btc *b, const struct host *host, const char *text, cons
   const char *c_file = str_printf(b->arena, "%s/probe.c", folder);
   FILE *f = fopen(c_file, "w");
   if (f) fputs(text, f), fclose(f);
-  const char *command = str_printf(b->arena, "%s -o %s/probe %s %s >/dev/null 2>&1", host->command, folder, c_file, flags);
-  bool good = f && system(command) == 0;
+  bool good = f && host_links(b, host, c_file, str_printf(b->arena, "%s/probe", folder), flags, str_printf(b->arena, "%s/log", folder));
   temporary_folder_remove(folder);
   return good;
 }

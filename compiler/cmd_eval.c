@@ -76,6 +76,7 @@ static int run(struct btc *b, struct settings *s) {
   if (!s->function == !s->program) return command_misuse(&command_eval, "give either --function or --program");
   if (!s->in) return command_misuse(&command_eval, "--in FILE is missing");
   if (!s->output) return command_misuse(&command_eval, "--out FILE is missing");
+  if (!output_spares(b, s->output, s->operands.data[0]) || !output_spares(b, s->output, s->in)) return EXIT_FAILED;
   struct output probe; // finds out before the work whether the results can be written
   if (!output_begin(b, &probe, s->output)) return EXIT_FAILED;
   output_abandon(&probe);

@@ -197,9 +197,10 @@ static bool number_of(const struct file *f, const struct settings *s, const char
   for (int i = s->opt.defines.len - 1; i >= 0; i--) {
     const struct define *d = &s->opt.defines.data[i];
     if (!str_eq(d->name, name)) continue;
+    if (str_eq(d->value, "true") || str_eq(d->value, "false")) return *value = str_eq(d->value, "true"), true;
     char *end;
-    *value = str_eq(d->value, "true") ? 1 : strtod(d->value, &end);
-    return true;
+    *value = strtod(d->value, &end);
+    return end != d->value && !*end && isfinite(*value);
   }
   const struct decl *constant = find_decl(f, D_CONST, name);
   if (!constant || (constant->value->kind != E_INT && constant->value->kind != E_FLOAT)) return false;
@@ -227,6 +228,7 @@ static bool dims_from_type(const struct file *f, const struct settings *s, const
     if (d->kind != DIM_EXPR) return false;
     if (d->expr->kind == E_INT) n = (double)d->expr->int_value;
     else if (d->expr->kind != E_NAME || !number_of(f, s, d->expr->string, &n)) return false;
+    if (!(n >= 1 && n <= INT32_MAX && n == floor(n))) return false; // the interpreter's tensors are small
     shape->dim[shape->rank++] = (int64_t)n;
   }
   return true;
@@ -240,7 +242,7 @@ static bool input_shape(struct btc *b, const struct file *f, const struct settin
     return false;
   }
   if (dims_from_type(f, s, p->type, shape)) return true;
-  diag_error(b, p->loc, "the shape of '%s' is not known: give --shape %s=…, or its sizes with -D", p->name, p->name);
+  diag_error(b, p->loc, "the shape of '%s' is not known: give --shape %s=…, or its sizes with -D, whole numbers from 1", p->name, p->name);
   return false;
 }
 

@@ -132,6 +132,14 @@ bool output_begin(struct btc *b, struct output *o, const char *path) {
   return true;
 }
 
+bool output_spares(struct btc *b, const char *path, const char *input) {
+  struct stat out, in;
+  if (stat(path, &out) || stat(input, &in) || !S_ISREG(out.st_mode)) return true;
+  if (out.st_dev != in.st_dev || out.st_ino != in.st_ino) return true;
+  diag_error(b, nowhere, "cannot write %s: it is the input itself; give another name", path);
+  return false;
+}
+
 bool output_commit(struct btc *b, struct output *o) {
   if (o->temporary == o->path || rename(o->temporary, o->path) == 0) return true;
   diag_error(b, nowhere, "cannot write %s: %s", o->path, strerror(errno));

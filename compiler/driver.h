@@ -28,6 +28,8 @@ struct output { const char *path, *temporary; };
 bool output_begin(struct btc *b, struct output *o, const char *path); // false after a diagnostic
 bool output_commit(struct btc *b, struct output *o);                  // likewise
 void output_abandon(struct output *o);
+// False after a diagnostic where `path` is the file `input` that the command reads.
+bool output_spares(struct btc *b, const char *path, const char *input);
 
 const char *temporary_folder(struct btc *b);      // a fresh one; NULL after a diagnostic
 void temporary_folder_remove(const char *folder); // and the plain files in it
@@ -46,6 +48,8 @@ const char *host_version(struct btc *b, const struct host *host); // its first l
 // The Debian package with the OpenMP runtime of this compiler.
 const char *host_openmp_package(struct btc *b, const struct host *host);
 const char *host_flags(struct btc *b, const struct host *host);   // for compiling generated C
+// Whether it compiles and links `c_file` with these flags; says nothing. `log` is a file for its messages.
+bool host_links(struct btc *b, const struct host *host, const char *c_file, const char *out, const char *flags, const char *log);
 // Compiles one generated file to an executable (linked with libbtrt.a) or a shared object. Shows the
 // compiler's own messages where it fails, as a bug of btc. False after a diagnostic.
 bool host_compile(struct btc *b, const struct host *host, const char *c_file, const char *out, bool shared);

@@ -2,6 +2,7 @@
 // what it minimises is its loss, reports and features its outputs.
 #include <string.h>
 
+#include "../runtime/evaluate.h"
 #include "elab.h"
 
 // ---- inputs -----------------------------------------------------------------------------------
@@ -220,7 +221,10 @@ static void run_evaluate(struct elab *e, struct frame *f, const struct stmt *s) 
     f->poisoned = true; // an output is missing: that nothing else is computed is no mistake
     return;
   }
-  bool ok = features_fit(e, f, &given[0]);
+  char wrong[200];
+  bool ok = bt_evaluate_check(&ev, wrong, sizeof wrong);
+  if (!ok) elab_error(e, f, s->loc, "%s", wrong);
+  ok = features_fit(e, f, &given[0]) && ok;
   ev.labels = labels_input(e, f, &given[1]);
   if (!ok || ev.labels < 0) return;
   ev.features = features_output(e, given[0].value.node);

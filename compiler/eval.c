@@ -54,6 +54,7 @@ struct program *eval_function(struct model *m, const char *function, const value
     const struct value *v = &given->data[i];
     bool is_parameter = parameter_type(fn, v->name) != NULL;
     if (!is_parameter && !(gradients && str_eq(v->name, "dout"))) continue;
+    if (shape_count(&v->tensor->type.shape) == 0) return diag_error(b, nowhere, "tensor '%s' is %s in the file: it has no elements", v->name, shape_text(b->arena, &v->tensor->type.shape)), NULL;
     bool scalar = shape_count(&v->tensor->type.shape) == 1;
     args[n++] = (struct named_type){v->name, argument_type(fn, v), scalar ? v->tensor->data : NULL};
   }
@@ -217,6 +218,7 @@ static bool check_feed(struct eval *e, const struct feed *f, int64_t *steps) {
     return false;
   }
   const struct shape *given = &t->type.shape, *wanted = &f->type.shape;
+  if (has_steps(given, wanted) && given->dim[0] == 0) return diag_error(b, nowhere, "'%s' has no steps in the file: it is %s", f->name, shape_text(b->arena, given)), false;
   if (has_steps(given, wanted) && (*steps == 0 || given->dim[0] < *steps)) *steps = given->dim[0];
   if (has_steps(given, wanted) || shape_fits(given, wanted)) return true;
   diag_error(b, nowhere, "'%s' is %s in the file, where %s is wanted%s", f->name, shape_text(b->arena, given), shape_text(b->arena, wanted), e->p->loss ? ", with an axis of steps in front or without" : "");

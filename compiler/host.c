@@ -41,9 +41,10 @@ static bool spawn(struct arena *a, word_list *words, const char *output, pid_t *
   posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT | O_TRUNC, 0600);
   posix_spawn_file_actions_adddup2(&actions, 1, 2);
-  int failed = posix_spawnp(pid, words->data[0], &actions, NULL, words->data, environ);
+  errno = posix_spawnp(pid, words->data[0], &actions, NULL, words->data, environ); // it only returns it
+  bool good = errno == 0;
   posix_spawn_file_actions_destroy(&actions);
-  return !failed;
+  return good;
 }
 
 // Past two seconds a terminal is told why it waits, so that nobody thinks btc hangs.
@@ -62,13 +63,28 @@ static int poll_for(pid_t pid, const char *doing) {
   }
 }
 
-// Waits for pid and returns its wait status. Ctrl-C is the child's to die of, so that btc lives to
-// remove its temporary files.
+// A signal handler can reach nothing but a global.
+static volatile sig_atomic_t awaited; // the child's number; 0: none
+
+static void pass_on(int number) {
+  if (awaited) kill((pid_t)awaited, number);
+}
+
+// Waits for pid and returns its wait status. Signals are the child's to die of, so that btc lives to
+// remove its temporary files: Ctrl-C reaches both, the others are passed on.
 static int wait_for(pid_t pid, const char *doing) {
-  struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
-  sigaction(SIGINT, &ignore, &before);
+  static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+  enum { N = sizeof numbers / sizeof *numbers };
+  struct sigaction before[N];
+  awaited = (sig_atomic_t)pid;
+  for (int i = 0; i < N; i++) {
+    const struct sigaction now = {.sa_handler = numbers[i] == SIGINT ? SIG_IGN : pass_on};
+    sigaction(numbers[i], NULL, &before[i]);
+    if (before[i].sa_handler != SIG_IGN) sigaction(numbers[i], &now, NULL);
+  }
   int status = poll_for(pid, doing);
-  sigaction(SIGINT, &before, NULL);
+  awaited = 0;
+  for (int i = 0; i < N; i++) sigaction(numbers[i], &before[i], NULL);
   return status;
 }
 
@@ -158,6 +174,17 @@ static bool host_words(struct btc *b, const struct host *host, const char *c_fil
   if (library) word_add(a, words, library);
   words_add(a, words, library ? "-lopenblas -ljansson -lz -lm" : "-lopenblas -lm");
   return true;
+}
+
+bool host_links(struct btc *b, const struct host *host, const char *c_file, const char *out, const char *flags, const char *log) {
+  word_list words = {0};
+  words_add(b->arena, &words, host->command);
+  words_add(b->arena, &words, "-o");
+  word_add(b->arena, &words, out);
+  word_add(b->arena, &words, c_file);
+  words_add(b->arena, &words, flags);
+  pid_t pid;
+  return spawn(b->arena, &words, log, &pid) && wait_for(pid, "trying the C compiler") == 0;
 }
 
 static void print_words(const word_list *words) {

@@ -140,7 +140,7 @@ struct bt_module {
 };
 
 // The whole trainer: parses the command line and runs a program. Returns the exit code:
-// 0 done, 1 failed (data, checkpoint, NaN loss, …), 2 wrong usage, 130/143 interrupted (saved).
+// 0 done, 1 failed (data, checkpoint, NaN loss, …), 2 wrong usage, 129/130/141/143 interrupted (saved).
 int bt_main(int argc, char **argv, const struct bt_module *module);
 
 #endif

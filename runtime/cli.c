@@ -129,6 +129,10 @@ static void print_help(const struct bt_module *m, const struct bt_options *o, in
     for (int i = 0; i < m->n_programs; i++) print_program(&m->programs[i], i == 0);
   }
   print_options(scope);
+  if (scope & TRAIN)
+    printf("\nExit status: 0 done, 1 failed, 2 wrong usage. SIGINT, SIGTERM, SIGHUP and SIGPIPE\n"
+           "save a checkpoint and end the run with 128 + their number (130, 143, 129, 141);\n"
+           "--resume goes on. A second SIGINT leaves at once.\n");
 }
 
 // ---- parsing ----------------------------------------------------------------------------------

@@ -301,6 +301,26 @@ static size_t linear_probe_bytes(const double *arg, int64_t rows, int64_t d, int
          x * sizeof(double) + weights * sizeof(float) + bt_lbfgs_bytes((int)x, PROBE_MEMORY);
 }
 
+// ---- arguments --------------------------------------------------------------------------------
+
+static bool is_count(double n) { return n >= 1 && n <= INT32_MAX && n == floor(n); }
+
+static bool knn_check(const double *arg, char *err, size_t errlen) {
+  if (!is_count(arg[0]))
+    return bt_fail(err, errlen, "`k` of `knn` is a whole number from 1, not %g", arg[0]);
+  return (arg[1] > 0 && isfinite(arg[1])) ||
+         bt_fail(err, errlen, "`temperature` of `knn` is above 0, not %g", arg[1]);
+}
+
+static bool linear_probe_check(const double *arg, char *err, size_t errlen) {
+  if (!(arg[0] >= 0 && isfinite(arg[0])))
+    return bt_fail(err, errlen, "`weight_decay` of `linear_probe` is a number from 0, not %g",
+                   arg[0]);
+  return is_count(arg[1]) ||
+         bt_fail(err, errlen,
+                 "`max_iterations` of `linear_probe` is a whole number from 1, not %g", arg[1]);
+}
+
 // ---- by kind ----------------------------------------------------------------------------------
 
 static double evaluate_knn(const double *arg, const struct bt_features *train,
@@ -320,11 +340,18 @@ static const struct {
   const char *name;
   double (*run)(const double *, const struct bt_features *, const struct bt_features *, int);
   size_t (*bytes)(const double *, int64_t, int64_t, int);
+  bool (*check)(const double *, char *, size_t);
 } kinds[] = {
-#define EVALUATE(name, ...) {#name, evaluate_##name, name##_bytes},
+#define EVALUATE(name, ...) {#name, evaluate_##name, name##_bytes, name##_check},
 #include "evaluate.def"
 #undef EVALUATE
 };
+
+bool bt_evaluate_check(const struct bt_evaluate *evaluate, char *err, size_t errlen) {
+  if ((unsigned)evaluate->kind >= BT_EVALUATE_COUNT)
+    bt_die("evaluate kind %d", (int)evaluate->kind);
+  return kinds[evaluate->kind].check(evaluate->arg, err, errlen);
+}
 
 double bt_evaluate(const struct bt_evaluate *evaluate, const struct bt_features *train,
                    const struct bt_features *test, int classes) {

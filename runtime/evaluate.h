@@ -33,6 +33,8 @@ double bt_knn(const struct bt_features *train, const struct bt_features *test, i
 double bt_linear_probe(const struct bt_features *train, const struct bt_features *test, int classes,
                        const struct bt_probe_options *options, int *iterations);
 
+// Whether the arguments have a meaning; else err names the wrong one.
+bool bt_evaluate_check(const struct bt_evaluate *evaluate, char *err, size_t errlen);
 // By kind, with the arguments of evaluate.def.
 double bt_evaluate(const struct bt_evaluate *evaluate, const struct bt_features *train,
                    const struct bt_features *test, int classes);

@@ -11,11 +11,24 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #define TERMINAL_INTERVAL 0.1
 #define PLAIN_INTERVAL 2.0
+
+// Two runs would take turns in overwriting each other's checkpoint. The lock goes with the process.
+static bool is_locked(FILE *log) {
+  return flock(fileno(log), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
+// A run that was killed in the middle of a line must not take the next one with it.
+static void end_last_line(FILE *log) {
+  int last = fseek(log, -1, SEEK_END) == 0 ? fgetc(log) : '\n';
+  fseek(log, 0, SEEK_END);
+  if (last != '\n') fputc('\n', log);
+}
 
 bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, int64_t first_step,
                       bool append, char *err, size_t errlen) {
@@ -28,9 +41,19 @@ bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, int64_t
                             .first_step = first_step,
                             .logged_step = first_step};
   p->log_path = bt_path(s->options->out, s->program->name, ".jsonl");
-  p->log = fopen(p->log_path, append ? "a" : "w");
-  if (p->log) return true;
-  bt_fail(err, errlen, "cannot write %s: %s", p->log_path, strerror(errno));
+  p->log = fopen(p->log_path, "a+");
+  if (!p->log) {
+    bt_fail(err, errlen, "cannot write %s: %s", p->log_path, strerror(errno));
+  } else if (is_locked(p->log)) {
+    bt_fail(err, errlen, "another run is writing to %s: give this one another --out", p->log_path);
+    fclose(p->log);
+  } else {
+    if (append)
+      end_last_line(p->log);
+    else if (ftruncate(fileno(p->log), 0) != 0)
+      fputc('\n', p->log); // what was there stays, apart
+    return true;
+  }
   free(p->log_path);
   return false;
 }

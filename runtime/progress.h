@@ -20,7 +20,8 @@ struct bt_progress {
   int64_t logged_step;
 };
 
-// append: go on with an existing log (a resumed run). False with err if it cannot be written.
+// append: go on with an existing log (a resumed run). False with err if it cannot be written, or
+// another run is writing to it.
 bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, int64_t first_step,
                       bool append, char *err, size_t errlen);
 // After a step: point->step is the number of steps done.

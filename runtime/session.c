@@ -29,9 +29,11 @@ char *bt_path(const char *out, const char *program, const char *ending) {
 
 static void data_need(const struct bt_program *p, struct bt_data_need *need) {
   memcpy(need->image, p->image, sizeof need->image);
-  for (int i = 0; i < p->n_inputs; i++)
-    if (p->inputs[i].kind == BT_INPUT_LABEL && p->inputs[i].classes)
-      need->classes = p->inputs[i].classes;
+  // Every input gets the same labels: the fewest classes count.
+  for (int i = 0; i < p->n_inputs; i++) {
+    int classes = p->inputs[i].kind == BT_INPUT_LABEL ? p->inputs[i].classes : 0;
+    if (classes && (!need->classes || classes < need->classes)) need->classes = classes;
+  }
 }
 
 // A program that takes no images has no use for a data set.

@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,6 +85,20 @@ static void measure_one(const struct bt_session *s, const struct bt_evaluate *e,
   print_result(s, bt_evaluate_name(e->kind), accuracy, train.n, test.n, bt_now() - start);
 }
 
+static void print_report(const struct bt_session *s, const char *name, double value, int64_t test) {
+  if (!s->options->json) {
+    printf("%s: %.6g\n", name, value);
+    return;
+  }
+  json_t *line = json_pack("{s:s, s:s, s:o, s:I}", "program", s->program->name, "report", name,
+                           "value", isfinite(value) ? json_real(value) : json_null(),
+                           "test_images", (json_int_t)test);
+  char *text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(9));
+  printf("%s\n", text);
+  free(text);
+  json_decref(line);
+}
+
 // A program without `evaluate`: means of its reports over the test split's full batches.
 static int measure_reports(struct bt_session *s) {
   const struct bt_program *p = s->program;
@@ -100,7 +115,7 @@ static int measure_reports(struct bt_session *s) {
   }
   for (int i = 0; batches && i < p->n_outputs; i++)
     if (p->outputs[i].kind == BT_OUTPUT_REPORT)
-      printf("%s: %.6g\n", p->outputs[i].name, sums[i] / (double)batches);
+      print_report(s, p->outputs[i].name, sums[i] / (double)batches, batches * p->batch);
   free(sums), free(index);
   return batches ? 0 : bt_report_error(s->options, "the test split is smaller than one batch");
 }

@@ -5,8 +5,8 @@
 // and a resumed run repeats the uninterrupted one bit for bit.
 //
 // A checkpoint is written at the end of each epoch and of the run, every --save-every steps, and
-// when SIGINT or SIGTERM arrives (a second SIGINT leaves at once). Parameters that are not finite
-// are never saved: the last good checkpoint stays.
+// when SIGINT, SIGTERM, SIGHUP or SIGPIPE arrives (a second SIGINT leaves at once). Parameters that
+// are not finite are never saved: the last good checkpoint stays.
 #define _GNU_SOURCE
 #include "checkpoint.h"
 #include "progress.h"
@@ -14,7 +14,6 @@
 #include "trainer.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <signal.h>
@@ -24,26 +23,37 @@
 #include <unistd.h>
 
 // ---- signals ----------------------------------------------------------------------------------
-// A signal handler can reach nothing but a global.
+// Ctrl-C; kill; the terminal was closed; nobody reads our messages any more. The last comes on the
+// heels of the first where a pipe (2>&1 | tee log) gets Ctrl-C as well: the first one counts.
 
+static const int stopping[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+enum { N_STOPPING = sizeof stopping / sizeof *stopping };
+
+// A signal handler can reach nothing but a global.
 static volatile sig_atomic_t signal_received;
 
 static void on_signal(int number) {
   if (signal_received && number == SIGINT) _exit(130);
-  signal_received = number;
+  if (!signal_received) signal_received = number;
 }
 
-static void catch_signals(struct sigaction old[2]) {
+// Whoever ignores these two (nohup) wants the run to go on.
+static bool stays_ignored(int number, const struct sigaction *old) {
+  return (number == SIGHUP || number == SIGPIPE) && old->sa_handler == SIG_IGN;
+}
+
+static void catch_signals(struct sigaction old[N_STOPPING]) {
   struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
   sigemptyset(&action.sa_mask);
   signal_received = 0;
-  sigaction(SIGINT, &action, &old[0]);
-  sigaction(SIGTERM, &action, &old[1]);
+  for (int i = 0; i < N_STOPPING; i++) {
+    sigaction(stopping[i], NULL, &old[i]);
+    if (!stays_ignored(stopping[i], &old[i])) sigaction(stopping[i], &action, NULL);
+  }
 }
 
-static void release_signals(const struct sigaction old[2]) {
-  sigaction(SIGINT, &old[0], NULL);
-  sigaction(SIGTERM, &old[1], NULL);
+static void release_signals(const struct sigaction old[N_STOPPING]) {
+  for (int i = 0; i < N_STOPPING; i++) sigaction(stopping[i], &old[i], NULL);
 }
 
 // ---- the run ----------------------------------------------------------------------------------
@@ -71,8 +81,8 @@ static bool check_writable(struct run *r) {
   const char *out = r->s->options->out;
   if (mkdir(out, 0777) != 0 && errno != EEXIST)
     return bt_fail(r->err, sizeof r->err, "cannot make the folder %s: %s", out, strerror(errno));
-  char *probe = bt_path(out, r->s->program->name, ".probe");
-  int fd = open(probe, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+  char *probe = bt_path(out, r->s->program->name, ".XXXXXX"); // no file of anyone's
+  int fd = mkstemp(probe);
   bool ok = fd >= 0 || bt_fail(r->err, sizeof r->err, "cannot write to the folder %s: %s", out,
                                strerror(errno));
   if (fd >= 0) close(fd), unlink(probe);
@@ -104,14 +114,14 @@ static bool choose_length(struct run *r, int64_t recorded) {
                    "%s has %" PRId64 " images to train on, fewer than one batch of %" PRId64
                    ": compile with a smaller batch, as in btc compile -D batch=%" PRId64,
                    r->s->data->name, r->n_images, r->s->program->batch, r->n_images);
+  int64_t epochs = o->epochs ? o->epochs : r->s->program->epochs;
   if (o->steps)
     p->steps = o->steps;
-  else if (o->epochs)
-    p->steps = o->epochs * p->steps_per_epoch;
-  else if (recorded)
+  else if (recorded && !o->epochs)
     p->steps = recorded;
-  else
-    p->steps = r->s->program->epochs * p->steps_per_epoch;
+  else if (__builtin_mul_overflow(epochs, p->steps_per_epoch, &p->steps))
+    return bt_fail(r->err, sizeof r->err, "%" PRId64 " epochs are more steps than can be counted",
+                   epochs);
   return p->steps > 0 || bt_fail(r->err, sizeof r->err,
                                  "program %s does not say for how many epochs it "
                                  "trains: give --epochs N or --steps N",
@@ -260,7 +270,7 @@ static int finish(struct run *r, int64_t end) {
 }
 
 static int train_from_here(struct run *r) {
-  struct sigaction old[2];
+  struct sigaction old[N_STOPPING];
   int64_t stop = r->s->options->stop_at, end = r->point.steps;
   if (stop && stop < end) end = stop;
   bool resumed = r->point.step > 0;

@@ -40,10 +40,21 @@ static int export_instance(const struct bt_module *m, const struct bt_options *o
   return 0;
 }
 
-static int run_program(const struct bt_module *m, const struct bt_options *o) {
+// A resumed run has its checkpoint's seed from the beginning: synthetic data and the images with
+// labels are drawn before the checkpoint is loaded, which will say what is wrong with it.
+static void adopt_seed(struct bt_options *o) {
+  struct bt_progress_point point;
+  if (!o->resume || o->seed_given) return;
+  char *path = bt_path(o->out, o->program->name, ".safetensors");
+  if (bt_checkpoint_peek(path, &point, NULL, 0)) o->seed = (int64_t)point.seed;
+  free(path);
+}
+
+static int run_program(const struct bt_module *m, struct bt_options *o) {
   char err[4096];
   struct bt_session s;
   int threads = bt_blas_init((int)o->threads);
+  adopt_seed(o);
   if (!bt_session_open(&s, m, o->program, o, threads, err, sizeof err))
     return bt_report_error(o, err);
   int code = o->bench                        ? bt_bench(&s)

@@ -10,7 +10,8 @@ build=${1:-build}
 pattern=${2:-}
 results=$build/results
 rm -rf "$results"; mkdir -p "$results"
-export OMP_WAIT_POLICY=passive BTC="$PWD/$build/btc" BUILD="$PWD/$build" CMOCKA_MESSAGE_OUTPUT=TAP OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}"
+case $build in /*) ;; *) build=$PWD/$build results=$PWD/$results ;; esac
+export OMP_WAIT_POLICY=passive BTC="$build/btc" BUILD="$build" CMOCKA_MESSAGE_OUTPUT=TAP OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}"
 
 run_one() { # test executable -> its verdict line
   name=$(basename "$1")

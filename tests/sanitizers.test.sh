@@ -4,6 +4,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 2
 build=${BUILD:-$PWD/build}
+build=${build#"$PWD/"} # make takes no spaces, as there may be above this folder
 work=$(mktemp -d)
 log=$work/log
 trap 'rm -rf "$work"' EXIT

@@ -1,6 +1,6 @@
 // rt_module.h: a hand-made trainer: logistic regression by momentum SGD over a random view, with a
-// rate that follows the schedule, and a program that measures the pixels. What the compiler emits
-// looks like this, so the runtime is tested without it.
+// rate that follows the schedule, a program that measures the pixels, and one that reports their
+// mean. What the compiler emits looks like this, so the runtime is tested without it.
 #ifndef RT_MODULE_H
 #define RT_MODULE_H
 
@@ -15,6 +15,7 @@ enum { RT_BATCH = 8, RT_SIDE = 4, RT_PIXELS = RT_SIDE * RT_SIDE };
 // What the test wants to happen: at a step, a signal or a loss or a parameter that is not finite.
 static int64_t rt_signal_at = -1, rt_nan_at = -1, rt_break_at = -1;
 static int rt_signal = SIGINT, rt_signal_times = 1;
+static bool rt_pipe_breaks; // SIGPIPE follows the signal
 static int64_t rt_steps_taken;
 
 static const struct bt_tensor rt_tensors[] = {
@@ -50,10 +51,21 @@ static void rt_fit_step(const struct bt_frame *f) {
   *b -= rate * gb;
   ++*(int64_t *)(f->store + 128);
   for (int i = 0; key[1] == rt_signal_at && i < rt_signal_times; i++) raise(rt_signal);
+  if (key[1] == rt_signal_at && rt_pipe_breaks) raise(SIGPIPE);
   if (key[1] == rt_break_at) w[3] = INFINITY;
   *(float *)f->outputs[0] = key[1] == rt_nan_at ? NAN : loss;
   *(float *)f->outputs[1] = rate;
   rt_steps_taken++;
+}
+
+static void rt_brightness_step(const struct bt_frame *f) {
+  const float *x = f->inputs[0];
+  float sum = 0;
+  for (int i = 0; i < RT_BATCH * RT_PIXELS; i++) sum += x[i];
+  *(float *)f->outputs[0] = sum / (RT_BATCH * RT_PIXELS);
+  float *largest = f->outputs[1];
+  *largest = -1;
+  for (int i = 0; i < RT_BATCH; i++) *largest = fmaxf(*largest, (float)((int32_t *)f->inputs[1])[i]);
 }
 
 // Features: the pixels plus the weights' sum, so that loading shows.
@@ -77,6 +89,12 @@ static const struct bt_input rt_pixels_inputs[] = {
     {"y", BT_INPUT_LABEL, BT_I32, 1, {RT_BATCH}, 0, 0, 10}};
 static const struct bt_output rt_pixels_outputs[] = {
     {"features", BT_OUTPUT_VALUE, BT_F32, 2, {RT_BATCH, RT_PIXELS}}};
+static const struct bt_input rt_brightness_inputs[] = {
+    {"x", BT_INPUT_VIEW, BT_F32, 4, {RT_BATCH, 1, RT_SIDE, RT_SIDE}, 1, 0, 0},
+    {"y", BT_INPUT_LABEL, BT_I32, 1, {RT_BATCH}, 0, 0, 5},
+    {"z", BT_INPUT_LABEL, BT_I32, 1, {RT_BATCH}, 0, 0, 20}};
+static const struct bt_output rt_brightness_outputs[] = {
+    {"mean", BT_OUTPUT_REPORT, BT_F32, 0, {0}}, {"largest_label", BT_OUTPUT_REPORT, BT_F32, 0, {0}}};
 static const struct bt_load rt_loads[] = {{"model", "fit", false}};
 static const struct bt_evaluate rt_evaluates[] = {{BT_EVALUATE_knn, 0, 1, {5, 0.1}},
                                                   {BT_EVALUATE_linear_probe, 0, 1, {1e-4, 50}}};
@@ -110,12 +128,20 @@ static const struct bt_program rt_programs[] = {{.name = "fit",
                                                  .n_evaluates = 2,
                                                  .evaluates = rt_evaluates,
                                                  .n_tensors = 2,
-                                                 .tensors = rt_pixels_tensors}};
+                                                 .tensors = rt_pixels_tensors},
+                                                {.name = "brightness",
+                                                 .step = rt_brightness_step,
+                                                 .batch = RT_BATCH,
+                                                 .image = {1, RT_SIDE, RT_SIDE},
+                                                 .n_inputs = 3,
+                                                 .inputs = rt_brightness_inputs,
+                                                 .n_outputs = 2,
+                                                 .outputs = rt_brightness_outputs}};
 static const struct bt_module rt_module = {.abi = BT_ABI,
                                            .source_path = "toy.btg",
                                            .source_text = "a toy",
                                            .build = "by hand",
-                                           .n_programs = 2,
+                                           .n_programs = 3,
                                            .programs = rt_programs,
                                            .n_tensors = 4,
                                            .tensors = rt_tensors,

@@ -3,11 +3,13 @@
 #include "rt_module.h"
 #include "rt_test.h"
 
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
 static char output[20000]; // of the last run: stdout and stderr
 static bool disk_full;     // wish: files of the child may not grow beyond 600 bytes
+static bool ignored;       // wish: the child was started with rt_signal ignored, as by nohup
 
 // Runs the trainer with the words of `line` (%s: the folder) in a child; returns its exit code, or
 // -signal. The rt_* wishes hold in the child.
@@ -22,6 +24,7 @@ static int train(const char *folder, const char *line) {
   pid_t child = fork();
   if (child == 0) {
     if (disk_full) signal(SIGXFSZ, SIG_IGN), setrlimit(RLIMIT_FSIZE, &(struct rlimit){600, 600});
+    signal(rt_signal, ignored ? SIG_IGN : SIG_DFL);
     int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0666);
     dup2(fd, 1), dup2(fd, 2), close(fd);
     int code = bt_main(argc, argv, &rt_module);
@@ -34,7 +37,7 @@ static int train(const char *folder, const char *line) {
   free(text);
   unlink(log);
   rt_signal_at = rt_nan_at = rt_break_at = -1;
-  rt_signal = SIGINT, rt_signal_times = 1, disk_full = false;
+  rt_signal = SIGINT, rt_signal_times = 1, disk_full = ignored = rt_pipe_breaks = false;
   return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
@@ -120,15 +123,32 @@ static void test_resume_is_exact(void **state) {
 }
 
 static void test_signals(void **state) {
-  static const struct { int number, code; } signals[] = {{SIGINT, 130}, {SIGTERM, 143}};
+  static const struct { int number, code; } signals[] = {
+      {SIGINT, 130}, {SIGTERM, 143}, {SIGHUP, 129}, {SIGPIPE, 141}};
   expect(*state, DATA "--out @/whole", 0, "done");
-  for (int i = 0; i < 2; i++) {
+  for (int i = 0; i < 4; i++) {
     rt_signal_at = 7, rt_signal = signals[i].number;
     expect(*state, DATA "--out @/cut --force", signals[i].code, "interrupted at step 8");
     expect(*state, DATA "--out @/cut --resume", 0, "done");
     assert_true(rt_same_file(rt_path(*state, "whole/fit.safetensors"),
                              rt_path(*state, "cut/fit.safetensors")));
   }
+}
+
+// Under nohup a closed terminal is nothing to stop for; who ignores SIGPIPE goes on too.
+static void test_ignored_signals_stay_ignored(void **state) {
+  static const int numbers[] = {SIGHUP, SIGPIPE};
+  for (int i = 0; i < 2; i++) {
+    rt_signal_at = 7, rt_signal = numbers[i], ignored = true;
+    expect(*state, DATA "--out @/run --force", 0, "done");
+  }
+}
+
+// `./train 2>&1 | tee log`, and Ctrl-C: it ends tee too, and the next message finds no reader.
+static void test_the_first_signal_counts(void **state) {
+  rt_signal_at = 7, rt_signal = SIGINT, rt_pipe_breaks = true;
+  expect(*state, DATA "--out @/cut", 130, "interrupted at step 8");
+  expect(*state, DATA "--out @/cut --resume", 0, "done");
 }
 
 static void test_second_interrupt_leaves_at_once(void **state) {
@@ -138,6 +158,56 @@ static void test_second_interrupt_leaves_at_once(void **state) {
   assert_null(strstr(log, "interrupted"));
   free(log);
   expect(*state, DATA "--out @/cut --resume", 0, "done"); // from the end of the first epoch
+}
+
+// What is drawn by the seed outside of a step (which images have labels, synthetic data) is the
+// run's own too, though its seed is not given again.
+static void test_resume_has_the_seed_everywhere(void **state) {
+  expect(*state, DATA "--out @/whole --seed 5 --labels 50%", 0, "done");
+  expect(*state, DATA "--out @/cut --seed 5 --labels 50% --stop-at 4", 0, "stopped");
+  expect(*state, DATA "--out @/cut --resume --labels 50%", 0, "done");
+  assert_true(rt_same_file(rt_path(*state, "whole/fit.safetensors"),
+                           rt_path(*state, "cut/fit.safetensors")));
+}
+
+static void test_a_torn_log(void **state) {
+  expect(*state, DATA "--out @/run --stop-at 4", 0, "stopped");
+  char *log = rt_read(rt_path(*state, "run/fit.jsonl"), NULL), torn[2000];
+  int n = snprintf(torn, sizeof torn, "%s{\"event\":\"st", log);
+  rt_write(rt_path(*state, "run/fit.jsonl"), torn, (size_t)n);
+  free(log);
+  expect(*state, DATA "--out @/run --resume", 0, "done");
+  log = rt_read(rt_path(*state, "run/fit.jsonl"), NULL);
+  rt_expect_text(log, "{\"event\":\"st\n{\"event\":\"resumed\"");
+  assert_null(strstr(log, "\n\n"));
+  free(log);
+}
+
+// Trying whether the folder can be written touches no file in it.
+static void test_files_beside_the_checkpoint(void **state) {
+  expect(*state, DATA "--out @/run --stop-at 4", 0, "stopped");
+  rt_write(rt_path(*state, "run/fit.probe"), "mine", 4);
+  expect(*state, DATA "--out @/run --resume", 0, "done");
+  assert_int_equal(access(rt_path(*state, "run/fit.probe"), F_OK), 0);
+  assert_int_equal(rt_files_in(rt_path(*state, "run")), 3);
+}
+
+static void test_two_runs_in_one_folder(void **state) {
+  expect(*state, DATA "--out @/run --stop-at 4", 0, "stopped");
+  expect(*state, DATA "--out @/same --stop-at 4", 0, "stopped");
+  int other = open(rt_path(*state, "run/fit.jsonl"), O_RDWR);
+  assert_int_equal(flock(other, LOCK_EX), 0);
+  expect(*state, DATA "--out @/run --resume", 1, "another run is writing to");
+  expect(*state, DATA "--out @/run --force", 1, "another run is writing to");
+  close(other);
+  assert_true(rt_same_file(rt_path(*state, "run/fit.safetensors"),
+                           rt_path(*state, "same/fit.safetensors")));
+  expect(*state, DATA "--out @/run --resume", 0, "done");
+}
+
+static void test_a_run_too_long(void **state) {
+  expect(*state, DATA "--out @/run --epochs 9000000000000000000", 1,
+         "more steps than can be counted");
 }
 
 static void test_full_disk(void **state) {
@@ -204,6 +274,14 @@ static void test_measures(void **state) {
   expect(*state, "pixels" DATA "--from @/run/fit.safetensors", 0, "knn: ");
 }
 
+static void test_reports(void **state) {
+  expect(*state, "brightness" DATA, 0, "mean: ");
+  rt_expect_text(output, "largest_label: 4"); // of inputs with 5 and with 20 classes
+  expect(*state, "brightness --json" DATA, 0,
+         "{\"program\":\"brightness\",\"report\":\"mean\",\"value\":");
+  rt_expect_text(output, ",\"test_images\":8}\n"); // a batch of the 13
+}
+
 static void test_export(void **state) {
   expect(*state, "export model -o @/m.safetensors --out @/run", 1, "run 'train fit' first");
   expect(*state, DATA "--out @/run", 0, "done");
@@ -236,8 +314,16 @@ int main(void) {
       WITH_FOLDER(test_not_finite),
       WITH_FOLDER(test_bad_surroundings),
       WITH_FOLDER(test_measures),
+      WITH_FOLDER(test_reports),
       WITH_FOLDER(test_export),
       WITH_FOLDER(test_bench),
+      WITH_FOLDER(test_ignored_signals_stay_ignored),
+      WITH_FOLDER(test_the_first_signal_counts),
+      WITH_FOLDER(test_resume_has_the_seed_everywhere),
+      WITH_FOLDER(test_a_torn_log),
+      WITH_FOLDER(test_files_beside_the_checkpoint),
+      WITH_FOLDER(test_two_runs_in_one_folder),
+      WITH_FOLDER(test_a_run_too_long),
       WITH_FOLDER(test_second_interrupt_leaves_at_once),
       WITH_FOLDER(test_few_labels),
       WITH_FOLDER(test_full_disk),
