@@ -226,13 +226,16 @@ static struct value run_module(struct elab *e, struct frame *f, struct instance 
   return mode == MODE_FROZEN ? freeze(e, f, call, r) : r;
 }
 
-static struct value run_function(struct elab *e, struct frame *f, struct entry *n,
+// A function's mode is that of the instances that it applies.
+static struct value run_function(struct elab *e, struct frame *f, struct entry *n, enum mode mode,
                                  const struct given *given, struct loc call) {
   struct frame *callee = frame_push(e, f, n->unit, n->decl, call);
   if (!callee) return value_error();
   if (f->decl && f->decl->kind == D_PROGRAM) callee->address = n->name;
+  if (mode != MODE_INHERIT) callee->training = false;
   if (!bind_inputs(e, callee, f, n->decl, given)) return value_error();
-  return run_body(e, callee, n->decl);
+  struct value r = run_body(e, callee, n->decl);
+  return mode == MODE_FROZEN ? freeze(e, f, call, r) : r;
 }
 
 // ---- applying ---------------------------------------------------------------------------------
@@ -250,11 +253,14 @@ static struct value not_callable(struct elab *e, struct frame *f, const struct v
   return value_error();
 }
 
+// frozen says more than eval, and eval more than nothing.
+static enum mode stricter(enum mode a, enum mode b) { return a > b ? a : b; }
+
 static struct value apply_list(struct elab *e, struct frame *f, struct value list, struct value x,
                                int from, struct loc call) {
   for (int i = from; i < list.list->len && x.kind != V_ERROR; i++) {
     struct value callee = list.list->data[i];
-    if (callee.mode == MODE_INHERIT) callee.mode = list.mode;
+    callee.mode = stricter(callee.mode, list.mode);
     struct given g = {.value = x, .loc = call, .present = true};
     x = apply_given(e, f, callee, &g, 1, call);
   }
@@ -274,7 +280,7 @@ static bool inputs_of(const struct value *callee, const param_list **inputs, con
 
 static struct value run_callable(struct elab *e, struct frame *f, const struct value *callee,
                                  const struct given *given, struct loc call) {
-  if (callee->kind == V_FN) return run_function(e, f, callee->entry, given, call);
+  if (callee->kind == V_FN) return run_function(e, f, callee->entry, callee->mode, given, call);
   struct instance *in = callee->kind == V_INSTANCE ? callee->instance : inline_instance(e, callee);
   if (!e->graph) {
     elab_error(e, f, call, "%s can be applied only inside a program", value_text(e, callee));
@@ -342,7 +348,7 @@ struct value apply_value(struct elab *e, struct frame *f, struct value callee, c
   if (unconfigured(&callee)) return configure(e, f, callee, args, call);
   if (callee.kind == V_LIST && value_is_callable(&callee) && callee.list->len > 0) {
     struct value first = callee.list->data[0];
-    if (first.mode == MODE_INHERIT) first.mode = callee.mode;
+    first.mode = stricter(first.mode, callee.mode);
     return apply_list(e, f, callee, apply_value(e, f, first, args, call), 1, call);
   }
   const param_list *inputs;
@@ -381,7 +387,7 @@ static struct value with_mode(struct elab *e, struct frame *f, const struct expr
                value_text(e, &v), x->a->string);
     return value_error();
   }
-  v.mode = mode == MODE_FROZEN || v.mode == MODE_FROZEN ? MODE_FROZEN : mode;
+  v.mode = stricter(v.mode, mode);
   v.loc = x->loc;
   return v;
 }
