@@ -330,6 +330,12 @@ static bool product_fits(struct elab *e, struct frame *f, struct loc loc, const 
                        (long long)value_dim(a, i), (long long)value_dim(b, i));
   struct value both[2] = {*a, *b};
   if (why) return misaligned(e, f, loc, both, 2, "`@`", why);
+  for (int i = 0; rb > 2 && i < rb - 2; i++) {
+    if (!a->axes[i] || !b->axes[i] || a->axes[i] == b->axes[i]) continue;
+    why = str_printf(e->b->arena, "the leading axes `%s` and `%s` are different, even of one size",
+                     a->axes[i]->name, b->axes[i]->name);
+    return misnamed(e, f, loc, both, 2, "`@`", why, a->axes[i], b->axes[i]);
+  }
   const struct axis *inner[2] = {a->axes[ra - 1], b->axes[rb - 2]};
   if (!inner[0] || !inner[1] || inner[0] == inner[1]) return true;
   why = str_printf(e->b->arena, "the inner axes `%s` and `%s` are different, even of one size",
@@ -359,6 +365,8 @@ struct value tensor_matmul(struct elab *e, struct frame *f, struct loc loc, stru
   r.loc = loc;
   r.node = rb == 2 ? product_with_matrix(e->graph, a.node, b.node)
                    : g_matmul(e->graph, a.node, b.node, false, false);
+  for (int i = 0; rb > 2 && i < rank - 2; i++)
+    if (!r.axes[i]) r.axes[i] = b.axes[i];
   r.axes[rank - 1] = b.axes[rb - 1];
   return r;
 }
