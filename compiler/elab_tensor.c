@@ -118,8 +118,11 @@ static bool merge_axis(struct elab *e, struct aligned *to, int at, const struct 
                       (long long)to->dim[at], (long long)size, at);
     return false;
   }
-  if (to->dim[at] == 1 || !to->axes[at])
-    to->axes[at] = axis ? axis : size == to->dim[at] ? to->axes[at] : NULL;
+  // What stretches from 1 leaves its name behind: the axis is then another's.
+  if (size == to->dim[at])
+    to->axes[at] = axis ? axis : to->axes[at];
+  else if (to->dim[at] == 1)
+    to->axes[at] = axis;
   if (to->dim[at] == 1) to->dim[at] = size;
   return true;
 }
