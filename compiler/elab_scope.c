@@ -233,7 +233,8 @@ static struct value local_value(struct frame *f, const char *name, const struct 
   struct value v = b->value;
   v.loc = loc;
   // A size given as configuration and used in a type is that axis's name too.
-  if (v.kind == V_INT && !v.axis) v.axis = frame_axis(f, name);
+  struct axis *axis = v.kind == V_INT && !v.axis ? frame_axis(f, name) : NULL;
+  if (axis && axis->size == v.integer) v.axis = axis;
   return v;
 }
 
