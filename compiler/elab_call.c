@@ -211,9 +211,38 @@ static struct value freeze(struct elab *e, struct frame *f, struct loc loc, stru
   return v;
 }
 
+// A value of another program's step, which the module was configured with there.
+static bool is_foreign(const struct elab *e, const struct value *v) {
+  if (v->kind == V_LIST) {
+    for (int i = 0; i < v->list->len; i++)
+      if (is_foreign(e, &v->list->data[i])) return true;
+    return false;
+  }
+  if (v->kind != V_TENSOR) return false;
+  int id = v->node->id;
+  return id >= e->graph->nodes.len || e->graph->nodes.data[id] != v->node;
+}
+
+static bool config_usable(struct elab *e, struct frame *f, const struct instance *in,
+                          struct loc call) {
+  const param_list *config = &in->module->decl->config;
+  for (int i = 0; i < config->len; i++) {
+    if (!is_foreign(e, &in->config[i])) continue;
+    elab_error(e, f, call,
+               "`%s` was configured with a value of another program's step, `%s`; apply here what "
+               "binds `%s` first",
+               in->path ? in->path : in->module->name, config->data[i].name,
+               in->path ? in->path : in->module->name);
+    elab_note(e, in->loc, "it is bound here");
+    return false;
+  }
+  return true;
+}
+
 static struct value run_module(struct elab *e, struct frame *f, struct instance *in, enum mode mode,
                                const struct given *given, struct loc call) {
   const struct decl *d = in->module->decl;
+  if (!config_usable(e, f, in, call)) return value_error();
   struct frame *callee = frame_push(e, f, in->module->unit, d, call);
   if (!callee) return value_error();
   callee->instance = in;
@@ -305,6 +334,8 @@ struct value apply_given(struct elab *e, struct frame *f, struct value callee, s
   const char *name;
   if (!inputs_of(&callee, &inputs, &name)) return not_callable(e, f, &callee, call);
   struct given all[MOST_PARAMS] = {0};
+  struct label labels[MOST_PARAMS];
+  if (labels_of(e, inputs, labels) < 0) return value_error();
   if (n > inputs->len) {
     elab_error(e, f, call, "`%s` takes %d argument%s, not %d", name, inputs->len,
                inputs->len == 1 ? "" : "s", n);
