@@ -426,7 +426,7 @@ static struct value with_mode(struct elab *e, struct frame *f, const struct expr
 struct value call_value(struct elab *e, struct frame *f, const struct expr *x) {
   enum mode mode;
   if (mode_word(f, x, &mode)) return with_mode(e, f, x, mode);
-  if (e->nesting == CALLS_NESTED_MOST) {
+  if (e->nesting >= CALLS_NESTED_MOST) {
     elab_error(e, f, x->loc, "calls nest deeper than %d levels", CALLS_NESTED_MOST);
     return value_error();
   }
