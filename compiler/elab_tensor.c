@@ -24,6 +24,12 @@ bool as_tensor(struct elab *e, struct frame *f, struct value *v, dtype t, const 
                value_text(e, v));
     return false;
   }
+  bool small = t != BT_I32 || (v->integer >= INT32_MIN && v->integer <= INT32_MAX);
+  if (t == BT_U8) small = v->integer >= 0 && v->integer <= UINT8_MAX;
+  if (v->kind == V_INT && !small) {
+    elab_error(e, f, v->loc, "%s does not fit %s", value_text(e, v), dtype_name(t));
+    return false;
+  }
   if (!needs_graph(e, f, v->loc, "a tensor")) return false;
   graph_at(e, f, v->loc);
   double x = v->kind == V_BOOL ? (double)v->integer : value_number(v);
