@@ -152,7 +152,7 @@ static bool function_gradients(struct function *fn, struct node *out) {
   const struct named_type *dout = argument_of(fn, "dout");
   struct node *seed = NULL;
   VEC(struct node *) wrt = {0};
-  if (dout && !type_eq(&dout->type, &out->type)) {
+  if (dout && !shape_eq(&dout->type.shape, &out->type.shape)) { // its numbers take the result's type
     elab_error(e, NULL, fn->decl->name.loc, "the cotangent `dout` is %s, but the result is %s",
                type_text(e->b->arena, &dout->type), type_text(e->b->arena, &out->type));
     return false;
