@@ -83,7 +83,12 @@ static int labels_of(struct elab *e, const param_list *params, struct label *lab
   }
   for (int i = 0; i < params->len; i++) {
     const struct param_decl *p = &params->data[i];
+    int before = label_index(labels, i, p->name);
     labels[i] = (struct label){p->name, p->default_value == NULL, p->loc};
+    if (before < 0) continue;
+    elab_error(e, NULL, p->loc, "`%s` is a parameter twice", p->name);
+    elab_note(e, labels[before].loc, "the first is here");
+    return -1;
   }
   return params->len;
 }
