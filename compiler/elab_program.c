@@ -288,6 +288,7 @@ static void run_load(struct elab *e, struct frame *f, const struct stmt *s) {
     if (!path_names_instance(e, f, p) || !ok) continue;
     struct bt_load load = {path_text(e->b->arena, p), s->name.name, s->from_string};
     vec_push(e->b->arena, &e->program->loads, load);
+    vec_push(e->b->arena, &e->loaded, ((struct name_at){.name = load.prefix, .loc = p->loc}));
   }
 }
 
