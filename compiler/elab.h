@@ -224,8 +224,9 @@ struct elab {
   bool minimizes;                 // it has a `minimize`
   int64_t rows;                   // of the first array of its data
   int next_site;                  // random sites, in elaboration order
+  VEC(struct name_at) loaded;     // what follows `load`: "encoder.layer1"
   VEC(struct binding) defined;    // constants that -D rebinds
-  int nesting;                    // calls in progress
+  int nesting;                    // calls and declarations in progress
   bool muted;                     // the latest error was said before: so are its notes
 };
 

@@ -20,6 +20,11 @@ static struct value unary(struct call *c) {
       elab_error(c->e, c->f, c->loc, "`%s` of %g is not a number", c->row->name, value_number(&x));
       return value_error();
     }
+    if (c->row->op == OP_floor && fabs(y) >= 0x1p63) {
+      elab_error(c->e, c->f, c->loc, "`floor` of %g does not fit an integer of 64 bits",
+                 value_number(&x));
+      return value_error();
+    }
     bool stays_integer = x.kind == V_INT &&
                          (c->row->op == OP_abs || c->row->op == OP_floor || c->row->op == OP_relu);
     return stays_integer || c->row->op == OP_floor ? value_int(c->loc, (int64_t)y)
@@ -66,6 +71,10 @@ static struct value convert(struct call *c) {
   dtype t;
   expect(dtype_parse(c->row->name, &t), "%s is no element type", c->row->name);
   if (value_is_number(&x) && c->e->graph) {
+    if (x.kind == V_FLOAT && !dtype_is_float(t) && !(fabs(x.number) < 0x1p63)) {
+      elab_error(c->e, c->f, c->loc, "%s does not fit %s", value_text(c->e, &x), dtype_name(t));
+      return value_error();
+    }
     if (x.kind == V_FLOAT && !dtype_is_float(t)) x = value_int(x.loc, (int64_t)x.number);
     return as_tensor(c->e, c->f, &x, t, "the argument") ? x : value_error();
   }

@@ -83,7 +83,12 @@ static int labels_of(struct elab *e, const param_list *params, struct label *lab
   }
   for (int i = 0; i < params->len; i++) {
     const struct param_decl *p = &params->data[i];
+    int before = label_index(labels, i, p->name);
     labels[i] = (struct label){p->name, p->default_value == NULL, p->loc};
+    if (before < 0) continue;
+    elab_error(e, NULL, p->loc, "`%s` is a parameter twice", p->name);
+    elab_note(e, labels[before].loc, "the first is here");
+    return -1;
   }
   return params->len;
 }
@@ -211,9 +216,38 @@ static struct value freeze(struct elab *e, struct frame *f, struct loc loc, stru
   return v;
 }
 
+// A value of another program's step, which the module was configured with there.
+static bool is_foreign(const struct elab *e, const struct value *v) {
+  if (v->kind == V_LIST) {
+    for (int i = 0; i < v->list->len; i++)
+      if (is_foreign(e, &v->list->data[i])) return true;
+    return false;
+  }
+  if (v->kind != V_TENSOR) return false;
+  int id = v->node->id;
+  return id >= e->graph->nodes.len || e->graph->nodes.data[id] != v->node;
+}
+
+static bool config_usable(struct elab *e, struct frame *f, const struct instance *in,
+                          struct loc call) {
+  const param_list *config = &in->module->decl->config;
+  for (int i = 0; i < config->len; i++) {
+    if (!is_foreign(e, &in->config[i])) continue;
+    elab_error(e, f, call,
+               "`%s` was configured with a value of another program's step, `%s`; apply here what "
+               "binds `%s` first",
+               in->path ? in->path : in->module->name, config->data[i].name,
+               in->path ? in->path : in->module->name);
+    elab_note(e, in->loc, "it is bound here");
+    return false;
+  }
+  return true;
+}
+
 static struct value run_module(struct elab *e, struct frame *f, struct instance *in, enum mode mode,
                                const struct given *given, struct loc call) {
   const struct decl *d = in->module->decl;
+  if (!config_usable(e, f, in, call)) return value_error();
   struct frame *callee = frame_push(e, f, in->module->unit, d, call);
   if (!callee) return value_error();
   callee->instance = in;
@@ -226,13 +260,16 @@ static struct value run_module(struct elab *e, struct frame *f, struct instance 
   return mode == MODE_FROZEN ? freeze(e, f, call, r) : r;
 }
 
-static struct value run_function(struct elab *e, struct frame *f, struct entry *n,
+// A function's mode is that of the instances that it applies.
+static struct value run_function(struct elab *e, struct frame *f, struct entry *n, enum mode mode,
                                  const struct given *given, struct loc call) {
   struct frame *callee = frame_push(e, f, n->unit, n->decl, call);
   if (!callee) return value_error();
   if (f->decl && f->decl->kind == D_PROGRAM) callee->address = n->name;
+  if (mode != MODE_INHERIT) callee->training = false;
   if (!bind_inputs(e, callee, f, n->decl, given)) return value_error();
-  return run_body(e, callee, n->decl);
+  struct value r = run_body(e, callee, n->decl);
+  return mode == MODE_FROZEN ? freeze(e, f, call, r) : r;
 }
 
 // ---- applying ---------------------------------------------------------------------------------
@@ -250,11 +287,14 @@ static struct value not_callable(struct elab *e, struct frame *f, const struct v
   return value_error();
 }
 
+// frozen says more than eval, and eval more than nothing.
+static enum mode stricter(enum mode a, enum mode b) { return a > b ? a : b; }
+
 static struct value apply_list(struct elab *e, struct frame *f, struct value list, struct value x,
                                int from, struct loc call) {
   for (int i = from; i < list.list->len && x.kind != V_ERROR; i++) {
     struct value callee = list.list->data[i];
-    if (callee.mode == MODE_INHERIT) callee.mode = list.mode;
+    callee.mode = stricter(callee.mode, list.mode);
     struct given g = {.value = x, .loc = call, .present = true};
     x = apply_given(e, f, callee, &g, 1, call);
   }
@@ -274,7 +314,7 @@ static bool inputs_of(const struct value *callee, const param_list **inputs, con
 
 static struct value run_callable(struct elab *e, struct frame *f, const struct value *callee,
                                  const struct given *given, struct loc call) {
-  if (callee->kind == V_FN) return run_function(e, f, callee->entry, given, call);
+  if (callee->kind == V_FN) return run_function(e, f, callee->entry, callee->mode, given, call);
   struct instance *in = callee->kind == V_INSTANCE ? callee->instance : inline_instance(e, callee);
   if (!e->graph) {
     elab_error(e, f, call, "%s can be applied only inside a program", value_text(e, callee));
@@ -299,6 +339,8 @@ struct value apply_given(struct elab *e, struct frame *f, struct value callee, s
   const char *name;
   if (!inputs_of(&callee, &inputs, &name)) return not_callable(e, f, &callee, call);
   struct given all[MOST_PARAMS] = {0};
+  struct label labels[MOST_PARAMS];
+  if (labels_of(e, inputs, labels) < 0) return value_error();
   if (n > inputs->len) {
     elab_error(e, f, call, "`%s` takes %d argument%s, not %d", name, inputs->len,
                inputs->len == 1 ? "" : "s", n);
@@ -342,7 +384,7 @@ struct value apply_value(struct elab *e, struct frame *f, struct value callee, c
   if (unconfigured(&callee)) return configure(e, f, callee, args, call);
   if (callee.kind == V_LIST && value_is_callable(&callee) && callee.list->len > 0) {
     struct value first = callee.list->data[0];
-    if (first.mode == MODE_INHERIT) first.mode = callee.mode;
+    first.mode = stricter(first.mode, callee.mode);
     return apply_list(e, f, callee, apply_value(e, f, first, args, call), 1, call);
   }
   const param_list *inputs;
@@ -381,7 +423,7 @@ static struct value with_mode(struct elab *e, struct frame *f, const struct expr
                value_text(e, &v), x->a->string);
     return value_error();
   }
-  v.mode = mode == MODE_FROZEN || v.mode == MODE_FROZEN ? MODE_FROZEN : mode;
+  v.mode = stricter(v.mode, mode);
   v.loc = x->loc;
   return v;
 }
@@ -389,7 +431,7 @@ static struct value with_mode(struct elab *e, struct frame *f, const struct expr
 struct value call_value(struct elab *e, struct frame *f, const struct expr *x) {
   enum mode mode;
   if (mode_word(f, x, &mode)) return with_mode(e, f, x, mode);
-  if (e->nesting == CALLS_NESTED_MOST) {
+  if (e->nesting >= CALLS_NESTED_MOST) {
     elab_error(e, f, x->loc, "calls nest deeper than %d levels", CALLS_NESTED_MOST);
     return value_error();
   }

@@ -94,7 +94,10 @@ static struct value number_binary(struct elab *e, struct frame *f, enum token_op
   bool integers = a->kind == V_INT && b->kind == V_INT;
   if (integers && op != OP_DIV && !(op == OP_POW && y < 0))
     return int_binary(e, f, op, loc, a->integer, b->integer);
-  return value_float(loc, float_arithmetic(op, x, y));
+  double r = float_arithmetic(op, x, y);
+  if (isfinite(r)) return value_float(loc, r);
+  elab_error(e, f, loc, "`%s` of %g and %g is not a number", token_op_text(op), x, y);
+  return value_error();
 }
 
 static struct value list_concat(struct elab *e, struct loc loc, const struct value *a,

@@ -42,6 +42,23 @@ static void elaborate_programs(struct elab *e, struct unit *u) {
     vec_push(e->b->arena, &e->model->programs, *e->programs.data[i]);
 }
 
+// What is loaded must be there once all programs are: a name that another instance goes by too
+// ("k = l") has no parameters of its own.
+static void check_loads(struct elab *e) {
+  if (e->b->n_errors) return;
+  for (int i = 0; i < e->loaded.len; i++) {
+    const struct name_at *at = &e->loaded.data[i];
+    size_t n = strlen(at->name);
+    bool found = false;
+    for (int k = 0; k < e->model->tensors.len && !found; k++) {
+      const char *name = e->model->tensors.data[k].name;
+      found = strncmp(name, at->name, n) == 0 && name[n] == '.';
+    }
+    if (!found)
+      elab_error(e, NULL, at->loc, "there is no instance `%s` with parameters to load", at->name);
+  }
+}
+
 static void warn_unapplied(struct elab *e) {
   if (e->b->n_errors || e->programs.len == 0) return;
   for (int i = 0; i < e->instances.len; i++) {
@@ -64,6 +81,7 @@ struct model *model_elaborate(struct btc *b, const struct file *f) {
   declare_programs(e, u);
   evaluate_file(e, u);
   elaborate_programs(e, u);
+  check_loads(e);
   warn_unapplied(e);
   return m;
 }
@@ -152,7 +170,7 @@ static bool function_gradients(struct function *fn, struct node *out) {
   const struct named_type *dout = argument_of(fn, "dout");
   struct node *seed = NULL;
   VEC(struct node *) wrt = {0};
-  if (dout && !type_eq(&dout->type, &out->type)) {
+  if (dout && !shape_eq(&dout->type.shape, &out->type.shape)) { // its numbers take the result's type
     elab_error(e, NULL, fn->decl->name.loc, "the cotangent `dout` is %s, but the result is %s",
                type_text(e->b->arena, &dout->type), type_text(e->b->arena, &out->type));
     return false;

@@ -90,9 +90,22 @@ static struct value data_tensor(struct elab *e, struct frame *f, const struct ty
   return v;
 }
 
+// The trainer finds data by name, whatever the program calls it later.
+static bool data_is_new(struct elab *e, struct frame *f, const struct typed_name *n) {
+  for (int i = 0; i < f->owned.len; i++) {
+    if (!str_eq(f->owned.data[i].name, n->name)) continue;
+    elab_error(e, f, n->loc, "the data `%s` is declared twice", n->name);
+    elab_note(e, f->owned.data[i].loc, "the first declaration");
+    return false;
+  }
+  vec_push(e->b->arena, &f->owned, ((struct name_at){.name = n->name, .loc = n->loc}));
+  return true;
+}
+
 static void run_data(struct elab *e, struct frame *f, const struct stmt *s) {
   for (int i = 0; i < s->names.len; i++) {
     const struct typed_name *n = &s->names.data[i];
+    if (!data_is_new(e, f, n)) continue;
     bool images = str_eq(n->type->name, "u8");
     struct value v = images ? data_images(e, f, n) : data_tensor(e, f, n);
     if (name_bindable(e, f, n->name, n->loc)) frame_bind(e, f, n->name, n->loc, v);
@@ -279,6 +292,7 @@ static void run_load(struct elab *e, struct frame *f, const struct stmt *s) {
     if (!path_names_instance(e, f, p) || !ok) continue;
     struct bt_load load = {path_text(e->b->arena, p), s->name.name, s->from_string};
     vec_push(e->b->arena, &e->program->loads, load);
+    vec_push(e->b->arena, &e->loaded, ((struct name_at){.name = load.prefix, .loc = p->loc}));
   }
 }
 

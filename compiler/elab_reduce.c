@@ -38,6 +38,11 @@ struct value builtin_elementwise(struct call *c, enum op op, struct value *v, in
                dtype_name(t), tensor_text(c->e, &v[i]));
     return value_error();
   }
+  if (t == BT_BOOL && op != OP_where) {
+    elab_error(c->e, c->f, c->loc, "`%s` does not take %s; `and` and `or` join conditions",
+               c->row->name, tensor_text(c->e, shaped));
+    return value_error();
+  }
   const char *what = str_printf(c->e->b->arena, "`%s`", c->row->name);
   if (!tensors_align(c->e, c->f, c->loc, v, n, what)) return value_error();
   graph_at(c->e, c->f, c->loc);

@@ -4,7 +4,7 @@
 
 #include "elab.h"
 
-enum { FRAME_MAX_DEPTH = 200, CALL_NOTES = 6, CANDIDATES = 512 };
+enum { FRAME_MAX_DEPTH = 200, ENTRIES_NESTED_MOST = 400, CALL_NOTES = 6, CANDIDATES = 512 };
 
 // ---- diagnostics ------------------------------------------------------------------------------
 
@@ -208,8 +208,15 @@ struct value entry_value(struct elab *e, struct frame *f, struct entry *n, struc
     n->state = ENTRY_DONE;
   }
   if (n->state == ENTRY_UNSEEN) {
+    if (e->nesting >= ENTRIES_NESTED_MOST) {
+      elab_error(e, f, loc, "declarations need one another deeper than %d levels",
+                 ENTRIES_NESTED_MOST);
+      return value_error();
+    }
     n->state = ENTRY_BUSY;
+    e->nesting++;
     struct value v = evaluate_entry(e, n);
+    e->nesting--;
     if (n->state == ENTRY_BUSY) n->value = v;
     n->state = ENTRY_DONE;
   }
@@ -233,7 +240,8 @@ static struct value local_value(struct frame *f, const char *name, const struct 
   struct value v = b->value;
   v.loc = loc;
   // A size given as configuration and used in a type is that axis's name too.
-  if (v.kind == V_INT && !v.axis) v.axis = frame_axis(f, name);
+  struct axis *axis = v.kind == V_INT && !v.axis ? frame_axis(f, name) : NULL;
+  if (axis && axis->size == v.integer) v.axis = axis;
   return v;
 }
 

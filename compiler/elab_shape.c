@@ -116,8 +116,16 @@ struct value builtin_concat(struct call *c) {
   }
   struct value first = xs->list->data[0];
   if (!builtin_axes(c, 1, &first, axes, &n_axes)) return value_error();
-  for (int i = 1; i < n; i++)
+  if (n_axes != 1) {
+    elab_error(c->e, c->f, c->given[1].loc, "`concat` joins along one axis, not %d", n_axes);
+    return value_error();
+  }
+  struct shape s = first.node->type.shape;
+  for (int i = 1; i < n; i++) {
     if (!concat_fits(c, &first, &xs->list->data[i], axes[0])) return value_error();
+    s.dim[axes[0]] += value_dim(&xs->list->data[i], axes[0]);
+    if (!size_fits(c->e, c->f, c->loc, &s)) return value_error();
+  }
   graph_at(c->e, c->f, c->loc);
   struct value r = first;
   r.loc = c->loc;
@@ -298,6 +306,11 @@ struct value builtin_conv(struct call *c) {
   if (!builtin_tensor(c, 0, &x) || !builtin_tensor(c, 1, &w)) return value_error();
   if (!four_axes(c, &x, "images [n, c, h, w]") || !four_axes(c, &w, "weights [out, in, h, w]"))
     return value_error();
+  if (x.node->type.dtype != w.node->type.dtype) {
+    elab_error(c->e, c->f, c->loc, "`conv2d` of %s with weights %s: element types differ",
+               tensor_text(c->e, &x), tensor_text(c->e, &w));
+    return value_error();
+  }
   if (!pair(c, 2, "stride", 1, one, &a.i[CONV_STRIDE]) ||
       !pair(c, 3, "pad", 0, zero, &a.i[CONV_PAD]) ||
       !pair(c, 4, "dilation", 1, one, &a.i[CONV_DILATION]))

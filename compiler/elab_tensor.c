@@ -24,6 +24,12 @@ bool as_tensor(struct elab *e, struct frame *f, struct value *v, dtype t, const 
                value_text(e, v));
     return false;
   }
+  bool small = t != BT_I32 || (v->integer >= INT32_MIN && v->integer <= INT32_MAX);
+  if (t == BT_U8) small = v->integer >= 0 && v->integer <= UINT8_MAX;
+  if (v->kind == V_INT && !small) {
+    elab_error(e, f, v->loc, "%s does not fit %s", value_text(e, v), dtype_name(t));
+    return false;
+  }
   if (!needs_graph(e, f, v->loc, "a tensor")) return false;
   graph_at(e, f, v->loc);
   double x = v->kind == V_BOOL ? (double)v->integer : value_number(v);
@@ -118,8 +124,11 @@ static bool merge_axis(struct elab *e, struct aligned *to, int at, const struct 
                       (long long)to->dim[at], (long long)size, at);
     return false;
   }
-  if (to->dim[at] == 1 || !to->axes[at])
-    to->axes[at] = axis ? axis : size == to->dim[at] ? to->axes[at] : NULL;
+  // What stretches from 1 leaves its name behind: the axis is then another's.
+  if (size == to->dim[at])
+    to->axes[at] = axis ? axis : to->axes[at];
+  else if (to->dim[at] == 1)
+    to->axes[at] = axis;
   if (to->dim[at] == 1) to->dim[at] = size;
   return true;
 }
@@ -330,6 +339,12 @@ static bool product_fits(struct elab *e, struct frame *f, struct loc loc, const 
                        (long long)value_dim(a, i), (long long)value_dim(b, i));
   struct value both[2] = {*a, *b};
   if (why) return misaligned(e, f, loc, both, 2, "`@`", why);
+  for (int i = 0; rb > 2 && i < rb - 2; i++) {
+    if (!a->axes[i] || !b->axes[i] || a->axes[i] == b->axes[i]) continue;
+    why = str_printf(e->b->arena, "the leading axes `%s` and `%s` are different, even of one size",
+                     a->axes[i]->name, b->axes[i]->name);
+    return misnamed(e, f, loc, both, 2, "`@`", why, a->axes[i], b->axes[i]);
+  }
   const struct axis *inner[2] = {a->axes[ra - 1], b->axes[rb - 2]};
   if (!inner[0] || !inner[1] || inner[0] == inner[1]) return true;
   why = str_printf(e->b->arena, "the inner axes `%s` and `%s` are different, even of one size",
@@ -359,6 +374,8 @@ struct value tensor_matmul(struct elab *e, struct frame *f, struct loc loc, stru
   r.loc = loc;
   r.node = rb == 2 ? product_with_matrix(e->graph, a.node, b.node)
                    : g_matmul(e->graph, a.node, b.node, false, false);
+  for (int i = 0; rb > 2 && i < rank - 2; i++)
+    if (!r.axes[i]) r.axes[i] = b.axes[i];
   r.axes[rank - 1] = b.axes[rb - 1];
   return r;
 }

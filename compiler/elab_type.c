@@ -10,7 +10,7 @@
 #include "elab.h"
 
 struct axis *frame_axis(struct frame *f, const char *name) {
-  for (int i = 0; i < f->axes.len; i++)
+  for (int i = f->axes.len - 1; i >= 0; i--)
     if (strcmp(f->axes.data[i]->name, name) == 0) return f->axes.data[i];
   return NULL;
 }
@@ -36,12 +36,18 @@ bool type_is_tensor(const struct type *t) {
 
 // ---- sizes ------------------------------------------------------------------------------------
 
+// Whether a local size has another value since a type used it: then it is another axis.
+static bool rebound(const struct axis *axis, const struct binding *local) {
+  return axis->sized && local &&
+         (local->value.kind != V_INT || local->value.integer != axis->size);
+}
+
 // The axis that a plain name stands for, or NULL where it is new. *bad after a diagnostic.
 static struct axis *known_axis(struct elab *e, struct frame *f, const char *name, struct loc loc,
                                bool *bad) {
   struct axis *axis = frame_axis(f, name);
-  if (axis) return axis;
   struct binding *local = frame_find(f, name);
+  if (axis && !rebound(axis, local)) return axis;
   struct entry *n = local ? NULL : unit_entry(f->unit, name);
   if (!local && !(n && n->decl->kind == D_CONST)) return NULL;
   struct value v = local ? local->value : entry_value(e, f, n, loc);

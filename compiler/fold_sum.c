@@ -128,7 +128,7 @@ struct factors {
   int depth;            // products within products so far
 };
 // Products share operands, so the tree that is walked may be exponentially larger than the graph.
-enum { MAX_PRODUCT_DEPTH = 8 };
+enum { MAX_PRODUCT_DEPTH = 8, MAX_SUM_DEPTH = 8 };
 
 static void take_out(struct fold *f, struct factors *out, struct node *factor) {
   out->outside = out->outside ? fold_binary(f, OP_mul, out->outside, factor) : factor;
@@ -256,9 +256,11 @@ static bool has_constant_factor(const struct node *x, unsigned r, int depth) {
   return x->op == OP_mul && has_constant_factor(x->in[1], r, depth - 1);
 }
 
-// Σ_R x is there already, or is one that may be there times what is constant over R.
-static bool sum_is_cheap(struct fold *f, const struct node *x, unsigned r) {
-  if (x->op == OP_add) return sum_is_cheap(f, x->in[0], r) && sum_is_cheap(f, x->in[1], r);
+// Σ_R x is there already, or is one that may be there times what is constant over R. Sums share
+// operands as products do, so the walk is bounded too.
+static bool sum_is_cheap(struct fold *f, const struct node *x, unsigned r, int depth) {
+  if (x->op == OP_add && depth > 0)
+    return sum_is_cheap(f, x->in[0], r, depth - 1) && sum_is_cheap(f, x->in[1], r, depth - 1);
   return known_about(f, x, r)->sum != NULL || has_constant_factor(x, r, 4);
 }
 
@@ -268,7 +270,7 @@ static bool sum_is_cheap(struct fold *f, const struct node *x, unsigned r) {
 static struct node *sum_of_cheap_sums(struct fold *f, const struct node *n) {
   const struct node *x = n->in[0];
   unsigned r = fold_axes(n);
-  if (x->op != OP_add || !sum_is_cheap(f, x, r)) return NULL;
+  if (x->op != OP_add || !sum_is_cheap(f, x, r, MAX_SUM_DEPTH)) return NULL;
   return fold_binary(f, OP_add, fold_sum(f, x->in[0], r), fold_sum(f, x->in[1], r));
 }
 

@@ -221,6 +221,24 @@ static void test_damaged_files(void **state) {
   each_file("tests/models", check_damaged);
 }
 
+// Declarations that need one another in a chain longer than the stack is deep.
+static void test_long_chain(void **state) {
+  (void)state;
+  struct btc *b = fresh();
+  char *text = NULL;
+  size_t size = 0;
+  FILE *out = open_memstream(&text, &size);
+  for (int i = 0; i < 12000; i++) fprintf(out, "const a%d = a%d\n", i, i + 1);
+  fprintf(out, "const a12000 = 1\n");
+  fclose(out);
+  elaborate_only(b, source_add(b, "chain.btg", text, size));
+  free(text);
+  assert_true(b->n_errors > 0);
+  assert_string_equal(b->diags.data[0].message,
+                      "declarations need one another deeper than 400 levels");
+  btc_free(b);
+}
+
 static void on_page(const char *page, const char *text) {
   if (!strstr(page, text)) fail_msg("docs/language.md does not have %s", text);
 }
@@ -696,6 +714,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_error_files),
       cmocka_unit_test(test_damaged_files),
+      cmocka_unit_test(test_long_chain),
       cmocka_unit_test(test_language_page),
       cmocka_unit_test(test_resnet18_is_torchvisions),
       cmocka_unit_test(test_examples),
