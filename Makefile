@@ -9,8 +9,7 @@ SAN     ?=
 CFLAGS  ?= $(OPT)
 WARN    := -Wall -Wextra -Wshadow
 ALL_CFLAGS := -std=gnu17 $(CFLAGS) $(WARN) $(SAN) -Icompiler -Iruntime -I$(BUILD) -MMD -MP
-# Runtime kernels (views, kNN, probe) are compiled for any x86-64 and pick wider code at run time.
-RT_CFLAGS  := -fopenmp
+RT_CFLAGS  := -O3 -fopenmp
 LDLIBS  := -lopenblas -ljansson -lz -lm -ldl
 PREFIX  ?= /usr/local
 
@@ -19,7 +18,6 @@ LIB_SRC     := $(filter-out $(COMMAND_SRC),$(wildcard compiler/*.c compiler/ops/
 RT_SRC      := $(wildcard runtime/*.c)
 TEST_SRC    := $(wildcard tests/unit/test_*.c)
 HELPER_SRC  := $(filter-out $(TEST_SRC),$(wildcard tests/unit/*.c))
-GENERATED   := $(BUILD)/btg.tab.c $(BUILD)/btg.lex.c
 
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB_OBJ     := $(call objects,$(LIB_SRC)) $(BUILD)/obj/btg.tab.o $(BUILD)/obj/btg.lex.o
@@ -27,6 +25,12 @@ RT_OBJ      := $(call objects,$(RT_SRC))
 COMMAND_OBJ := $(call objects,$(COMMAND_SRC))
 HELPER_OBJ  := $(call objects,$(HELPER_SRC))
 TESTS       := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(TEST_SRC))
+
+# A line for each file that is made; `make V=1` shows the commands.
+ifndef V
+.SILENT:
+endif
+say = @printf '  %-6s %s\n' $(1) $(patsubst $(BUILD)/%,%,$@)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -55,7 +59,7 @@ test: ## install, build, run every test
 .PHONY: tests
 tests: $(TESTS)
 
-check-sanitizers: ## unit, op and error tests under address and undefined sanitizers
+check-sanitizers: ## build all and the tests with address and undefined sanitizers (make test runs them)
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/sanitize OPT="-O1 -g" \
 	  SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all tests
 
@@ -65,46 +69,58 @@ bench: all $(BUILD)/bench_conv ## time the compiler's kernels and steps against 
 # ---- rules ----
 
 $(BUILD)/btc: $(COMMAND_OBJ) $(BUILD)/libbtc.a $(BUILD)/libbtrt.a
+	$(call say,LINK)
 	$(CC) $(CFLAGS) $(SAN) -fopenmp -rdynamic -o $@ $^ $(LDLIBS)
 
 $(BUILD)/libbtc.a: $(LIB_OBJ)
 	@rm -f $@
+	$(call say,AR)
 	ar rcs $@ $^
 
 $(BUILD)/libbtrt.a: $(RT_OBJ)
 	@rm -f $@
+	$(call say,AR)
 	ar rcs $@ $^
 
 # One run makes both files, in either order of age.
 $(BUILD)/btg.tab.c $(BUILD)/btg.tab.h &: grammar/btg.y
 	@mkdir -p $(@D)
+	$(call say,BISON)
 	bison -Werror=conflicts-sr,conflicts-rr -d -o $(BUILD)/btg.tab.c $<
 $(BUILD)/btg.lex.c $(BUILD)/btg.lex.h &: grammar/btg.l
 	@mkdir -p $(@D)
+	$(call say,FLEX)
 	flex -o $(BUILD)/btg.lex.c --header-file=$(BUILD)/btg.lex.h $<
 $(BUILD)/obj/btg.%.o: $(BUILD)/btg.%.c $(BUILD)/btg.tab.h $(BUILD)/btg.lex.h
 	@mkdir -p $(@D)
+	$(call say,CC)
 	$(CC) $(ALL_CFLAGS) -Igrammar -c -o $@ $<
 
 $(call objects,$(wildcard compiler/parse*.c)): $(BUILD)/btg.tab.h $(BUILD)/btg.lex.h
 $(BUILD)/obj/compiler/%.o: compiler/%.c
 	@mkdir -p $(@D)
+	$(call say,CC)
 	$(CC) $(ALL_CFLAGS) -fopenmp -c -o $@ $<
 $(BUILD)/obj/runtime/%.o: runtime/%.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -O3 $(RT_CFLAGS) -c -o $@ $<
+	$(call say,CC)
+	$(CC) $(ALL_CFLAGS) $(RT_CFLAGS) -c -o $@ $<
 $(BUILD)/obj/tests/%.o: tests/%.c
 	@mkdir -p $(@D)
+	$(call say,CC)
 	$(CC) $(ALL_CFLAGS) -fopenmp -c -o $@ $<
 
 $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(HELPER_OBJ) $(BUILD)/libbtc.a $(BUILD)/libbtrt.a
 	@mkdir -p $(@D)
+	$(call say,LINK)
 	$(CC) $(CFLAGS) $(SAN) -fopenmp -rdynamic -o $@ $^ -lcmocka $(LDLIBS)
 
 $(BUILD)/bench_conv: $(BUILD)/obj/bench/bench_conv.o $(BUILD)/obj/tests/unit/jit.o $(BUILD)/libbtc.a $(BUILD)/libbtrt.a
+	$(call say,LINK)
 	$(CC) $(CFLAGS) $(SAN) -fopenmp -rdynamic -o $@ $^ $(LDLIBS)
 $(BUILD)/obj/bench/%.o: bench/%.c
 	@mkdir -p $(@D)
+	$(call say,CC)
 	$(CC) $(ALL_CFLAGS) -fopenmp -c -o $@ $<
 
 format: ## apply clang-format
