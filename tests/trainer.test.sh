@@ -131,12 +131,12 @@ expect '--bench' 0 out '^pretrain: step .* ms, data .* ms' fit bench --bench 2
 expect '--bench --json' 0 out '"step_ms":' fit bench --bench 2 --json
 holds 'it is JSON' json "$work/out"
 holds 'it saves nothing' test ! -e "$work/bench"
-if command -v script >/dev/null; then
+if script -qec true /dev/null >/dev/null 2>&1 </dev/null; then
   script -qec "$tiny pretrain --data synthetic:64 --steps 20 --out $work/terminal" /dev/null >"$work/out" 2>&1 </dev/null
   grep -q "$(printf '\r')" "$work/out"
   verdict $? 'a terminal gets one line that is rewritten'
 else
-  skip 'a terminal gets one line that is rewritten' 'no script(1)'
+  skip 'a terminal gets one line that is rewritten' 'no script(1), or no pseudo-terminal'
 fi
 
 # ---- the same again, stopped and resumed ------------------------------------------------------
