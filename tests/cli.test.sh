@@ -7,16 +7,7 @@ btc=${BTC:-$build/btc}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 model=tests/models/small.btg
-n=0
-
-verdict() { # verdict STATUS NAME
-  n=$((n + 1))
-  if [ "$1" = 0 ]; then echo "ok $n - $2"; else
-    echo "not ok $n - $2"
-    sed 's/^/# /' "$work/out" "$work/err" "$work/held" 2>/dev/null | head -30
-  fi
-}
-skip() { n=$((n + 1)); echo "ok $n - $1 # SKIP $2"; }
+. tests/tap.sh
 
 # expect NAME STATUS STREAM PATTERN COMMAND…: exit status, and a pattern in out or err. Where a failure
 # is explained on standard error, standard output stays empty.
@@ -25,12 +16,6 @@ expect() {
   "$@" >"$work/out" 2>"$work/err" </dev/null
   got=$?
   [ $got = "$want" ] && grep -q -e "$pattern" "$work/$stream" && { [ "$want" = 0 ] || [ "$stream" = out ] || [ ! -s "$work/out" ]; }
-  verdict $? "$name"
-}
-# holds NAME COMMAND…: the command succeeds.
-holds() {
-  name=$1; shift
-  "$@" >"$work/held" 2>&1 </dev/null
   verdict $? "$name"
 }
 

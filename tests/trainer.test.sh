@@ -12,16 +12,7 @@ dataset=/usr/share/datasets/fashion-mnist
 work=$(mktemp -d)
 mounted=
 trap '[ -z "$mounted" ] || umount "$mounted"; rm -rf "$work"' EXIT
-n=0
-
-verdict() { # verdict STATUS NAME
-  n=$((n + 1))
-  if [ "$1" = 0 ]; then echo "ok $n - $2"; else
-    echo "not ok $n - $2"
-    sed 's/^/# /' "$work/out" "$work/err" "$work/held" 2>/dev/null | head -30
-  fi
-}
-skip() { n=$((n + 1)); echo "ok $n - $1 # SKIP $2"; }
+. tests/tap.sh
 
 # expect NAME STATUS STREAM PATTERN COMMAND…: exit status, and a pattern in out or err. Where a failure
 # is explained on standard error, standard output stays empty and one message is enough.
@@ -31,12 +22,6 @@ expect() {
   got=$?
   [ $got = "$want" ] && grep -q -e "$pattern" "$work/$stream" &&
     { [ "$want" = 0 ] || [ "$stream" = out ] || { [ ! -s "$work/out" ] && [ "$(grep -c 'error:' "$work/err")" = 1 ]; }; }
-  verdict $? "$name"
-}
-# holds NAME COMMAND…: the command succeeds.
-holds() {
-  name=$1; shift
-  "$@" >"$work/held" 2>&1 </dev/null
   verdict $? "$name"
 }
 

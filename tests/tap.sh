@@ -1,0 +1,19 @@
+# tap.sh: what the script tests share; sourced after `work`, a temporary folder, is set. Commands leave
+# their output in $work/out, err and held, which a failure shows.
+n=0
+
+verdict() { # verdict STATUS NAME
+  n=$((n + 1))
+  if [ "$1" = 0 ]; then echo "ok $n - $2"; else
+    echo "not ok $n - $2"
+    sed 's/^/# /' "$work/out" "$work/err" "$work/held" 2>/dev/null | head -30
+  fi
+}
+skip() { n=$((n + 1)); echo "ok $n - $1 # SKIP $2"; }
+
+# holds NAME COMMAND…: the command succeeds.
+holds() {
+  name=$1; shift
+  "$@" >"$work/held" 2>&1 </dev/null
+  verdict $? "$name"
+}
