@@ -85,6 +85,7 @@ struct btc_options {
   const char *march;            // host compiler's -march; NULL: native
   VEC(struct define) defines;   // -D
   VEC(const char *) disabled;   // --disable-pass
+  VEC(const char *) variants;   // --variant REGION=NAME
   VEC(const char *) dump_after; // --dump-after
   const char *stop_after;       // --stop-after
   bool time_passes, color, warnings_are_errors;

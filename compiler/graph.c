@@ -51,7 +51,7 @@ static bool attr_eq(const struct attr *a, const struct attr *b) {
 }
 
 static bool node_eq(const struct node *a, const struct node *b) {
-  if (a->op != b->op || a->n_in != b->n_in || a->block != b->block) return false;
+  if (a->op != b->op || a->n_in != b->n_in || a->block != b->block || a->how != b->how) return false;
   for (int i = 0; i < a->n_in; i++)
     if (a->in[i] != b->in[i]) return false;
   return type_eq(&a->type, &b->type) && attr_eq(&a->attr, &b->attr);
@@ -150,7 +150,7 @@ _Noreturn static void die_of_node(struct graph *g, const struct node *n, const c
 struct node *graph_node_in_layout(struct graph *g, enum op op, struct node *const *in, int n_in,
                                   const struct attr *attr, const struct tensor_type *type,
                                   int block) {
-  struct node n = {.op = op, .n_in = n_in, .block = block, .loc = g->loc, .path = g->path};
+  struct node n = {.op = op, .n_in = n_in, .block = block, .loc = g->loc, .path = g->path, .how = g->how};
   n.type.shape.rank = -1;
   if (type) n.type = *type;
   if (attr) {

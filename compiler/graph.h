@@ -44,6 +44,7 @@ enum op_gradient { GRAD, NOGRAD, FIRST };
 
 struct node;
 struct graph;
+struct schedule;   // how nodes of a region are lowered (regions.h)
 struct grad;       // differentiation in progress (grad.c)
 struct tensor64;   // a reference value (interp.h part below)
 
@@ -99,6 +100,7 @@ struct node {
   int block;                  // layout: 0 row-major; c > 0: axis 1 blocked, [d0][d1/c][d2…][c], d1 % c == 0
   struct loc loc;             // the .btg expression it stands for
   const char *path;           // address: instance path and application ("encoder.layer1.0.conv1@a"), or a let name; may be NULL
+  const struct schedule *how; // chosen for the region that it belongs to; NULL: the defaults
 };
 
 struct graph_output { const char *name; enum bt_output_kind kind; struct node *node; };
@@ -112,6 +114,7 @@ struct graph {
   VEC(struct graph_update) updates;
   struct loc loc;   // given to new nodes
   const char *path; // likewise
+  const struct schedule *how; // likewise
   struct graph_memo *memo; // hash-consing of the builder: equal nodes are one node (random sites differ by attribute)
 };
 

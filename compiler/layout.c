@@ -98,6 +98,7 @@ struct graph *pass_layout(const struct graph *g, int lanes) {
     if (!uses[i]) continue;
     l.r.to->loc = n->loc;
     l.r.to->path = n->path;
+    l.r.to->how = n->how;
     l.r.map[i] = place(&l, n);
   }
   return finish(&l);

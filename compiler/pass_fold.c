@@ -125,6 +125,7 @@ static struct node *walk_node(struct fold *f, struct rewrite *r, const struct no
   for (int i = 0; i < n->n_in; i++) in[i] = r->map[n->in[i]->id];
   f->g->loc = n->loc;
   f->g->path = n->path;
+  f->g->how = n->how;
   return fold_node(f, n->op, in, n->n_in, &n->attr, &n->type);
 }
 

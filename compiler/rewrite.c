@@ -25,6 +25,7 @@ struct node *rewrite_copy(struct rewrite *r, const struct node *n) {
   for (int i = 0; i < n->n_in; i++) in[i] = mapped(r, n->in[i]);
   r->to->loc = n->loc;
   r->to->path = n->path;
+  r->to->how = n->how;
   return graph_node_in_layout(r->to, n->op, in, n->n_in, &n->attr, &n->type, n->block);
 }
 
@@ -39,6 +40,7 @@ struct graph *rewrite_end(struct rewrite *r) {
   }
   r->to->loc = (struct loc){0};
   r->to->path = NULL;
+  r->to->how = NULL;
   return r->to;
 }
 
@@ -51,6 +53,7 @@ struct graph *graph_map(const struct graph *g,
     if (!uses[i]) continue;
     r.to->loc = n->loc;
     r.to->path = n->path;
+    r.to->how = n->how;
     struct node *to = rule ? rule(&r, n) : NULL;
     r.map[i] = to ? to : rewrite_copy(&r, n);
   }

@@ -1,0 +1,80 @@
+// regions.h: parts of a graph that can be computed in several ways.
+//
+// A *region* is an outlined part of a program's graph, forward and backward together. It has
+// *variants*: graphs with the region's inputs and outputs, each equal to the first under the
+// interpreter, and each with a schedule that says how its nodes are lowered. They live side by side until one is chosen:
+// by --variant, by a `schedule` block of the file, by what `btc tune` measured on this processor, else
+// by predicted cost. The chosen graph is spliced into the program's, its nodes marked with its schedule
+// (node.how), which fusion and lowering read.
+//
+//   outline.c       finds regions, names them
+//   variants.c      derives their variants, prices them, chooses
+//   derive_*.c      the algebra: one derivation a file, graph to graph
+//
+// Addresses are stable under unrelated edits: program/instance.path/role@application, a `let` name, or
+// program/objective for the region that holds the loss.
+#ifndef BTC_REGIONS_H
+#define BTC_REGIONS_H
+
+#include "graph.h"
+#include "target.h"
+
+// A C function of the user's that computes a region (docs/variants.md).
+struct user_kernel {
+  const char *function; // C name
+  const char *source;   // path of the C file
+  struct loc loc;       // where the .btg file binds it
+};
+
+// How nodes are lowered. Zeros are the defaults: products by our own kernels with what surrounds them
+// fused in, block sizes by shape.
+struct schedule {
+  const char *variant; // the name of what was chosen
+  bool plain;          // nothing is fused into products: operands and results are stored
+  bool blas;           // products are calls of BLAS
+  int64_t mc, kc, nc;  // blocks of our own products; 0: by shape
+  const struct user_kernel *user;
+};
+
+// What a variant would cost as code generation lowers it.
+struct variant_cost {
+  double flops, bytes;      // arithmetic; least memory traffic of its kernels
+  size_t temporaries;       // arena bytes beside inputs and outputs
+  int kernels;
+  double seconds;           // predicted, by roofline
+};
+
+struct variant {
+  const char *name, *help;
+  struct graph *graph;      // inputs in0, in1, … (BT_INPUT_ARRAY), outputs out0, … (BT_OUTPUT_VALUE)
+  struct schedule schedule;
+  struct variant_cost cost;
+};
+struct refusal { const char *name, *why; }; // a variant that was not derived
+struct rewrite_note { const char *text; struct loc loc; }; // what a derivation did, for `btc explain`
+
+struct region {
+  const char *address;      // "pretrain/objective"
+  struct loc loc;
+  VEC(struct node *) inputs, outputs; // of the program's graph: what comes in, what is used outside
+  VEC(const char *) input_names, output_names; // for people and for C prototypes; distinct identifiers
+  VEC(struct node *) nodes;
+  VEC(struct variant) variants;       // the first is the plain meaning
+  VEC(struct refusal) refused;
+  int chosen;
+  const char *chosen_by;    // "cost", "--variant", "schedule", "tuned"
+};
+struct regions { VEC(struct region) list; };
+
+// ---- derivations ------------------------------------------------------------------------------
+// From a region's plain graph to another with the same inputs and outputs, or NULL with *why saying,
+// for people, what stood in the way. Simplified already (fold, dce). `notes` collects what was done.
+typedef VEC(struct rewrite_note) note_list;
+// Products with everything of their shape made pointwise, so that it fits into their epilogues.
+struct graph *derive_fused(const struct graph *g, note_list *notes, const char **why);
+// Sums of squares of products as Gram products, chains reassociated: no D x D value is left.
+struct graph *derive_gram(const struct graph *g, note_list *notes, const char **why);
+// The fused form, panel of columns by panel: no D x D value is left. panel 0: chosen.
+struct graph *derive_streamed(const struct graph *g, int64_t panel, note_list *notes, const char **why);
+
+#endif
