@@ -32,7 +32,7 @@ struct buffer {
 // ---- kernels ----------------------------------------------------------------------------------
 enum kernel_kind {
   KERNEL_LOOP, // elementwise results and reductions over one iteration space, in one sweep
-  KERNEL_CALL, // one opaque op: product, convolution, pool, argmax
+  KERNEL_CALL, // one opaque op: product, convolution, pool, argmax; or all results of one extern
 };
 
 // One result. `reduce` says how a point of the space meets it: OP_COUNT stores it, OP_sum,
@@ -104,6 +104,7 @@ void lower_matmul(struct fusion *f, struct kernel *k, const struct target *t);
 void lower_conv(struct fusion *f, struct kernel *k, const struct target *t);
 void lower_pool(struct fusion *f, struct kernel *k, const struct target *t);
 void lower_argmax(struct fusion *f, struct kernel *k, const struct target *t);
+void lower_extern(struct fusion *f, struct kernel *k, const struct target *t);
 enum loop_type lower_type(dtype t);
 // One elementwise op on loop values: in[] are its operands, `from` the element type of the first.
 lx lower_scalar(struct lb *b, enum op op, dtype type, const lx *in);
