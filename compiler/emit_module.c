@@ -8,6 +8,7 @@
 #include "body.h"
 #include "codegen_internal.h"
 #include "emit_c.h"
+#include "places.h"
 
 // ---- literals ---------------------------------------------------------------------------------
 
@@ -84,7 +85,7 @@ static void emit_argument(FILE *out, const struct buffer *b, const struct loop_b
 
 static void emit_call(FILE *out, const struct codegen *cg, const struct kernel *k) {
   const struct loop_kernel *l = k->same->loops;
-  const char *place = lower_place(cg->model->b, k->roots.data[k->roots.len - 1].node->loc);
+  const char *place = place_name(cg->model->b, k->roots.data[k->roots.len - 1].node->loc);
   fprintf(out, "  // %s%s%s\n  %s(", kernel_address(cg->arena, k), place ? "  " : "",
           place ? place : "", l->name);
   for (int i = 0; i < k->arguments.len; i++) {

@@ -116,7 +116,6 @@ struct lb *lower_begin(struct fusion *f, struct kernel *k, const struct target *
                        const char *name);
 void lower_end(struct kernel *k, struct lb *b);
 void lower_source(struct fusion *f, struct kernel *k); // for kernels that a scheduler has built
-const char *lower_place(const struct btc *b, struct loc at); // "model.btg:12"; NULL: nowhere
 struct loop_buf *lower_input(struct kernel *k, struct lb *b, struct buffer *from, const char *name);
 struct loop_buf *lower_output(struct kernel *k, struct lb *b, struct buffer *to, const char *name);
 
