@@ -234,12 +234,22 @@ struct program {
   VEC(struct bt_evaluate) evaluates;
   void *optimizer;            // the elaborator's own: what to apply to (parameter, gradient)
 };
+// Which variant a region should have: of --variant, or of an entry of a `schedule` block (regions.h).
+struct variant_request {
+  const char *program;         // NULL: any
+  const char *address;         // a glob, for the part of addresses behind the program, or for all
+  const char *variant;
+  int64_t panel, mc, kc, nc;   // its arguments; 0: not given
+  struct loc loc, variant_loc; // line 0: the command line
+};
 struct model {
   struct btc *b;
   const struct file *file;
   VEC(struct bt_tensor) tensors;     // offsets unset until planning
   VEC(struct view_decl) views;
   VEC(struct program) programs;
+  VEC(struct variant_request) schedule;
+  bool partial;                      // the file has more programs, which `schedule` may mean
   void *elab;                        // the elaborator's own state
 };
 // Elaborates a parsed file and its imports. Diagnoses; check b->n_errors.
