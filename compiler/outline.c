@@ -159,6 +159,7 @@ enum meeting { STAYS_WIDE, IS_FOLDED, IS_MULTIPLIED, ESCAPES };
 
 static enum meeting meeting_of(const struct outliner *u, const struct node *wide,
                                const struct node *user) {
+  if (u->facts.late[user->id]) return ESCAPES;
   switch (op_info(user->op)->class) {
   case ELEMENTWISE: return STAYS_WIDE;
   case MOVE:
@@ -177,7 +178,7 @@ static bool find_core(const struct outliner *u, const struct node *seed, bool *c
   bool used = false;
   for (int i = seed->id; i < u->n; i++) {
     if (!wide[i]) continue;
-    if (u->facts.output[i] || u->facts.late[i]) return false;
+    if (u->facts.output[i]) return false;
     for (int k = 0; k < u->facts.users[i].len; k++) {
       const struct node *user = u->facts.users[i].data[k];
       switch (meeting_of(u, u->g->nodes.data[i], user)) {
