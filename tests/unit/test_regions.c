@@ -173,7 +173,7 @@ static void test_several_products_are_one(void **state) {
 // wants them: then only the gradient of the scores is a region's own.
 static void test_layers_between(void **state) {
   (void)state;
-  const char *attention = "q = linear(d)\nk = linear(d)\nv = linear(d)\nlast = linear(3)\n"
+  const char *attention = "q = linear(d)\nk = linear(d)\nv = linear(d)\nlast = linear(9)\n"
                           "fn attend(x: f32[n, c], y: i32[n]) -> f32 {\n"
                           "  let a = softmax(q(x) @ k(x)', over: 1) @ v(x)\n"
                           "  return cross_entropy(last(a), y)\n}\n";
