@@ -105,12 +105,16 @@ struct structured *structured_product(struct algebra *a, struct node *x, bool tu
 }
 
 // The term of a value that is repeated along both axes, or along one.
-static struct term repeated(struct node *x, int axis) {
+static struct term repeated(struct algebra *a, struct node *x, int axis) {
   struct term t = {.c = 1};
   double value;
-  if (fold_constant(x, &value))
+  if (fold_constant(x, &value)) {
     t.c = value;
-  else if (x->type.shape.rank == 0)
+    return t;
+  }
+  int rank = x->type.shape.rank;
+  x = algebra_weights(a, x, NULL, &t.c);
+  if (rank == 0)
     t.scalar = x;
   else if (axis == 0)
     t.row = x;
@@ -122,7 +126,7 @@ static struct term repeated(struct node *x, int axis) {
 struct structured *structured_repeat(struct algebra *a, struct node *x, int axis,
                                      const struct tensor_type *type) {
   struct structured *s = new_structured(a, type->dtype, type->shape.dim[0], type->shape.dim[1]);
-  struct term t = repeated(x, axis);
+  struct term t = repeated(a, x, axis);
   add_term(a, s, &t, 1);
   return s;
 }
@@ -232,7 +236,7 @@ static bool on_lines(struct algebra *a, const struct node *n, struct structured 
   for (int i = 0; i < n->n_in; i++) operand[i] = stretched(a, l[i].node, &shape);
   struct tensor_type type = {n->type.dtype, shape};
   struct node *y = fold_node(&a->fold, n->op, operand, n->n_in, &n->attr, &type);
-  struct term t = repeated(y, to.direction == ALONG_ROWS ? 0 : 1);
+  struct term t = repeated(a, y, to.direction == ALONG_ROWS ? 0 : 1);
   add_term(a, out, &t, 1);
   return true;
 }
@@ -285,9 +289,9 @@ static int largest_degree(const struct structured *x) {
 static struct term entrywise(struct algebra *a, const struct term *t, const struct term *r) {
   struct term p = *t;
   p.c *= r->c;
-  p.scalar = algebra_product(a, t->scalar, r->scalar);
-  p.row = algebra_product(a, t->row, r->row);
-  p.column = algebra_product(a, t->column, r->column);
+  p.scalar = algebra_weights(a, t->scalar, r->scalar, &p.c);
+  p.row = algebra_weights(a, t->row, r->row, &p.c);
+  p.column = algebra_weights(a, t->column, r->column, &p.c);
   for (int i = 0; i < r->degree; i++) p.pair[p.degree++] = r->pair[i];
   return p;
 }
@@ -418,10 +422,11 @@ static const char *term_product(struct algebra *a, const struct structured *x, c
     return str_printf(a->arena, "squares of the values of %s are multiplied by another matrix",
                       product_text(a->fold.g->b, (t->degree == 2 ? t : r)->pair[0].origin));
   out->c *= r->c;
-  out->scalar = algebra_product(a, t->scalar, r->scalar);
+  out->scalar = algebra_weights(a, t->scalar, r->scalar, &out->c);
   out->column = r->column;
   out->degree = 1;
-  out->pair[0] = pair_product(a, &t->pair[0], algebra_product(a, t->column, r->row), &r->pair[0]);
+  struct node *inner = algebra_weights(a, t->column, r->row, &out->c);
+  out->pair[0] = pair_product(a, &t->pair[0], inner, &r->pair[0]);
   return NULL;
 }
 

@@ -15,8 +15,9 @@
 // (cᵢᵢ - 1)² and not cᵢᵢ² - 2cᵢᵢ + 1, and any function may be applied to it. The terms then speak for
 // the entries off the diagonal only.
 //
-//   structured.c        making and combining them
-//   structured_thin.c   thin results
+//   structured.c          making and combining them
+//   structured_thin.c     thin results
+//   structured_weights.c  products of weights in one form
 #ifndef BTC_STRUCTURED_H
 #define BTC_STRUCTURED_H
 
@@ -80,8 +81,10 @@ struct node *structured_times(struct algebra *a, struct node *x, bool turn_x,
                               const struct structured *m, bool turn_result, const char **why);
 struct node *structured_diagonal(struct algebra *a, const struct structured *x);
 
-// ---- between the two files --------------------------------------------------------------------
+// ---- between the files ------------------------------------------------------------------------
 struct node *algebra_product(struct algebra *a, struct node *x, struct node *y); // NULL: 1
+// x y in one form, without its constant factor, which goes into *c (structured_weights.c); NULL: 1.
+struct node *algebra_weights(struct algebra *a, struct node *x, struct node *y, double *c);
 struct node *algebra_scaled(struct algebra *a, struct node *x, double c, struct node *scalar);
 struct node *algebra_along(struct algebra *a, struct node *x, struct node *v, int axis); // x ∘ v, repeated
 int64_t factor_inner(const struct factor *f);

@@ -112,7 +112,8 @@ static struct node *row_sums_of_two(struct algebra *a, const struct term *t, str
 
 struct node *term_row_sums(struct algebra *a, const struct tensor_type *type, const struct term *t,
                            struct node *v) {
-  struct node *w = algebra_product(a, t->column, v), *sums;
+  double c = t->c;
+  struct node *w = algebra_weights(a, t->column, v, &c), *sums;
   if (t->degree == 2) {
     sums = row_sums_of_two(a, t, w);
   } else if (t->degree == 1) { // A (B' w)
@@ -121,7 +122,7 @@ struct node *term_row_sums(struct algebra *a, const struct tensor_type *type, co
     struct shape rows = shape_of(1, type->shape.dim[0]);
     sums = repeat(a, sum_of(a, type, w, 1), &rows, 0);
   }
-  return algebra_scaled(a, algebra_product(a, sums, t->row), t->c, t->scalar);
+  return algebra_scaled(a, algebra_product(a, sums, t->row), c, t->scalar);
 }
 
 // Two products: Σᵢⱼ uᵢ wⱼ (A B')ᵢⱼ (C D')ᵢⱼ = Σₖₗ (A' diag(u) C)ₖₗ (B' diag(w) D)ₖₗ, the inner product of
