@@ -54,10 +54,14 @@ static bool is_product(const struct node *n) {
 
 static int64_t shorter_side(struct extent e) { return e.rows < e.columns ? e.rows : e.columns; }
 
+// Is the inner size at most the sides, and something won by that?
+static bool is_short(struct extent e) {
+  return e.inner < shorter_side(e) || (e.inner == e.rows && e.inner == e.columns);
+}
+
 static bool is_candidate(const struct derivation *d, const struct node *n) {
   if (!is_product(n) || d->stored[n->id]) return false;
-  struct extent e = extent_of(n);
-  return d->any_size || e.inner <= shorter_side(e);
+  return d->any_size || is_short(extent_of(n));
 }
 
 static bool same_sides(const struct shape *s, const struct node *product) {

@@ -328,11 +328,23 @@ static const char *divide(struct algebra *a, const struct node *n, const struct 
   return multiply(a, n, x, &by, out);
 }
 
-// A choice by a mask that is one constant off the diagonal.
+static bool same_terms(const struct structured *x, const struct structured *y) {
+  if (x->why || y->why || x->terms.len != y->terms.len) return false;
+  for (int i = 0; i < x->terms.len; i++)
+    if (!alike(&x->terms.data[i], &y->terms.data[i]) || x->terms.data[i].c != y->terms.data[i].c)
+      return false;
+  return true;
+}
+
+// A choice by a mask that is one constant off the diagonal, or between equals.
 static const char *choose(struct algebra *a, const struct node *n, struct structured *const *in,
                           struct structured *out) {
   struct line mask;
   double value;
+  if (same_terms(in[1], in[2])) {
+    add_terms(a, out, in[1], 1);
+    return NULL;
+  }
   if (!as_line(a, in[0], &mask) || !fold_constant(mask.node, &value)) return one_by_one(a, n, out);
   const struct structured *chosen = in[value != 0 ? 1 : 2];
   add_terms(a, out, chosen, 1);

@@ -62,18 +62,21 @@ static bool same_factor(const struct factor *f, const struct factor *g) {
   return f->node == g->node && f->inner_first == g->inner_first;
 }
 
-// Where F = G and v = s², F' diag(v) F = (diag(s) F)' (diag(s) F) is symmetric and looks it. Else one
-// side takes the weights, the same whichever comes first, so that equal ones are one node.
+static struct node *gram_in_order(struct algebra *a, const struct factor *f, struct node *v,
+                                  const struct factor *g) {
+  struct node *x = f->node, *y = g->node;
+  x = algebra_along(a, x, v, outer_axis(f));
+  if (v && same_factor(f, g) && v->op == OP_mul && v->in[0] == v->in[1])
+    x = y = algebra_along(a, y, v->in[0], outer_axis(g));
+  return matmul(a, x, !f->inner_first, y, g->inner_first);
+}
+
+// Where F = G and v = s², F' diag(v) F = (diag(s) F)' (diag(s) F) is symmetric and looks it. F' diag(v) G and
+// G' diag(v) F are one product: that of the older node first.
 struct node *factor_gram(struct algebra *a, const struct factor *f, struct node *v,
                          const struct factor *g) {
-  struct node *x = f->node, *y = g->node;
-  if (v && same_factor(f, g) && v->op == OP_mul && v->in[0] == v->in[1])
-    x = y = algebra_along(a, x, v->in[0], outer_axis(f));
-  else if (x->id < y->id)
-    x = algebra_along(a, x, v, outer_axis(f));
-  else
-    y = algebra_along(a, y, v, outer_axis(g));
-  return matmul(a, x, !f->inner_first, y, g->inner_first);
+  if (f->node->id <= g->node->id) return gram_in_order(a, f, v, g);
+  return turned(a, gram_in_order(a, g, v, f));
 }
 
 // Σᵢ Fᵢₖ vᵢ for each k.
@@ -131,8 +134,10 @@ static struct node *term_sum(struct algebra *a, const struct tensor_type *type, 
   const struct pair *p = t->pair;
   struct node *sum;
   if (t->degree == 2) {
-    struct node *rows = factor_gram(a, &p[0].a, t->row, &p[1].a);
-    sum = fold_sum(&a->fold, mul(a, rows, factor_gram(a, &p[0].b, t->column, &p[1].b)), 3);
+    int first = p[0].a.node->id <= p[1].a.node->id ? 0 : 1; // in which no transpose is needed
+    struct node *rows = factor_gram(a, &p[first].a, t->row, &p[1 - first].a),
+                *columns = factor_gram(a, &p[first].b, t->column, &p[1 - first].b);
+    sum = fold_sum(&a->fold, mul(a, rows, columns), 3);
   } else if (t->degree == 1) {
     struct node *rows = outer_sums(a, &p[0].a, t->row);
     sum = fold_sum(&a->fold, mul(a, rows, outer_sums(a, &p[0].b, t->column)), 1);
