@@ -9,10 +9,12 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../../compiler/ast.h"
 #include "../../compiler/passes.h"
 #include "../../compiler/regions.h"
+#include "../../runtime/safetensors.h"
 #include "graph_helper.h"
 
 enum { N = 7, D = 19, LONG = 23 };
@@ -28,9 +30,9 @@ static struct model *model_of(struct btc *b, const char *path) {
   return model_elaborate(b, f);
 }
 
-// Forward and backward of a function of gram.btg or its imports, through the passes.
-static struct graph *graph_of(struct btc *b, const char *function, const struct named_type *args, int n) {
-  struct program *p = model_function(model_of(b, "tests/models/gram.btg"), function, args, n, true);
+// Forward and backward of a function of a file or its imports, through the passes.
+static struct graph *graph_of(struct btc *b, const char *path, const char *function, const struct named_type *args, int n) {
+  struct program *p = model_function(model_of(b, path), function, args, n, true);
   if (!p || b->n_errors) fail_msg("%s: %s", function, text_of_diagnostics(b));
   return passes_run(b, p->graph, NULL);
 }
@@ -43,7 +45,7 @@ static struct graph *graph_of_views(struct btc *b, const char *function, int64_t
   struct named_type args[] = {{"za", matrix(n, d), NULL}, {"zb", matrix(n, d), NULL}, {"w", matrix(d, d), NULL}};
   bool third = strcmp(function, "own_matrix") == 0 || strcmp(function, "as_result") == 0;
   if (strcmp(function, "as_result") == 0) args[2].name = "dout";
-  return graph_of(b, function, args, third ? 3 : 2);
+  return graph_of(b, "tests/models/gram.btg", function, args, third ? 3 : 2);
 }
 
 static struct graph *derived(const struct graph *g) {
@@ -164,12 +166,176 @@ static void refuses_long_products(void **state) {
   expect_refusal("vicreg", LONG, D, "inner size 23");
 }
 
+// ---- references -------------------------------------------------------------------------------
+
+struct reference {
+  struct arena *arena;
+  const struct st_file *file;
+};
+
+static const char *reference_folder(struct arena *a) {
+  const char *shared = getenv("BTC_SHARED");
+  return str_printf(a, "%s/reference", shared && *shared ? shared : "../shared");
+}
+
+static const struct tensor64 *tensor_named(const struct reference *r, const char *name) {
+  const struct st_tensor *s = st_find(r->file, name);
+  if (!s) fail_msg("the file has no tensor %s", name);
+  assert_int_equal(s->dtype, BT_F64);
+  struct tensor_type type = {BT_F64, {.rank = s->rank}};
+  memcpy(type.shape.dim, s->shape, sizeof *s->shape * (size_t)s->rank);
+  struct tensor64 *t = tensor64_new(r->arena, &type);
+  memcpy(t->data, s->data, sizeof(double) * (size_t)shape_count(&type.shape));
+  return t;
+}
+
+static const struct tensor64 *reference_leaf(void *user, const struct node *n) {
+  return tensor_named(user, n->attr.s);
+}
+
+static double largest(const struct tensor64 *t) {
+  double most = 0;
+  for (int64_t i = 0; i < shape_count(&t->type.shape); i++) most = fmax(most, fabs(t->data[i]));
+  return most;
+}
+
+// The largest difference, relative to the largest entry of b.
+static double distance(const struct tensor64 *a, const struct tensor64 *b) {
+  double most = 0;
+  assert_true(shape_count(&a->type.shape) == shape_count(&b->type.shape));
+  for (int64_t i = 0; i < shape_count(&a->type.shape); i++) most = fmax(most, fabs(a->data[i] - b->data[i]));
+  return most / largest(b);
+}
+
+static void check_reference(const char *name, const char *models, const char *function) {
+  struct btc *b = btc_new();
+  struct reference r = {b->arena, NULL};
+  const char *path = str_printf(b->arena, "%s/%s.safetensors", reference_folder(b->arena), name);
+  char err[256];
+  struct st_file *file = st_open(path, err, sizeof err);
+  if (!file) fail_msg("%s", err);
+  r.file = file;
+  struct shape z = tensor_named(&r, "za")->type.shape;
+  struct named_type args[] = {{"za", {BT_F32, z}, NULL}, {"zb", {BT_F32, z}, NULL}};
+  struct graph *g = derived(graph_of(b, models, function, args, 2));
+  struct tensor64 **v = interp_run(g, b->arena, false, reference_leaf, &r);
+  assert_int_equal(g->outputs.len, 3);
+  for (int i = 0; i < 3; i++) {
+    const char *out = g->outputs.data[i].name;
+    double off = distance(v[g->outputs.data[i].node->id], tensor_named(&r, strcmp(out, "out") ? out : "loss"));
+    if (!(off <= 1e-9)) fail_msg("%s of %s is off by %g", out, name, off);
+  }
+  st_close(file);
+  btc_free(b);
+}
+
+static void agrees_with_references(void **state) {
+  (void)state;
+  struct arena *a = arena_new();
+  bool there = access(reference_folder(a), R_OK) == 0;
+  arena_free(a);
+  if (!there) skip();
+  const char *functions = "tests/models/functions.btg", *spellings = "tests/models/spellings.btg";
+  check_reference("objective_barlow_twins_wide", functions, "objective_barlow_twins");
+  check_reference("objective_barlow_hsic_wide", spellings, "barlow_hsic");
+  check_reference("objective_vicreg_wide", functions, "objective_vicreg");
+}
+
+// ---- digits -----------------------------------------------------------------------------------
+
+struct views {
+  struct arena *arena;
+  double mean, between; // of every entry; how far the views are apart
+};
+
+// Views of unit deviation round a mean.
+static const struct tensor64 *view_leaf(void *user, const struct node *n) {
+  const struct views *v = user;
+  struct tensor64 *t = tensor64_new(v->arena, &n->type);
+  uint64_t common = 1, own = str_hash(n->attr.s);
+  for (int64_t i = 0; i < shape_count(&n->type.shape); i++) {
+    double part[2];
+    for (int k = 0; k < 2; k++) {
+      uint64_t *s = k ? &own : &common;
+      *s = *s * 6364136223846793005u + 1442695040888963407u;
+      part[k] = 3.4641 * ((double)(*s >> 11) * 0x1p-53 - 0.5);
+    }
+    t->data[i] = (double)(float)(v->mean + part[0] + v->between * part[1]);
+  }
+  return t;
+}
+
+// How far the outputs computed with every result rounded to f32 are from those in f64.
+static double error_of(const struct graph *g, struct views *v) {
+  struct tensor64 **exact = interp_run(g, v->arena, false, view_leaf, v),
+                  **rounded = interp_run(g, v->arena, true, view_leaf, v);
+  double most = 0;
+  for (int i = 0; i < g->outputs.len; i++) {
+    int id = g->outputs.data[i].node->id;
+    most = fmax(most, distance(rounded[id], exact[id]));
+  }
+  return most;
+}
+
+// Rounding does no more harm than in the plain graph: near the optimum, where off-diagonals are small; with
+// means 10000 deviations away.
+static void check_digits(const char *function, double mean, double between) {
+  struct btc *b = btc_new();
+  struct views v = {b->arena, mean, between};
+  struct graph *plain = graph_of_views(b, function, 32, 67);
+  double before = error_of(plain, &v), after = error_of(derived(plain), &v);
+  printf("  %s, mean %g, views apart by %g: %.2g, was %.2g\n", function, mean, between, after, before);
+  assert_true(after <= 3 * before + 0x1p-22);
+  btc_free(b);
+}
+
+static void keeps_digits(void **state) {
+  (void)state;
+  static const char *const functions[] = {"barlow_offdiag", "barlow_minus_eye", "barlow_hsic", "vicreg", "scaled_after"};
+  for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+    check_digits(functions[i], 0, 1);
+    check_digits(functions[i], 0, 0.01);
+    check_digits(functions[i], 10000, 0.1);
+  }
+}
+
+// ---- costs ------------------------------------------------------------------------------------
+
+// Multiplications and additions; half of them where a product is symmetric because its operands are one.
+static double flops_of(const struct graph *g) {
+  double sum = 0;
+  for (int i = 0; i < g->nodes.len; i++) {
+    const struct node *n = g->nodes.data[i];
+    const struct op_info *op = op_info(n->op);
+    int64_t count = shape_count(&n->type.shape);
+    if (op->rules->flops) sum += op->rules->flops(n) / (n->op == OP_matmul && n->in[0] == n->in[1] ? 2 : 1);
+    else if (op->class == ELEMENTWISE) sum += (double)count;
+    else if (op->class == REDUCE) sum += (double)shape_count(&n->in[0]->type.shape);
+  }
+  return sum;
+}
+
+// Three products of 2ND² without the derivation, and 6N²D with it, at N = 256, D = 2048.
+static void costs_less(void **state) {
+  (void)state;
+  static const struct { const char *function; double products; } cases[] = {{"barlow_offdiag", 3}, {"barlow_hsic", 3}, {"vicreg", 4}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct btc *b = btc_new();
+    struct graph *plain = graph_of_views(b, cases[i].function, 256, 2048), *g = derived(plain);
+    double before = flops_of(plain), after = flops_of(g), ratio = before / after;
+    printf("  %s: %.3g -> %.3g, %d -> %d products\n", cases[i].function, before, after, count_nodes(plain, OP_matmul, 0), count_nodes(g, OP_matmul, 0));
+    if (!(ratio > 0.8 * 2048 / 256)) fail_msg("%s: only %g times less", cases[i].function, ratio);
+    btc_free(b);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(spells_barlow_twins), cmocka_unit_test(spells_alone),
-      cmocka_unit_test(spells_hsic),         cmocka_unit_test(spells_vicreg),
-      cmocka_unit_test(spells_others),       cmocka_unit_test(refuses_near_misses),
-      cmocka_unit_test(refuses_long_products),
+      cmocka_unit_test(spells_barlow_twins),  cmocka_unit_test(spells_alone),
+      cmocka_unit_test(spells_hsic),          cmocka_unit_test(spells_vicreg),
+      cmocka_unit_test(spells_others),        cmocka_unit_test(refuses_near_misses),
+      cmocka_unit_test(refuses_long_products), cmocka_unit_test(agrees_with_references),
+      cmocka_unit_test(keeps_digits),         cmocka_unit_test(costs_less),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
