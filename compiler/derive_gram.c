@@ -330,6 +330,18 @@ static const struct node *wide_value(const struct derivation *d, const struct gr
   return NULL;
 }
 
+// Is a product stored that is as large as the largest one that is not?
+static bool stores_a_large_one(const struct derivation *d) {
+  int64_t largest = 0;
+  for (int i = 0; i < d->products.len; i++) {
+    int64_t count = shape_count(&d->products.data[i]->type.shape);
+    if (count > largest) largest = count;
+  }
+  for (int i = 0; i < d->from->nodes.len; i++)
+    if (d->stored[i] && shape_count(&d->from->nodes.data[i]->type.shape) >= largest) return true;
+  return false;
+}
+
 static const char *too_long(const struct derivation *d) {
   const struct node *worst = NULL;
   for (int i = 0; i < d->products.len; i++) {
@@ -358,7 +370,7 @@ struct graph *derive_gram(const struct graph *g, note_list *notes, const char **
   }
   to = passes_simplify(to);
   const struct node *wide = wide_value(&d, to);
-  if (wide) {
+  if (wide || stores_a_large_one(&d)) {
     *why = d.why ? d.why : str_printf(d.arena, "%s%s is %s itself", op_info(wide->op)->name, place_text(g->b, wide->loc), shape_text(d.arena, &wide->type.shape));
     return NULL;
   }
