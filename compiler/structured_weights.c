@@ -1,14 +1,15 @@
 // structured_weights.c: products of weights in one form.
 //
-// Two Gram products A diag(w) A' are one if their weights are the same node. The weights of a loss and of its
-// gradient are products of the same powers of the same vectors, written in many ways: r r, with
-// r = rsqrt(v), is also (1/√v)(1/√v), and √v r³. So products of vectors (or of scalars) are taken apart into
+// Two Gram products A diag(w) A' are one if their weights are the same node. The weights of a loss
+// and of its gradient are products of the same powers of the same vectors, written in many ways: r
+// r, with r = rsqrt(v), is also (1/√v)(1/√v), and √v r³. So products of vectors (or of scalars) are
+// taken apart into
 //
 //   c · Π baseᵢ^(hᵢ/2)
 //
 // and built again in one order; c is kept apart. A square is built as one node times itself, which
-// shows factor_gram that A diag(s²) A' is symmetric. Under a root a base is positive (else the program's
-// own value is NaN, as is whatever else is made of the root).
+// shows factor_gram that A diag(s²) A' is symmetric. Under a root a base is positive (else the
+// program's own value is NaN, as is whatever else is made of the root).
 #include <math.h>
 #include <stdlib.h>
 
@@ -114,7 +115,8 @@ struct node *algebra_weights(struct algebra *a, struct node *x, struct node *y, 
   struct node *plain = algebra_product(a, x, y);
   struct monomial m = {.c = 1};
   if (!plain || !dtype_is_float(plain->type.dtype)) return plain;
-  if ((x && !collect(&m, x, 2, PRODUCT_DEPTH)) || (y && !collect(&m, y, 2, PRODUCT_DEPTH)) || !isfinite(m.c))
+  if ((x && !collect(&m, x, 2, PRODUCT_DEPTH)) || (y && !collect(&m, y, 2, PRODUCT_DEPTH)) ||
+      !isfinite(m.c))
     return plain;
   sort(&m);
   *c *= m.c;

@@ -1,5 +1,6 @@
-// test_structured.c: random expressions of the operations that the algebra of structured.h covers, with
-// their gradients: what derive_gram makes of them has the same values, and no value of a product's size.
+// test_structured.c: random expressions of the operations that the algebra of structured.h covers,
+// with their gradients: what derive_gram makes of them has the same values, and no value of a
+// product's size.
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,7 +40,9 @@ static struct node *constant(struct generator *r) {
   return g_constant(r->g, BT_F32, values[roll(r, 5)]);
 }
 
-static struct node *scalar(struct generator *r) { return roll(r, 3) ? constant(r) : leaf(r, (struct shape){0}); }
+static struct node *scalar(struct generator *r) {
+  return roll(r, 3) ? constant(r) : leaf(r, (struct shape){0});
+}
 
 // A number, or a vector along one axis, repeated.
 static struct node *repeated(struct generator *r) {
@@ -51,15 +54,18 @@ static struct node *repeated(struct generator *r) {
 }
 
 static struct node *eye(struct generator *r) {
-  return g_binary(r->g, roll(r, 4) ? OP_eq : OP_ne, g_iota(r->g, BT_I32, &r->wide, 0), g_iota(r->g, BT_I32, &r->wide, 1));
+  return g_binary(r->g, roll(r, 4) ? OP_eq : OP_ne, g_iota(r->g, BT_I32, &r->wide, 0),
+                  g_iota(r->g, BT_I32, &r->wide, 1));
 }
 
 // x' y and the like: rows x columns.
 static struct node *product(struct generator *r) {
   int64_t inner = roll(r, 5) ? INNER : 1;
   bool tx = roll(r, 2), ty = roll(r, 2);
-  struct node *x = leaf(r, tx ? shape_of(2, inner, r->wide.dim[0]) : shape_of(2, r->wide.dim[0], inner));
-  struct node *y = leaf(r, ty ? shape_of(2, r->wide.dim[1], inner) : shape_of(2, inner, r->wide.dim[1]));
+  struct node *x =
+      leaf(r, tx ? shape_of(2, inner, r->wide.dim[0]) : shape_of(2, r->wide.dim[0], inner));
+  struct node *y =
+      leaf(r, ty ? shape_of(2, r->wide.dim[1], inner) : shape_of(2, inner, r->wide.dim[1]));
   return g_matmul(r->g, x, y, tx, ty);
 }
 
@@ -67,7 +73,8 @@ static struct node *product(struct generator *r) {
 static struct node *scaled_product(struct generator *r) {
   struct node *x = product(r);
   for (int i = roll(r, 3); i > 0; i--) x = g_binary(r->g, OP_mul, x, repeated(r));
-  if (roll(r, 3) == 0) x = g_binary(r->g, OP_add, product(r), g_broadcast(r->g, constant(r), &r->wide, NULL));
+  if (roll(r, 3) == 0)
+    x = g_binary(r->g, OP_add, product(r), g_broadcast(r->g, constant(r), &r->wide, NULL));
   if (roll(r, 4) == 0 && is_square(r)) x = g_transpose(r->g, x, (int[]){1, 0});
   return x;
 }
@@ -80,25 +87,32 @@ static struct matrix square_of(struct generator *r) {
 }
 
 static struct matrix masked(struct generator *r, int depth) {
-  struct matrix x = random_matrix(r, depth - 1), y = roll(r, 2) ? random_matrix(r, depth - 1) : (struct matrix){repeated(r), 0};
+  struct matrix x = random_matrix(r, depth - 1),
+                y = roll(r, 2) ? random_matrix(r, depth - 1) : (struct matrix){repeated(r), 0};
   struct node *mask = eye(r), *as_number = g_cast(r->g, mask, BT_F32);
   int degree = x.degree > y.degree ? x.degree : y.degree;
   switch (roll(r, 5)) {
   case 0: return (struct matrix){g_binary(r->g, OP_sub, x.node, as_number), x.degree};
   case 1: return (struct matrix){g_binary(r->g, OP_mul, as_number, x.node), x.degree};
-  case 2: return (struct matrix){g_where(r->g, g_unary(r->g, OP_not, mask), x.node, y.node), degree};
+  case 2:
+    return (struct matrix){g_where(r->g, g_unary(r->g, OP_not, mask), x.node, y.node), degree};
   case 3: {
-    struct node *diagonal = g_binary(r->g, OP_eq, g_iota(r->g, BT_I32, &r->wide, 0), g_iota(r->g, BT_I32, &r->wide, 1));
-    return (struct matrix){g_where(r->g, diagonal, g_unary(r->g, roll(r, 2) ? OP_abs : OP_tanh, x.node), y.node), degree};
+    struct node *diagonal =
+        g_binary(r->g, OP_eq, g_iota(r->g, BT_I32, &r->wide, 0), g_iota(r->g, BT_I32, &r->wide, 1));
+    return (struct matrix){
+        g_where(r->g, diagonal, g_unary(r->g, roll(r, 2) ? OP_abs : OP_tanh, x.node), y.node),
+        degree};
   }
   default: return (struct matrix){g_where(r->g, mask, x.node, y.node), degree};
   }
 }
 
 static struct matrix sum_or_difference(struct generator *r, int depth) {
-  struct matrix x = random_matrix(r, depth - 1), y = roll(r, 3) ? random_matrix(r, depth - 1) : (struct matrix){repeated(r), 0};
+  struct matrix x = random_matrix(r, depth - 1),
+                y = roll(r, 3) ? random_matrix(r, depth - 1) : (struct matrix){repeated(r), 0};
   enum op op = roll(r, 2) ? OP_add : OP_sub;
-  return (struct matrix){g_binary(r->g, op, x.node, y.node), x.degree > y.degree ? x.degree : y.degree};
+  return (struct matrix){g_binary(r->g, op, x.node, y.node),
+                         x.degree > y.degree ? x.degree : y.degree};
 }
 
 static struct matrix matrix_product(struct generator *r, int depth) {
@@ -118,7 +132,8 @@ static struct matrix random_matrix(struct generator *r, int depth) {
     return (struct matrix){g_unary(r->g, OP_neg, x.node), x.degree};
   case 3:
     x = random_matrix(r, depth - 1);
-    return (struct matrix){g_binary(r->g, roll(r, 3) ? OP_mul : OP_div, x.node, repeated(r)), x.degree};
+    return (struct matrix){g_binary(r->g, roll(r, 3) ? OP_mul : OP_div, x.node, repeated(r)),
+                           x.degree};
   case 4: return (struct matrix){scaled_product(r), 1};
   case 5:
     x = random_matrix(r, depth - 1);
@@ -135,13 +150,16 @@ static struct node *thin(struct generator *r, struct matrix m) {
   case 1: return g_reduce(r->g, OP_sum, m.node, axes + roll(r, 2), 1);
   case 2:
     if (m.degree == 2) break;
-    return g_matmul(r->g, leaf(r, shape_of(2, (int64_t)INNER, r->wide.dim[0])), m.node, false, false);
+    return g_matmul(r->g, leaf(r, shape_of(2, (int64_t)INNER, r->wide.dim[0])), m.node, false,
+                    false);
   case 3:
     if (m.degree == 2) break;
-    return g_matmul(r->g, m.node, leaf(r, shape_of(2, (int64_t)INNER, r->wide.dim[1])), false, true);
+    return g_matmul(r->g, m.node, leaf(r, shape_of(2, (int64_t)INNER, r->wide.dim[1])), false,
+                    true);
   case 4:
     if (m.degree == 2) break;
-    return g_matmul(r->g, m.node, leaf(r, shape_of(2, r->wide.dim[0], (int64_t)INNER)), true, false);
+    return g_matmul(r->g, m.node, leaf(r, shape_of(2, r->wide.dim[0], (int64_t)INNER)), true,
+                    false);
   default:
     if (is_square(r)) return g_unary(r->g, OP_diag, m.node);
   }
@@ -156,8 +174,10 @@ static struct node *total(struct generator *r, struct node *x) {
 
 // Some thin results of random matrices, their sum, and its gradients.
 static struct graph *random_graph_of(struct btc *b, unsigned seed) {
-  struct generator r = {.b = b, .g = graph_new(b, "random"), .state = seed * 0x9e3779b97f4a7c15u + 1};
-  r.wide = roll(&r, 4) ? shape_of(2, (int64_t)COLUMNS, (int64_t)COLUMNS) : shape_of(2, (int64_t)ROWS, (int64_t)COLUMNS);
+  struct generator r = {
+      .b = b, .g = graph_new(b, "random"), .state = seed * 0x9e3779b97f4a7c15u + 1};
+  r.wide = roll(&r, 4) ? shape_of(2, (int64_t)COLUMNS, (int64_t)COLUMNS)
+                       : shape_of(2, (int64_t)ROWS, (int64_t)COLUMNS);
   struct node *loss = g_constant(r.g, BT_F32, 0), *wrt[64], *d[64];
   for (int i = 0, n = 1 + roll(&r, 3); i < n; i++) {
     struct node *x = thin(&r, random_matrix(&r, roll(&r, 4)));
@@ -176,7 +196,8 @@ static struct graph *random_graph_of(struct btc *b, unsigned seed) {
 
 static int count_wide(const struct graph *g) {
   int count = 0;
-  for (int i = 0; i < g->nodes.len; i++) count += shape_count(&g->nodes.data[i]->type.shape) >= ROWS * COLUMNS;
+  for (int i = 0; i < g->nodes.len; i++)
+    count += shape_count(&g->nodes.data[i]->type.shape) >= ROWS * COLUMNS;
   return count;
 }
 
@@ -186,13 +207,15 @@ static void equals_the_plain_graph(void **state) {
   for (unsigned seed = 0; seed < CASES; seed++) {
     struct btc *b = btc_new();
     const char *why = NULL;
-    struct graph *plain = passes_run(b, random_graph_of(b, seed), NULL), *g = derive_gram(plain, NULL, &why);
+    struct graph *plain = passes_run(b, random_graph_of(b, seed), NULL),
+                 *g = derive_gram(plain, NULL, &why);
     if (getenv("SHOW") && (unsigned)atoi(getenv("SHOW")) == seed) graph_print(stdout, plain);
     if (g) {
       graph_verify(g, "derive_gram");
       if (getenv("SHOW")) printf("%u\n", seed), fflush(stdout);
       assert_same_values(plain, g, seed);
-      if (count_wide(g)) fail_msg("seed %u: %d wide values\n%s", seed, count_wide(g), text_of_graph(g));
+      if (count_wide(g))
+        fail_msg("seed %u: %d wide values\n%s", seed, count_wide(g), text_of_graph(g));
     } else {
       refused++;
       if (getenv("SHOW")) printf("%u refused: %s\n", seed, why);
