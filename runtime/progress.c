@@ -160,11 +160,13 @@ static int terminal_width(void) {
   return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
 }
 
-// A line is a row of parts. Where it is too narrow for all, the important ones are shown.
+// A line is a row of parts. Where it is too narrow for all, the important ones are shown. A part counts
+// with a width that its number will hardly exceed, so that parts do not come and go with its digits.
 enum { ALWAYS, FIRST_REPORTS, STEP, RATE, OTHER_REPORTS, N_RANKS };
-enum { MOST_PARTS = 24, N_FIRST_REPORTS = 2, PLAIN_WIDTH = 80 };
+enum { N_FIRST_REPORTS = 2, MOST_REPORTS = 20, MOST_PARTS = MOST_REPORTS + 5, PLAIN_WIDTH = 80 };
+enum { LOSS_WIDTH = 6, REPORT_WIDTH = 4 }; // of 44.481, 0.51
 struct part {
-  int rank;
+  int rank, width;
   bool shown;
   char text[64];
 };
@@ -173,31 +175,40 @@ struct line {
   struct part parts[MOST_PARTS];
 };
 
-static void add_part(struct line *l, int rank, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-static void add_part(struct line *l, int rank, const char *format, ...) {
-  if (l->n == MOST_PARTS) return;
+static void add_part(struct line *l, int rank, int width, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+static void add_part(struct line *l, int rank, int width, const char *format, ...) {
   struct part *part = &l->parts[l->n++];
   va_list args;
   *part = (struct part){.rank = rank};
   va_start(args, format);
   vsnprintf(part->text, sizeof part->text, format, args);
   va_end(args);
+  int length = (int)strlen(part->text);
+  part->width = length > width ? length : width;
+}
+
+static void add_counter(struct line *l, int rank, const char *name, int64_t at, int64_t of) {
+  int width = snprintf(NULL, 0, "%s %" PRId64 "/%" PRId64, name, of, of);
+  add_part(l, rank, width, "%s %" PRId64 "/%" PRId64, name, at, of);
 }
 
 static void add_counters(struct line *l, const struct bt_step_point *point) {
   int64_t epochs = (point->steps + point->steps_per_epoch - 1) / point->steps_per_epoch;
-  int64_t epoch = (point->step - 1) / point->steps_per_epoch + 1;
-  add_part(l, ALWAYS, "epoch %" PRId64 "/%" PRId64, epoch, epochs);
-  add_part(l, STEP, "step %" PRId64 "/%" PRId64, point->step, point->steps);
+  add_counter(l, ALWAYS, "epoch", (point->step - 1) / point->steps_per_epoch + 1, epochs);
+  add_counter(l, STEP, "step", point->step, point->steps);
+}
+
+static void add_scalar(struct line *l, int rank, const char *name, int width, int digits, double value) {
+  add_part(l, rank, (int)strlen(name) + 1 + width, "%.40s %.*g", name, digits, value);
 }
 
 static void add_scalars(struct line *l, const struct bt_progress *p, value_source *value) {
   const struct bt_output *outputs = p->session->program->outputs;
-  for (int i = -1; next_output(p, BT_OUTPUT_LOSS, &i);) add_part(l, ALWAYS, "loss %.5g", value(p, i));
-  for (int i = -1, k = 0; k < MOST_PARTS - 5 && next_output(p, BT_OUTPUT_REPORT, &i); k++)
-    add_part(l, k < N_FIRST_REPORTS ? FIRST_REPORTS : OTHER_REPORTS, "%.40s %.3g", outputs[i].name,
-             value(p, i));
+  for (int i = -1; next_output(p, BT_OUTPUT_LOSS, &i);)
+    add_scalar(l, ALWAYS, outputs[i].name, LOSS_WIDTH, 5, value(p, i));
+  for (int i = -1, k = 0; k < MOST_REPORTS && next_output(p, BT_OUTPUT_REPORT, &i); k++)
+    add_scalar(l, k < N_FIRST_REPORTS ? FIRST_REPORTS : OTHER_REPORTS, outputs[i].name, REPORT_WIDTH, 3, value(p, i));
 }
 
 static void add_times(struct line *l, const struct bt_progress *p,
@@ -206,8 +217,8 @@ static void add_times(struct line *l, const struct bt_progress *p,
   double done = (double)(point->step - p->first_step), left = (double)(point->steps - point->step);
   char eta[32];
   print_duration(eta, sizeof eta, done > 0 ? left * elapsed / done : 0);
-  add_part(l, RATE, "%.0f img/s", done * (double)p->session->program->batch / elapsed);
-  add_part(l, ALWAYS, "ETA %s", eta);
+  add_part(l, RATE, 0, "%.0f img/s", done * (double)p->session->program->batch / elapsed);
+  add_part(l, ALWAYS, 0, "ETA %s", eta);
 }
 
 static void choose_parts(struct line *l, int width) {
@@ -215,7 +226,7 @@ static void choose_parts(struct line *l, int width) {
   for (int rank = ALWAYS; rank < N_RANKS; rank++)
     for (int i = 0; i < l->n; i++) {
       struct part *part = &l->parts[i];
-      int more = 2 + (int)strlen(part->text);
+      int more = 2 + part->width;
       if (part->rank != rank || (rank != ALWAYS && used + more > width)) continue;
       part->shown = true;
       used += more;
