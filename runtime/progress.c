@@ -163,8 +163,7 @@ static int terminal_width(void) {
 // A line is a row of parts. Where it is too narrow for all, the important ones are shown. A part counts
 // with a width that its number will hardly exceed, so that parts do not come and go with its digits.
 enum { ALWAYS, FIRST_REPORTS, STEP, RATE, OTHER_REPORTS, N_RANKS };
-enum { N_FIRST_REPORTS = 2, MOST_REPORTS = 20, MOST_PARTS = MOST_REPORTS + 5, PLAIN_WIDTH = 80 };
-enum { LOSS_WIDTH = 6, REPORT_WIDTH = 4 }; // of 44.481, 0.51
+enum { N_FIRST_REPORTS = 3, MOST_REPORTS = 20, MOST_PARTS = MOST_REPORTS + 5, PLAIN_WIDTH = 80 };
 struct part {
   int rank, width;
   bool shown;
@@ -199,16 +198,25 @@ static void add_counters(struct line *l, const struct bt_step_point *point) {
   add_counter(l, STEP, "step", point->step, point->steps);
 }
 
-static void add_scalar(struct line *l, int rank, const char *name, int width, int digits, double value) {
-  add_part(l, rank, (int)strlen(name) + 1 + width, "%.40s %.*g", name, digits, value);
+// Reports are for a glance: 12345, 158, 42.3, 0.51, 6e-04.
+static void print_short(char *to, size_t room, double value) {
+  double size = fabs(value);
+  if (size >= 1e6 || (size > 0 && size < 0.01)) snprintf(to, room, "%.0e", value);
+  else if (size >= 100) snprintf(to, room, "%.0f", value);
+  else snprintf(to, room, size >= 1 ? "%.3g" : "%.2f", value);
 }
 
 static void add_scalars(struct line *l, const struct bt_progress *p, value_source *value) {
   const struct bt_output *outputs = p->session->program->outputs;
+  char number[32];
   for (int i = -1; next_output(p, BT_OUTPUT_LOSS, &i);)
-    add_scalar(l, ALWAYS, outputs[i].name, LOSS_WIDTH, 5, value(p, i));
-  for (int i = -1, k = 0; k < MOST_REPORTS && next_output(p, BT_OUTPUT_REPORT, &i); k++)
-    add_scalar(l, k < N_FIRST_REPORTS ? FIRST_REPORTS : OTHER_REPORTS, outputs[i].name, REPORT_WIDTH, 3, value(p, i));
+    add_part(l, ALWAYS, sizeof "loss 44.481" - 1, "loss %.5g", value(p, i));
+  for (int i = -1, k = 0; k < MOST_REPORTS && next_output(p, BT_OUTPUT_REPORT, &i); k++) {
+    int width = (int)strlen(outputs[i].name) + (int)sizeof " 0.51" - 1;
+    print_short(number, sizeof number, value(p, i));
+    add_part(l, k < N_FIRST_REPORTS ? FIRST_REPORTS : OTHER_REPORTS, width, "%.40s %s",
+             outputs[i].name, number);
+  }
 }
 
 static void add_times(struct line *l, const struct bt_progress *p,

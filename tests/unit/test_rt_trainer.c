@@ -155,8 +155,8 @@ static void test_reports_are_shown(void **state) {
   expect(*state, DATA "--out @/run", 0, "done");
   char *line = strtok(output, "\n");
   rt_expect_text(line, "epoch 1/2  step 6/12  loss ");
-  rt_expect_text(line, "  rate 0.0");
-  rt_expect_text(line, "  bias ");
+  rt_expect_text(line, "  rate 0.08");
+  rt_expect_text(line, "  bias 0.01");
   assert_null(strstr(line, "a_name"));
   assert_true(strlen(line) <= 80);
 }
