@@ -243,6 +243,12 @@ struct variant_request {
   int64_t panel, mc, kc, nc;   // its arguments; 0: not given
   struct loc loc, variant_loc; // line 0: the command line
 };
+// A C function of the user's for one region, which becomes a variant of it by the function's name.
+struct kernel_binding {
+  const char *program, *address; // as of a request
+  const char *function, *source; // C name, path of the C file
+  struct loc loc, function_loc;
+};
 struct model {
   struct btc *b;
   const struct file *file;
@@ -250,6 +256,7 @@ struct model {
   VEC(struct view_decl) views;
   VEC(struct program) programs;
   VEC(struct variant_request) schedule;
+  VEC(struct kernel_binding) kernels;
   bool partial;                      // the file has more programs, which `schedule` may mean
   void *elab;                        // the elaborator's own state
 };
