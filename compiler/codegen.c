@@ -3,6 +3,7 @@
 
 #include "body.h"
 #include "codegen_internal.h"
+#include "regions.h"
 
 // ---- distinct kernels -------------------------------------------------------------------------
 
@@ -34,6 +35,14 @@ static void add_workspace(struct fusion *f, struct kernel *k) {
   k->work->name = "workspace";
   k->work->bytes = bytes;
   k->work->first = k->work->last = k->id;
+}
+
+void codegen_lower(struct fusion *f, const struct target *t) {
+  plan_order(f);
+  for (int i = 0; i < f->kernels.len; i++) {
+    lower_kernel(f, f->kernels.data[i], t);
+    add_workspace(f, f->kernels.data[i]);
+  }
 }
 
 // ---- the store --------------------------------------------------------------------------------
@@ -90,18 +99,16 @@ static bool add_program(struct codegen *cg, struct program *p) {
   bool stopped = false;
   struct graph *g = passes_run(b, p->graph, &stopped);
   if (g == NULL || stopped || b->n_errors > 0) return false;
+  g = regions_splice(g, outline(g));
   g = pass_layout(g, cg->target.lanes);
   graph_verify(g, "layout");
   if (dumped(b, "layout")) graph_print(stderr, g);
   struct codegen_program made = {.program = p, .fusion = fuse_graph(g, cg->model, p->graph)};
   struct fusion *f = made.fusion;
-  plan_order(f);
+  codegen_lower(f, &cg->target);
   for (int i = 0; i < f->kernels.len; i++) {
-    struct kernel *k = f->kernels.data[i];
-    lower_kernel(f, k, &cg->target);
-    add_workspace(f, k);
-    find_same(cg, k);
-    made.flops += k->loops->flops;
+    find_same(cg, f->kernels.data[i]);
+    made.flops += f->kernels.data[i]->loops->flops;
   }
   made.plan = plan_arena(f);
   vec_push(cg->arena, &cg->programs, made);

@@ -24,4 +24,7 @@ struct codegen {
   size_t store_bytes;
 };
 
+// Orders f's kernels and lowers them, with their workspaces; plan_arena may follow.
+void codegen_lower(struct fusion *f, const struct target *t);
+
 #endif

@@ -15,6 +15,8 @@ static void bind_let(struct elab *e, struct frame *f, const struct typed_name *n
     v = value_error();
   if (!name_bindable(e, f, name->name, name->loc)) return;
   frame_bind(e, f, name->name, name->loc, v);
+  if (f->decl && f->decl->kind == D_PROGRAM && v.kind == V_TENSOR)
+    graph_label(e->graph, name->name, v.node);
 }
 
 static void let_tuple(struct elab *e, struct frame *f, const struct stmt *s, struct value v) {
