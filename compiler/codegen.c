@@ -93,13 +93,21 @@ static bool dumped(const struct btc *b, const char *pass) {
   return false;
 }
 
-static bool add_program(struct codegen *cg, struct program *p) {
+// The whole step, simplified, its regions replaced by what is chosen for them. NULL: stopped, or diagnosed.
+static struct graph *prepare(struct codegen *cg, struct program *p) {
   struct btc *b = cg->model->b;
+  if (p->scheduled) return p->graph;
   if (p->loss != NULL) model_differentiate(cg->model, p);
   bool stopped = false;
   struct graph *g = passes_run(b, p->graph, &stopped);
-  if (g == NULL || stopped || b->n_errors > 0) return false;
-  g = regions_splice(g, outline(g));
+  if (g == NULL || stopped || b->n_errors > 0) return NULL;
+  return regions_splice(g, outline(g));
+}
+
+static bool add_program(struct codegen *cg, struct program *p) {
+  struct btc *b = cg->model->b;
+  struct graph *g = prepare(cg, p);
+  if (g == NULL) return false;
   g = pass_layout(g, cg->target.lanes);
   graph_verify(g, "layout");
   if (dumped(b, "layout")) graph_print(stderr, g);

@@ -231,6 +231,7 @@ struct program {
   struct loc loc;
   struct graph *graph;        // forward; after model_differentiate: the whole step
   struct node *loss;          // NULL: nothing is minimised
+  bool scheduled;             // a variant of a region: simplified already, its nodes say how they are lowered
   int64_t batch;
   int epochs;
   VEC(struct bt_input) inputs; // what its step may read, live or not: bt_evaluate.labels indexes it

@@ -69,7 +69,7 @@ static struct model *model_of(struct btc *b, const struct candidate *candidates,
   struct model *model = NEW(b->arena, struct model);
   model->b = b;
   for (int i = 0; i < n; i++) {
-    struct program p = {.name = str_printf(b->arena, "candidate%d", i), .graph = candidates[i].graph, .batch = 1};
+    struct program p = {.name = str_printf(b->arena, "candidate%d", i), .graph = candidates[i].graph, .batch = 1, .scheduled = true};
     vec_push(b->arena, &model->programs, p);
   }
   return model;
