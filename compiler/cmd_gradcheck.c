@@ -16,7 +16,7 @@ static const struct loc nowhere;
 static const struct option_row options[] = {
     OPTION_PROGRAM("check the gradients of this program's loss (default: every program with one)"),
     OPTION_FUNCTION("check this function's gradients by its float inputs and parameters"),
-    {0, "shape", OPTION_ADD, "NAME=AxB", "shape of a function's input", 0, option_add_shape},
+    OPTION_SHAPE,
     {0, "samples", OPTION_NUMBER, "N", "entries checked in each tensor beside a random direction (default: 2)", OPTION_AT(samples), NULL},
     OPTION_SEED,
     {'D', "define", OPTION_ADD, "NAME=VALUE", "rebind a constant; with --function also a size or a static input", 0, option_add_define},
