@@ -17,7 +17,7 @@
 
 // ---- arithmetic -------------------------------------------------------------------------------
 
-enum { CHAINS = 12, FMA_TRIES = 50, FMA_ROUNDS = 1 << 19 };
+enum { CHAINS = 12, FMA_TRIES = 250, FMA_ROUNDS = 1 << 19 };
 
 // x = x * y + z converges to z / (1 - y): no overflow, no denormal numbers, whatever the rounds.
 #define FMA_KERNEL(name, attribute, lanes)                                                         \
