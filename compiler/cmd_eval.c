@@ -12,7 +12,7 @@ static const struct option_row options[] = {
     {0, "grad", OPTION_FLAG, NULL, "gradients too", OPTION_AT(gradients), NULL},
     {0, "backend", OPTION_CHOICE, "interp|c", "float64 interpreter (default) or compiled C", OPTION_AT(backend), NULL},
     {0, "steps", OPTION_NUMBER, "N", "steps of the program (default: as many as the data has)", OPTION_AT(steps), NULL},
-    OPTION_SEED, OPTION_DEFINE, OPTION_MARCH, OPTION_CC, OPTION_DISABLE_PASS, OPTION_KEEP_C, OPTION_VERBOSE, OPTION_COLOR, OPTION_HELP,
+    OPTION_SEED, OPTION_DEFINE, OPTION_MARCH, OPTION_CC, OPTION_VARIANT, OPTION_DISABLE_PASS, OPTION_KEEP_C, OPTION_VERBOSE, OPTION_COLOR, OPTION_HELP,
 };
 
 static const char about[] =
@@ -54,7 +54,20 @@ static bool compile(struct model *m, struct program *p, const struct settings *s
   struct model alone = *m;
   alone.programs.data = p;
   alone.programs.len = alone.programs.cap = 1;
+  alone.partial = true;
   return compiled_open(&alone, &host, s->keep_c, native);
+}
+
+// Without --variant the interpreter runs the step as it was written, before any pass.
+static bool interpret_variants(struct model *m, struct program *p, const struct settings *s) {
+  if (s->opt.variants.len == 0) return true;
+  struct target target;
+  target_from_march(&target, s->opt.march);
+  struct model alone = *m;
+  alone.partial = true;
+  struct graph *step = codegen_step(&alone, p, &target);
+  if (step) p->graph = step;
+  return step != NULL;
 }
 
 static bool evaluate(struct btc *b, const struct settings *s) {
@@ -66,6 +79,7 @@ static bool evaluate(struct btc *b, const struct settings *s) {
   struct compiled native = {0};
   bool compiled = str_eq(s->backend, "c");
   if (compiled && !compile(m, p, s, &native)) return false;
+  if (!compiled && !interpret_variants(m, p, s)) return false;
   struct eval e = {.m = m, .p = p, .native = compiled ? &native : NULL, .given = &given, .seed = (uint64_t)s->seed, .steps = s->steps};
   bool good = eval_run(&e, &results) && values_write(b, s->output, &results);
   compiled_unload(&native);

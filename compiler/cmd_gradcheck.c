@@ -1,13 +1,12 @@
 // cmd_gradcheck.c: `btc gradcheck`: autodiff of a program's loss, or of a function, against central
 // differences in the float64 interpreter.
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "../runtime/random.h"
-#include "arguments.h"
 #include "command.h"
 #include "eval.h"
+#include "function_inputs.h"
 #include "gradcheck.h"
 
 static const double tolerance = 1e-5;
@@ -20,13 +19,13 @@ static const struct option_row options[] = {
     {0, "samples", OPTION_NUMBER, "N", "entries checked in each tensor beside a random direction (default: 2)", OPTION_AT(samples), NULL},
     OPTION_SEED,
     {'D', "define", OPTION_ADD, "NAME=VALUE", "rebind a constant; with --function also a size or a static input", 0, option_add_define},
-    OPTION_COLOR, OPTION_HELP,
+    OPTION_VARIANT, OPTION_COLOR, OPTION_HELP,
 };
 
 static const char about[] =
     "Compares autodiff with central differences in the float64 interpreter, and prints for each tensor\n"
     "the worst error relative to its gradient. Inputs and parameters are drawn from --seed; labels\n"
-    "are 0 or 1. The interpreter is slow: rebind constants with -D to make the model small.\n"
+    "are 0 or 1. With --variant the gradients are those of the chosen variants. The interpreter is slow: rebind constants with -D to make the model small.\n"
     "Exit status 1 if an error is above 1e-5.\n";
 static const char examples[] =
     "  btc gradcheck model.btg -D batch=4 -D dim=8\n"
@@ -114,6 +113,16 @@ static const struct tensor64 *leaf_value(void *user, const struct node *n) {
   return values_find(&c->leaves, gradcheck_leaf_name(c->forward->b->arena, n));
 }
 
+// The graph with gradients as it is, or where variants are asked for, with these in it.
+static const struct graph *with_variants(struct model *m, struct program *p) {
+  if (m->b->opt.variants.len == 0) return p->graph;
+  struct target target;
+  target_from_march(&target, NULL);
+  struct model alone = *m;
+  alone.partial = true;
+  return codegen_step(&alone, p, &target);
+}
+
 // What autodiff says: the outputs PREFIXname, under the name of their leaf.
 static value_list analytic(struct gradcheck *c, const struct graph *g, const char *prefix) {
   value_list gradients = {0};
@@ -160,7 +169,10 @@ static bool check_program(struct model *m, struct program *p, const struct setti
   struct gradcheck c = {.forward = slice_for(p->graph, p->loss, "loss"), .of = "loss", .samples = (int)s->samples, .seed = (uint64_t)s->seed};
   eval_add_gradients(p);
   add_leaves(&c, p->graph, &tensors, c.seed);
-  value_list gradients = analytic(&c, p->graph, "grad.");
+  p->optimizer = NULL; // updates are not checked
+  const struct graph *backward = with_variants(m, p);
+  if (!backward) return false;
+  value_list gradients = analytic(&c, backward, "grad.");
   c.gradients = &gradients;
   gradcheck_rows rows = {0};
   gradcheck_run(&c, &rows);
@@ -186,15 +198,19 @@ static bool check_programs(struct btc *b, const struct settings *s) {
 
 // ---- functions --------------------------------------------------------------------------------
 
+static struct graph_output *the_output(struct btc *b, struct program *p) {
+  for (int i = 0; i < p->graph->outputs.len; i++)
+    if (str_eq(p->graph->outputs.data[i].name, "out")) return &p->graph->outputs.data[i];
+  diag_error(b, nowhere, "a function of several results: check one that returns one of them");
+  return NULL;
+}
+
 static bool check_arguments(struct model *m, const struct settings *s, value_list *given) {
   struct btc *b = m->b;
-  struct tensor_type type;
-  for (int i = 0; i < given->len; i++) {
-    struct value *v = &given->data[i];
-    if (!v->tensor->data) v->tensor = draw(b->arena, v->name, &v->tensor->type, (uint64_t)s->seed);
-  }
-  struct program *forward = arguments_forward(m, s->function, given, &type);
-  if (!forward) return false;
+  struct program *forward = eval_function(m, s->function, given, false);
+  struct graph_output *out = forward ? the_output(b, forward) : NULL;
+  if (!out) return false;
+  const struct tensor_type type = out->node->type;
   struct tensor64 *cotangent = type.shape.rank ? draw(b->arena, "dout", &type, (uint64_t)s->seed) : NULL;
   value_list none = {0}, tensors = {0};
   struct eval e = {.m = m, .p = forward, .given = &none, .seed = (uint64_t)s->seed};
@@ -202,9 +218,10 @@ static bool check_arguments(struct model *m, const struct settings *s, value_lis
   struct gradcheck c = {.forward = forward->graph, .of = "out", .cotangent = cotangent, .leaves = *given, .samples = (int)s->samples, .seed = (uint64_t)s->seed};
   add_leaves(&c, forward->graph, &tensors, c.seed);
   if (cotangent) values_add(b->arena, &c.leaves, "dout", cotangent);
-  struct program *backward = eval_function(m, s->function, &c.leaves, true);
+  struct program *p = eval_function(m, s->function, &c.leaves, true);
+  const struct graph *backward = p ? with_variants(m, p) : NULL;
   if (!backward) return false;
-  value_list gradients = analytic(&c, backward->graph, "d");
+  value_list gradients = analytic(&c, backward, "d");
   c.gradients = &gradients;
   gradcheck_rows rows = {0};
   gradcheck_run(&c, &rows);
@@ -212,8 +229,15 @@ static bool check_arguments(struct model *m, const struct settings *s, value_lis
 }
 
 static bool check_function(struct btc *b, const struct settings *s) {
+  named_types inputs = {0};
+  struct model *m = function_inputs(b, s, &inputs);
   value_list given = {0};
-  struct model *m = arguments_read(b, s, &given);
+  for (int i = 0; m && i < inputs.len; i++) {
+    const struct named_type *input = &inputs.data[i];
+    struct tensor64 *t = input->scalar ? tensor64_new(b->arena, &input->type) : draw(b->arena, input->name, &input->type, (uint64_t)s->seed);
+    if (input->scalar) t->data[0] = *input->scalar;
+    values_add(b->arena, &given, input->name, t);
+  }
   return m && check_arguments(m, s, &given);
 }
 

@@ -3,7 +3,6 @@
 
 #include "body.h"
 #include "codegen_internal.h"
-#include "regions.h"
 
 // ---- distinct kernels -------------------------------------------------------------------------
 
@@ -93,25 +92,30 @@ static bool dumped(const struct btc *b, const char *pass) {
   return false;
 }
 
-// The whole step, simplified, its regions replaced by what is chosen for them. NULL: stopped, or diagnosed.
-static struct graph *prepare(struct codegen *cg, struct program *p) {
-  struct btc *b = cg->model->b;
-  if (p->scheduled) return p->graph;
-  if (p->loss != NULL) model_differentiate(cg->model, p);
+struct graph *codegen_regions(struct model *m, struct program *p, struct choices *choices,
+                              struct regions **regions) {
+  struct btc *b = m->b;
+  if (p->loss != NULL) model_differentiate(m, p);
   bool stopped = false;
   struct graph *g = passes_run(b, p->graph, &stopped);
   if (g == NULL || stopped || b->n_errors > 0) return NULL;
-  return regions_splice(g, outline(g));
+  *regions = outline(g);
+  choices_make(choices, *regions);
+  return b->n_errors > 0 ? NULL : g;
 }
 
-static bool add_program(struct codegen *cg, struct program *p) {
-  struct btc *b = cg->model->b;
-  struct graph *g = prepare(cg, p);
-  if (g == NULL) return false;
+static bool add_program(struct codegen *cg, struct program *p, struct choices *choices) {
+  struct codegen_program made = {.program = p};
+  struct graph *g = p->graph;
+  if (choices != NULL) {
+    g = codegen_regions(cg->model, p, choices, &made.regions);
+    if (g == NULL) return false;
+    g = regions_splice(g, made.regions);
+  }
   g = pass_layout(g, cg->target.lanes);
   graph_verify(g, "layout");
-  if (dumped(b, "layout")) graph_print(stderr, g);
-  struct codegen_program made = {.program = p, .fusion = fuse_graph(g, cg->model, p->graph)};
+  if (dumped(cg->model->b, "layout")) graph_print(stderr, g);
+  made.fusion = fuse_graph(g, cg->model, p->graph);
   struct fusion *f = made.fusion;
   codegen_lower(f, &cg->target);
   for (int i = 0; i < f->kernels.len; i++) {
@@ -126,15 +130,28 @@ static bool add_program(struct codegen *cg, struct program *p) {
 struct codegen *codegen_model(struct model *m, const struct target *t) {
   struct codegen *cg = NEW(m->b->arena, struct codegen);
   *cg = (struct codegen){.model = m, .target = *t, .arena = m->b->arena};
+  struct choices *choices = m->scheduled ? NULL : choices_begin(m, t);
   bool complete = true;
-  for (int i = 0; i < m->programs.len; i++) complete &= add_program(cg, &m->programs.data[i]);
+  for (int i = 0; i < m->programs.len; i++)
+    complete &= add_program(cg, &m->programs.data[i], choices);
   if (!complete) return NULL;
+  if (choices != NULL) choices_end(choices);
+  if (m->b->n_errors > 0) return NULL;
   place_tensors(cg); // now that every optimiser has added its own
   for (int i = 0; i < cg->programs.len; i++) {
     place_in_store(cg, cg->programs.data[i].fusion);
     use_tensors(cg, &cg->programs.data[i]);
   }
   return cg;
+}
+
+struct graph *codegen_step(struct model *m, struct program *p, const struct target *t) {
+  struct choices *choices = choices_begin(m, t);
+  struct regions *regions;
+  struct graph *g = codegen_regions(m, p, choices, &regions);
+  if (g == NULL) return NULL;
+  choices_end(choices);
+  return m->b->n_errors > 0 ? NULL : regions_splice(g, regions);
 }
 
 static const struct codegen_program *program_of(const struct codegen *cg, const struct program *p) {

@@ -4,9 +4,11 @@
 
 #include "codegen.h"
 #include "kernels.h"
+#include "regions.h"
 
 struct codegen_program {
   const struct program *program;
+  struct regions *regions;
   struct fusion *fusion;
   struct plan plan;
   VEC(int) tensors;           // of the model's, which this program reads or writes

@@ -5,7 +5,6 @@
 // that its data fits into; and a launch besides. This is meant to rank variants that differ by
 // factors; `btc tune` measures those that are close.
 #include "codegen_internal.h"
-#include "regions.h"
 
 // Measured on two cores of a Xeon with AVX-512: OpenBLAS's sgemm, and a sweep that reads and writes, its
 // data in L2, in L3, in memory; a parallel region that does nothing.

@@ -11,6 +11,7 @@
 //   elab_program.c   programs: data, loss, reports, evaluations
 //   elab_optim.c     backward and optimiser
 //   elab_view.c      views of images
+//   elab_schedule.c  `schedule` blocks
 //   elab_stmt.c      statements of functions and modules
 //   elab_call.c      arguments, functions, modules, instances
 //   elab_expr.c      expressions on static values
@@ -261,6 +262,9 @@ void graph_at(struct elab *e, const struct frame *f,
               struct loc loc); // place and address of new nodes
 bool needs_graph(struct elab *e, const struct frame *f, struct loc loc,
                  const char *what); // diagnoses
+
+// ---- elab_schedule.c --------------------------------------------------------------------------
+void schedule_elaborate(struct elab *e, struct frame *f, const struct decl *d);
 
 // ---- elab_type.c ------------------------------------------------------------------------------
 struct axis *frame_axis(struct frame *f, const char *name);

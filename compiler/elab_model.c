@@ -26,8 +26,7 @@ static void evaluate_file(struct elab *e, struct unit *u) {
   }
   for (int i = 0; i < u->file->decls.len; i++)
     if (u->file->decls.data[i]->kind == D_SCHEDULE)
-      elab_warning(e, u->file->decls.data[i]->loc,
-                   "`schedule` is not supported yet: the compiler chooses every kernel");
+      schedule_elaborate(e, f, u->file->decls.data[i]);
 }
 
 static void elaborate_programs(struct elab *e, struct unit *u) {

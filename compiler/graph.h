@@ -231,7 +231,6 @@ struct program {
   struct loc loc;
   struct graph *graph;        // forward; after model_differentiate: the whole step
   struct node *loss;          // NULL: nothing is minimised
-  bool scheduled;             // a variant of a region: simplified already, its nodes say how they are lowered
   int64_t batch;
   int epochs;
   VEC(struct bt_input) inputs; // what its step may read, live or not: bt_evaluate.labels indexes it
@@ -240,12 +239,23 @@ struct program {
   VEC(struct bt_evaluate) evaluates;
   void *optimizer;            // the elaborator's own: what to apply to (parameter, gradient)
 };
+// Which variant a region should have: of --variant, or of an entry of a `schedule` block (regions.h).
+struct variant_request {
+  const char *program;         // NULL: any
+  const char *address;         // a glob, for the part of addresses behind the program, or for all
+  const char *variant;
+  int64_t panel, mc, kc, nc;   // its arguments; 0: not given
+  struct loc loc, variant_loc; // line 0: the command line
+};
 struct model {
   struct btc *b;
   const struct file *file;
   VEC(struct bt_tensor) tensors;     // offsets unset until planning
   VEC(struct view_decl) views;
   VEC(struct program) programs;
+  VEC(struct variant_request) schedule;
+  bool partial;                      // the file has more programs, which `schedule` may mean
+  bool scheduled;                    // its programs are variants of regions: simplified, their nodes say how they are lowered
   void *elab;                        // the elaborator's own state
 };
 // Elaborates a parsed file and its imports. Diagnoses; check b->n_errors.

@@ -68,8 +68,9 @@ static void say_no_more(const struct measurement *m) {
 static struct model *model_of(struct btc *b, const struct candidate *candidates, int n) {
   struct model *model = NEW(b->arena, struct model);
   model->b = b;
+  model->scheduled = true;
   for (int i = 0; i < n; i++) {
-    struct program p = {.name = str_printf(b->arena, "candidate%d", i), .graph = candidates[i].graph, .batch = 1, .scheduled = true};
+    struct program p = {.name = str_printf(b->arena, "candidate%d", i), .graph = candidates[i].graph, .batch = 1};
     vec_push(b->arena, &model->programs, p);
   }
   return model;

@@ -24,19 +24,11 @@ struct describer {
 
 // ---- names --------------------------------------------------------------------------------------
 
-static const char *const c_words[] = {
-    "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern",
-    "float", "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed",
-    "sizeof", "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while",
-};
-
 static const char *as_identifier(struct arena *a, const char *name) {
   bool digit = isdigit((unsigned char)name[0]) || !name[0];
   char *id = str_printf(a, "%s%s", digit ? "_" : "", name);
   for (char *p = id; *p; p++)
     if (!isalnum((unsigned char)*p)) *p = '_';
-  for (size_t i = 0; i < sizeof c_words / sizeof *c_words; i++)
-    if (str_eq(c_words[i], id)) return str_printf(a, "%s_", id);
   return id;
 }
 
@@ -59,15 +51,18 @@ static const char *distinct_name(const struct describer *d, const char *wanted) 
 static bool holds(const struct describer *d, const struct node *n) { return d->inside[n->id]; }
 static bool is_constant(const struct describer *d, const struct node *n) { return d->f->depends[n->id] == 0; }
 
+// In the order in which they are read first.
 static void find_inputs(struct describer *d) {
   bool *read = NEW_ARRAY(d->arena, bool, d->g->nodes.len);
   for (int i = 0; i < d->r->nodes.len; i++) {
     const struct node *n = d->r->nodes.data[i];
-    for (int k = 0; k < n->n_in; k++)
-      if (!holds(d, n->in[k]) && !is_constant(d, n->in[k])) read[n->in[k]->id] = true;
+    for (int k = 0; k < n->n_in; k++) {
+      struct node *x = n->in[k];
+      if (read[x->id] || holds(d, x) || is_constant(d, x)) continue;
+      read[x->id] = true;
+      vec_push(d->arena, &d->r->inputs, x);
+    }
   }
-  for (int i = 0; i < d->g->nodes.len; i++)
-    if (read[i]) vec_push(d->arena, &d->r->inputs, d->g->nodes.data[i]);
 }
 
 static bool goes_out(const struct describer *d, const struct node *n) {

@@ -86,10 +86,35 @@ struct graph *graph_scheduled(const struct graph *g, const struct schedule *how)
 // ---- variants -----------------------------------------------------------------------------------
 // Derives every variant that there is and notes the refusals.
 void region_derive(struct region *r);
+// The variant again with the panel given. NULL, or why not.
+const char *region_set_panel(struct region *r, int variant, int64_t panel);
 int region_variant(const struct region *r, const char *name); // index; -1: none
 void region_price(struct region *r, const struct target *t);  // all variants that it has
 // What a graph costs as code generation lowers it (cost.c).
 struct variant_cost graph_cost(const struct graph *g, const struct target *t);
+
+// ---- choosing (choose.c) ------------------------------------------------------------------------
+// Arguments of variants, as in streamed(panel: 512).
+struct variant_argument_row { const char *name; size_t offset; /* in struct variant_request */ };
+enum { VARIANT_ARGUMENTS = 4 };
+extern const struct variant_argument_row variant_arguments[VARIANT_ARGUMENTS];
+int64_t *variant_argument(struct variant_request *r, int i);
+// What is wrong with its arguments, or NULL.
+const char *variant_request_fault(struct arena *a, const struct variant_request *r);
+// ADDRESS=NAME or ADDRESS=NAME(key: value, …). NULL, or what is wrong.
+const char *variant_request_parse(struct arena *a, const char *text, struct variant_request *out);
+
+// Whether a request for `pattern` means the region: choose.c says how.
+bool region_matches(const char *pattern, const char *address);
+
+// The choices for the programs of one compilation: of --variant, else the file's schedule, else what was
+// tuned, else cost.
+struct choices;
+struct choices *choices_begin(const struct model *m, const struct target *t);
+void choices_make(struct choices *c, struct regions *rs); // of one program; diagnoses
+void choices_end(struct choices *c);                      // diagnoses requests that met no region
+// What was measured to be best for this region on this processor; false: nothing was.
+bool tuned_choice(const struct region *r, const struct target *t, struct variant_request *out);
 
 // ---- derivations ------------------------------------------------------------------------------
 // From a region's plain graph to another with the same inputs and outputs, or NULL with *why saying,

@@ -27,19 +27,38 @@ static const struct derivation derivations[] = {
 };
 enum { DERIVATIONS = sizeof derivations / sizeof *derivations };
 
-static void add_derived(struct region *r, const struct derivation *d) {
-  const struct graph *plain = r->variants.data[0].graph;
-  struct arena *a = plain->b->arena;
-  struct variant v = {.name = d->name, .help = d->help, .schedule.variant = d->name};
+static const struct derivation *derivation_of(const char *name) {
+  for (int i = 0; i < DERIVATIONS; i++)
+    if (str_eq(derivations[i].name, name)) return &derivations[i];
+  die("no derivation is called %s", name);
+}
+
+// NULL, or why there is none.
+static const char *derive(const struct region *r, int64_t panel, struct variant *v) {
   const char *why = NULL;
-  v.graph = d->derive(plain, 0, &v.notes, &why);
-  if (v.graph) {
-    graph_verify(v.graph, d->name);
-    vec_push(a, &r->variants, v);
-  } else {
-    expect(why, "the derivation of %s refuses %s without a reason", d->name, r->address);
-    vec_push(a, &r->refused, ((struct refusal){d->name, why}));
-  }
+  v->panel = panel;
+  v->notes.len = 0;
+  v->priced = false;
+  v->graph = derivation_of(v->name)->derive(r->variants.data[0].graph, panel, &v->notes, &why);
+  if (v->graph) graph_verify(v->graph, v->name);
+  expect(v->graph || why, "the derivation of %s refuses %s without a reason", v->name, r->address);
+  return v->graph ? NULL : why;
+}
+
+static void add_derived(struct region *r, const struct derivation *d) {
+  struct arena *a = r->variants.data[0].graph->b->arena;
+  struct variant v = {.name = d->name, .help = d->help, .schedule.variant = d->name};
+  const char *why = derive(r, 0, &v);
+  if (why) vec_push(a, &r->refused, ((struct refusal){d->name, why}));
+  else vec_push(a, &r->variants, v);
+}
+
+const char *region_set_panel(struct region *r, int variant, int64_t panel) {
+  struct variant v = r->variants.data[variant];
+  if (v.panel == panel) return NULL;
+  const char *why = derive(r, panel, &v);
+  if (!why) r->variants.data[variant] = v;
+  return why;
 }
 
 void region_derive(struct region *r) {

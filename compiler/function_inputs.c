@@ -1,12 +1,10 @@
-// arguments.c: functions with arguments from the command line. See arguments.h.
+// function_inputs.c: see function_inputs.h.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "arguments.h"
 #include "ast.h"
-#include "driver.h"
-#include "eval.h"
+#include "function_inputs.h"
 
 static const struct loc nowhere;
 
@@ -70,27 +68,20 @@ static bool input_shape(struct btc *b, const struct file *f, const struct settin
   return false;
 }
 
-static struct tensor64 *typed(struct arena *a, const struct tensor_type *type) {
-  struct tensor64 *t = NEW(a, struct tensor64);
-  t->type = *type;
-  return t;
-}
-
-static bool add_argument(struct btc *b, const struct file *f, const struct settings *s, const struct param_decl *p, value_list *given) {
-  struct tensor_type type = {.dtype = BT_F64};
-  double number;
-  if (p->type->name && dtype_parse(p->type->name, &type.dtype) && !str_eq(p->type->name, "bool")) {
-    if (!input_shape(b, f, s, p, &type.shape)) return false;
-    values_add(b->arena, given, p->name, typed(b->arena, &type));
-    return true;
+static bool add_input(struct btc *b, const struct file *f, const struct settings *s, const struct param_decl *p, named_types *inputs) {
+  struct named_type input = {.name = p->name, .type.dtype = BT_F64};
+  if (p->type->name && dtype_parse(p->type->name, &input.type.dtype) && !str_eq(p->type->name, "bool")) {
+    if (!input_shape(b, f, s, p, &input.type.shape)) return false;
+  } else {
+    double *number = NEW(b->arena, double);
+    input.type.dtype = BT_F64;
+    input.scalar = number;
+    if (!number_of(f, s, p->name, number)) {
+      if (!p->default_value) diag_error(b, p->loc, "'%s' needs a value: give -D %s=…", p->name, p->name);
+      return p->default_value != NULL;
+    }
   }
-  if (!number_of(f, s, p->name, &number)) {
-    if (!p->default_value) diag_error(b, p->loc, "'%s' needs a value: give -D %s=…", p->name, p->name);
-    return p->default_value != NULL;
-  }
-  struct tensor64 *t = tensor64_new(b->arena, &type);
-  t->data[0] = number;
-  values_add(b->arena, given, p->name, t);
+  vec_push(b->arena, inputs, input);
   return true;
 }
 
@@ -102,7 +93,7 @@ static void keep_constants(struct btc *b, const struct file *f) {
   b->opt.defines.len = n;
 }
 
-struct model *arguments_read(struct btc *b, const struct settings *s, value_list *given) {
+struct model *function_inputs(struct btc *b, const struct settings *s, named_types *inputs) {
   struct file *f = driver_parse(b, s->operands.data[0]);
   if (!f) return NULL;
   struct define *defines = NEW_ARRAY(b->arena, struct define, s->opt.defines.len);
@@ -111,21 +102,6 @@ struct model *arguments_read(struct btc *b, const struct settings *s, value_list
   keep_constants(b, f);
   struct model *m = driver_elaborate(b, f);
   const struct decl *fn = m ? model_signature(m, s->function) : NULL;
-  for (int i = 0; fn && i < fn->inputs.len; i++) add_argument(b, f, s, &fn->inputs.data[i], given);
+  for (int i = 0; fn && i < fn->inputs.len; i++) add_input(b, f, s, &fn->inputs.data[i], inputs);
   return fn && b->n_errors == 0 ? m : NULL;
-}
-
-struct program *arguments_forward(struct model *m, const char *function, const value_list *given, struct tensor_type *result) {
-  struct program *p = eval_function(m, function, given, false);
-  for (int i = 0; p && i < p->graph->outputs.len; i++)
-    if (str_eq(p->graph->outputs.data[i].name, "out")) return *result = p->graph->outputs.data[i].node->type, p;
-  if (p) diag_error(m->b, nowhere, "a function of several results: give one that returns one of them");
-  return NULL;
-}
-
-struct program *arguments_gradients(struct model *m, const char *function, value_list *given) {
-  struct tensor_type type;
-  if (!arguments_forward(m, function, given, &type)) return NULL;
-  if (type.shape.rank > 0) values_add(m->b->arena, given, "dout", typed(m->b->arena, &type));
-  return eval_function(m, function, given, true);
 }
