@@ -136,6 +136,27 @@ static void add_readers(const struct fuser *u, const struct node *n, uint64_t *s
   }
 }
 
+// Is n reached from `from` through nodes that are not stored?
+static bool inlines(const struct fuser *u, const struct node *from, const struct node *n,
+                    uint64_t *seen) {
+  if (from == n) return true;
+  if (set_has(seen, from->id) || in_memory(u, from)) return false;
+  set_add(seen, from->id);
+  for (int i = 0; i < from->n_in; i++)
+    if (inlines(u, from->in[i], n, seen)) return true;
+  return false;
+}
+
+// Products that pack n on both sides compute it twice.
+static void add_second_readings(const struct fuser *u, const struct node *n, struct readers *r) {
+  for (int i = r->list.len - 1; i >= 0; i--) {
+    const struct node *y = r->list.data[i];
+    if (y->op == OP_matmul && inlines(u, y->in[0], n, set_new(u->arena, u->n)) &&
+        inlines(u, y->in[1], n, set_new(u->arena, u->n)))
+      vec_push(u->arena, &r->list, y);
+  }
+}
+
 static const struct shape *space_of(const struct node *n) {
   return is_fold(n) ? &n->in[0]->type.shape : &n->type.shape;
 }
@@ -182,6 +203,7 @@ static bool worth_storing(const struct fuser *u, const struct node *n) {
   }
   struct readers r = {0};
   add_readers(u, n, set_new(u->arena, u->n), &r);
+  add_second_readings(u, n, &r);
   int k = count_sweeps(u, &r);
   if (k < 2) return false;
   return k * (c.loads + c.work) > c.loads + c.work + 2 + k;

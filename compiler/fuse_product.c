@@ -5,9 +5,9 @@
 // Epilogue. A loop kernel that reads a product point by point and computes values of its shape, or
 // sums of such, is merged into the product's kernel. Whatever the rest of the graph wants of those
 // values is best stored there, and then the product itself need not be. So a value is stored where it
-// *leaves* the epilogue: where somebody reads it otherwise than at the point. Where two products meet
-// the later one's kernel continues and the value is stored, so that a sum of many products is one
-// buffer to which each adds.
+// *leaves* the epilogue: where somebody reads it otherwise than at the point. Where products meet, the
+// epilogue is the last one's; what meets it is stored by the earlier one if it is one value, so a sum
+// of many products is one buffer to which each adds.
 //
 // Such stores are made in advance; those that only their own kernel turns out to read are dropped.
 #include <string.h>
@@ -89,29 +89,42 @@ static bool fits_epilogue(const struct fuser *u, const struct cone *c, const str
   return true;
 }
 
-// Do two operands of n each bring a product of their own?
-static bool joins_products(const struct fuser *u, const struct node *n) {
-  struct cone c = {.u = u, .shape = &n->type.shape, .seen = set_new(u->arena, u->n)};
-  int brought = 0;
-  for (int i = 0; i < n->n_in; i++) {
-    int before = c.products.len;
-    find_cone(&c, n->in[i]);
-    brought += c.products.len > before;
-  }
-  return brought > 1;
-}
-
-static bool best_stored(const struct fuser *u, const struct node *n) {
-  if (class_of(n) != ELEMENTWISE || u->stored[n->id]) return false;
+// The product in whose epilogue n can be computed; NULL: none.
+static const struct node *epilogue_of(const struct fuser *u, const struct node *n) {
   struct cone c = cone_of(u, n);
   const struct node *product = last_product(&c);
-  if (product == NULL || !fits_epilogue(u, &c, product)) return false;
-  return joins_products(u, n) || (leaves(u, n) && !leaves(u, product));
+  return product != NULL && fits_epilogue(u, &c, product) ? product : NULL;
+}
+
+// Does n, computed in the epilogue of `product`, meet a later product there?
+static bool meets_later(const struct fuser *u, const struct node *n, const struct node *product) {
+  for (int i = 0; i < u->users[n->id].len; i++) {
+    const struct node *user = u->users[n->id].data[i];
+    struct cone c = {.u = u, .shape = &n->type.shape, .seen = set_new(u->arena, u->n)};
+    if (!u->live[user->id] || !is_point(user, n)) continue;
+    for (int j = 0; j < user->n_in; j++)
+      if (user->in[j] != n) find_cone(&c, user->in[j]);
+    const struct node *other = last_product(&c);
+    if (other != NULL && other->id > product->id) return true;
+  }
+  return false;
 }
 
 void fuse_store_results(struct fuser *u) {
+  const struct node **home = NEW_ARRAY(u->arena, const struct node *, u->n);
+  int *meetings = NEW_ARRAY(u->arena, int, u->n); // by product
+  bool *meets = NEW_ARRAY(u->arena, bool, u->n);
+  for (int i = 0; i < u->n; i++) {
+    const struct node *n = u->g->nodes.data[i];
+    if (!u->live[i] || u->stored[i] || class_of(n) != ELEMENTWISE) continue;
+    home[i] = epilogue_of(u, n); // which changes as nodes before it are stored
+    if (home[i] == NULL || leaves(u, home[i])) continue;
+    if (leaves(u, n)) u->stored[i] = true;
+    meets[i] = !u->stored[i] && meets_later(u, n, home[i]);
+    meetings[home[i]->id] += meets[i];
+  }
   for (int i = 0; i < u->n; i++)
-    if (u->live[i] && best_stored(u, u->g->nodes.data[i])) u->stored[i] = true;
+    if (meets[i] && meetings[home[i]->id] == 1) u->stored[i] = true;
 }
 
 // ---- merging ----------------------------------------------------------------------------------
