@@ -17,11 +17,6 @@
 
 size_t plan_align(size_t bytes) { return (bytes + BT_ALIGN - 1) / BT_ALIGN * BT_ALIGN; }
 
-static struct buffer *place_of(struct buffer *b) {
-  while (b->over != NULL) b = b->over;
-  return b;
-}
-
 // ---- order ------------------------------------------------------------------------------------
 
 struct order {
@@ -67,9 +62,17 @@ static struct order order_begin(struct fusion *f, int room) {
   return o;
 }
 
+static bool loads(const struct body *body, const struct buffer *b) {
+  for (int i = 0; i < body->values.len; i++)
+    if (body->values.data[i]->kind == V_LOAD && body->values.data[i]->buffer == b) return true;
+  return false;
+}
+
 // Does k read `from` only where it writes `to`, point by point?
 static bool pointwise(const struct kernel *k, const struct buffer *from, const struct buffer *to) {
-  if (k->kind != KERNEL_LOOP) return false;
+  if (k->kind == KERNEL_CALL) return false;
+  for (int i = 0; i < 2 && k->kind == KERNEL_PRODUCT; i++)
+    if (loads(k->operand[i], from)) return false;
   const struct body_root *root = NULL;
   for (int i = 0; i < k->body->roots.len; i++)
     if (k->body->roots.data[i].buffer == to) root = &k->body->roots.data[i];
@@ -117,7 +120,7 @@ static void commit(struct order *o, struct buffer *value, struct buffer *old, in
   to->over = old;
   k->kind = KERNEL_LOOP;
   k->space = value->node->type.shape;
-  vec_push(f->arena, &k->roots, ((struct kernel_root){value->node, to, OP_COUNT}));
+  vec_push(f->arena, &k->roots, ((struct kernel_root){value->node, to, OP_COUNT, 0}));
   vec_push(f->arena, &k->reads, value);
   struct buffer *was = f->buffer[value->node->id];
   f->buffer[value->node->id] = value;
@@ -244,7 +247,7 @@ static int larger_first(const void *a, const void *b) {
 static int arena_places(struct fusion *f, struct buffer **places) {
   int n = 0;
   for (int i = 0; i < f->buffers.len; i++) {
-    struct buffer *b = f->buffers.data[i], *p = place_of(b);
+    struct buffer *b = f->buffers.data[i], *p = buffer_place(b);
     if (b->space != SPACE_ARENA || b->first < 0) continue;
     if (b->last > p->last) p->last = b->last;
     if (b->first < p->first) p->first = b->first;
@@ -302,7 +305,7 @@ struct plan plan_arena(struct fusion *f) {
   }
   for (int i = 0; i < f->buffers.len; i++)
     if (f->buffers.data[i]->space == SPACE_ARENA)
-      f->buffers.data[i]->offset = place_of(f->buffers.data[i])->offset;
+      f->buffers.data[i]->offset = buffer_place(f->buffers.data[i])->offset;
   for (int i = 0; i < f->kernels.len; i++) {
     size_t bytes = plan_align(loop_thread_bytes(f->kernels.data[i]->loops));
     if (bytes > plan.thread_bytes) plan.thread_bytes = bytes;
