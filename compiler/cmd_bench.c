@@ -14,6 +14,7 @@
 // What the interpreter may hold of one region at a time.
 static const double reference_bytes = 4e9;
 static const double default_seconds = 3;
+enum { LEAST_ROUNDS = 5 };
 
 static const struct option_row options[] = {
     OPTION_PROGRAM("only regions of this program"),
@@ -88,8 +89,11 @@ static json_t *region_json(struct btc *b, const struct settings *s, const struct
   struct measure_setup setup = {.host = host, .threads = peak->threads, .seed = (uint64_t)s->seed, .keep_c = s->keep_c, .what = r->address};
   struct measurement *m = measure_open(b, candidates, r->variants.len, &setup);
   if (!m) return NULL;
-  int reference = measure_check(m, reference_bytes);
-  measure_run(m, NULL, s->seconds > 0 ? s->seconds : default_seconds);
+  struct reference *want = measure_reference(m, reference_bytes);
+  const char *against = candidates[want->candidate].name;
+  measure_check(m, want);
+  reference_free(want);
+  measure_run(m, NULL, s->seconds > 0 ? s->seconds : default_seconds, LEAST_ROUNDS);
   json_t *list = json_array();
   for (int i = 0; i < r->variants.len; i++) {
     struct measured result = measure_result(m, i);
@@ -97,7 +101,7 @@ static json_t *region_json(struct btc *b, const struct settings *s, const struct
   }
   measure_close(m);
   return json_pack("{s:s, s:o, s:s, s:s, s:o}", "address", r->address, "inputs", inputs_json(b->arena, r), "chosen_by", r->chosen_by,
-                   "checked_against", candidates[reference].name, "candidates", list);
+                   "checked_against", against, "candidates", list);
 }
 
 static json_t *all_json(struct btc *b, const struct settings *s, const subject_list *subjects) {

@@ -13,7 +13,6 @@
 #include "../runtime/random.h"
 #include "measure.h"
 
-enum { LEAST_ROUNDS = 5 };
 // A run shorter than this is repeated within its round: a clock's reading and a first run with cold caches
 // cost microseconds.
 static const double least_batch = 2e-3;
@@ -208,10 +207,10 @@ static void add_error(struct contender *c, double error, const char *where) {
   if (!c->worst || error > c->error) c->error = error, c->worst = where;
 }
 
-static void compare(struct contender *c, struct tensor64 *const *want, const struct graph *reference) {
+static void compare(struct contender *c, const struct reference *want) {
   for (int i = 0; i < c->program->n_outputs; i++) {
     const struct bt_output *o = &c->program->outputs[i];
-    const struct tensor64 *t = want[graph_output_named(reference, o->name)];
+    const struct tensor64 *t = want->outputs[graph_output_named(want->graph, o->name)];
     struct arena *scratch = arena_new();
     int64_t count = shape_count(&t->type.shape);
     double *is = NEW_ARRAY(scratch, double, count);
@@ -227,22 +226,29 @@ static void check_memory(struct measurement *m, struct contender *c) {
   if (hurt) add_error(c, INFINITY, str_printf(m->arena, "memory outside of %s", hurt));
 }
 
-int measure_check(struct measurement *m, double bytes) {
-  int reference = reference_candidate(m, bytes);
-  const struct graph *g = m->contenders.data[reference].candidate->graph;
-  struct arena *scratch = arena_new();
-  say(m, "evaluating %s in float64", m->contenders.data[reference].candidate->name);
-  struct tensor64 **want = interp_outputs(g, scratch, input_value, m);
+struct reference *measure_reference(struct measurement *m, double bytes) {
+  struct arena *arena = arena_new();
+  struct reference *r = NEW(arena, struct reference);
+  int candidate = reference_candidate(m, bytes);
+  *r = (struct reference){arena, candidate, m->contenders.data[candidate].candidate->graph, NULL};
+  say(m, "evaluating %s in float64", m->contenders.data[candidate].candidate->name);
+  r->outputs = interp_outputs(r->graph, arena, input_value, m);
+  return r;
+}
+
+void reference_free(struct reference *r) {
+  if (r) arena_free(r->arena);
+}
+
+void measure_check(struct measurement *m, const struct reference *want) {
   for (int i = 0; i < m->contenders.len; i++) {
     struct contender *c = &m->contenders.data[i];
     say(m, "checking %s", c->candidate->name);
     poison_outputs(m);
     c->program->step(&c->frame);
-    compare(c, want, g);
+    compare(c, want);
     check_memory(m, c);
   }
-  arena_free(scratch);
-  return reference;
 }
 
 // ---- timing -----------------------------------------------------------------------------------
@@ -271,11 +277,11 @@ static void run_round(struct measurement *m, const bool *active, int round) {
   }
 }
 
-void measure_run(struct measurement *m, const bool *active, double seconds) {
+void measure_run(struct measurement *m, const bool *active, double seconds, int least_rounds) {
   for (int i = 0; i < m->contenders.len; i++)
     if ((!active || active[i]) && !m->contenders.data[i].repeats) warm_up(&m->contenders.data[i]);
   double start = omp_get_wtime();
-  for (int round = 0; round < LEAST_ROUNDS || omp_get_wtime() - start < seconds; round++) run_round(m, active, round);
+  for (int round = 0; round < least_rounds || omp_get_wtime() - start < seconds; round++) run_round(m, active, round);
 }
 
 // ---- results ----------------------------------------------------------------------------------

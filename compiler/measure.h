@@ -2,8 +2,9 @@
 // and timed side by side: `btc bench`, `btc tune`.
 //
 //   struct measurement *m = measure_open(b, candidates, n, &setup);   // one shared object
-//   measure_check(m);                                                 // errors, against float64
-//   measure_run(m, NULL, 3.0);                                        // rounds; more of them, any time
+//   struct reference *want = measure_reference(m, 4e9);               // outputs in float64
+//   measure_check(m, want);                                           // errors
+//   measure_run(m, NULL, 3.0, 5);                                     // rounds; more of them, any time
 //   struct measured r = measure_result(m, 0);
 //   measure_close(m);
 //
@@ -49,11 +50,21 @@ struct measured {
 struct measurement;
 // Compiles and loads. NULL after a diagnostic.
 struct measurement *measure_open(struct btc *b, const struct candidate *candidates, int n, const struct measure_setup *setup);
-// Compares the outputs of every candidate with the first candidate's in float64; where that would take
-// more memory than `bytes`, with those of the candidate that takes least. Returns that candidate's index.
-int measure_check(struct measurement *m, double bytes);
-// Times the candidates with active[i] (NULL: all) for about so many seconds, 5 rounds at least.
-void measure_run(struct measurement *m, const bool *active, double seconds);
+
+// What the outputs are in float64: of the first candidate, or, where that would take more memory than
+// `bytes`, of the one that takes least. It serves other measurements of the same inputs and seed too.
+struct reference {
+  struct arena *arena;
+  int candidate;
+  const struct graph *graph;
+  struct tensor64 **outputs; // in the order of the graph's
+};
+struct reference *measure_reference(struct measurement *m, double bytes);
+void reference_free(struct reference *r);
+// Runs every candidate once and compares.
+void measure_check(struct measurement *m, const struct reference *want);
+// Times the candidates with active[i] (NULL: all) for about so many seconds, but so many rounds at least.
+void measure_run(struct measurement *m, const bool *active, double seconds, int least_rounds);
 struct measured measure_result(const struct measurement *m, int i);
 void measure_close(struct measurement *m);
 

@@ -5,6 +5,7 @@
 
 #include "graph_helper.h"
 #include "measure.h"
+#include "regions.h"
 
 // The squared length of each row of in0, less in1: odd sizes, two ways. `factor` 1 is right.
 static struct graph *lengths(struct btc *b, double factor) {
@@ -31,6 +32,8 @@ static struct graph *lengths_by_product(struct btc *b) {
   return g;
 }
 
+static const struct schedule stored = {.plain = true}; // the product is
+
 static struct measurement *opened(struct btc *b, const struct candidate *c, int n, int threads) {
   struct host *host = NEW(b->arena, struct host);
   struct measure_setup setup = {.host = host, .threads = threads};
@@ -41,14 +44,21 @@ static struct measurement *opened(struct btc *b, const struct candidate *c, int 
   return m;
 }
 
+static void check(struct measurement *m, double bytes, int candidate) {
+  struct reference *want = measure_reference(m, bytes);
+  assert_int_equal(want->candidate, candidate);
+  measure_check(m, want);
+  reference_free(want);
+}
+
 static void side_by_side(void **state) {
   (void)state;
   struct btc *b = btc_new();
-  struct candidate c[] = {{"plain", lengths(b, 1)}, {"product", lengths_by_product(b)}, {"wrong", lengths(b, 1.001)}};
+  struct candidate c[] = {{"plain", lengths(b, 1)}, {"product", graph_scheduled(lengths_by_product(b), &stored)}, {"wrong", lengths(b, 1.001)}};
   struct measurement *m = opened(b, c, 3, 3); // more threads than most of these machines have
-  assert_int_equal(measure_check(m, 1e9), 0);
+  check(m, 1e9, 0);
   const bool active[] = {true, false, true};
-  measure_run(m, active, 0);
+  measure_run(m, active, 0, 5);
   struct measured plain = measure_result(m, 0), product = measure_result(m, 1), wrong = measure_result(m, 2);
   assert_true(plain.error <= 1e-6 && product.error <= 1e-6); // sums of 13 products
   assert_true(wrong.error > MEASURE_TOLERANCE && fabs(wrong.error - 0.001) < 1e-5);
@@ -58,7 +68,7 @@ static void side_by_side(void **state) {
   assert_true(plain.seconds.low > 0 && plain.seconds.low <= plain.seconds.median && plain.seconds.median <= plain.seconds.high);
   assert_true(product.flops > plain.flops && product.flops >= 2.0 * 37 * 37 * 13);
   assert_true(product.bytes > 0 && product.temporaries >= 37 * 37 * sizeof(float));
-  measure_run(m, NULL, 0);
+  measure_run(m, NULL, 0, 5);
   assert_int_equal(measure_result(m, 0).rounds, 10);
   measure_close(m);
   btc_free(b);
@@ -70,7 +80,7 @@ static void reference_of_less_memory(void **state) {
   struct btc *b = btc_new();
   struct candidate c[] = {{"product", lengths_by_product(b)}, {"plain", lengths(b, 1)}, {"wrong", lengths(b, 1.001)}};
   struct measurement *m = opened(b, c, 3, 0);
-  assert_int_equal(measure_check(m, 37 * 37 * sizeof(double)), 1);
+  check(m, 37 * 37 * sizeof(double), 1);
   assert_true(measure_result(m, 0).error <= 1e-6);
   assert_true(measure_result(m, 2).error > MEASURE_TOLERANCE);
   measure_close(m);
