@@ -25,7 +25,7 @@ static const struct option_row options[] = {
     {0, "json", OPTION_FLAG, NULL, "print JSON", OPTION_AT(json), NULL},
     OPTION_SEED,
     {'D', "define", OPTION_ADD, "NAME=VALUE", "rebind a constant; with --function also a size or a static input", 0, option_add_define},
-    OPTION_VARIANT, OPTION_MARCH, OPTION_CC, OPTION_KEEP_C, OPTION_VERBOSE, OPTION_COLOR, OPTION_HELP,
+    OPTION_VARIANT, OPTION_NO_TUNED, OPTION_MARCH, OPTION_CC, OPTION_KEEP_C, OPTION_VERBOSE, OPTION_COLOR, OPTION_HELP,
 };
 
 static const char about[] =

@@ -55,6 +55,7 @@ struct option_row {
 #define OPTION_KEEP_C {0, "keep-c", OPTION_FLAG, NULL, "keep the generated C and say where it is", OPTION_AT(keep_c), NULL}
 #define OPTION_DISABLE_PASS {0, "disable-pass", OPTION_ADD, "PASS", "leave out a graph pass", 0, option_add_disabled}
 #define OPTION_VARIANT {0, "variant", OPTION_ADD, "ADDRESS=NAME", "compute regions this way (repeatable; btc variants lists them)", 0, option_add_variant}
+#define OPTION_NO_TUNED {0, "no-tuned", OPTION_FLAG, NULL, "choose as if btc tune had never run", OPTION_AT(opt.no_tuned), NULL}
 const char *option_add_define(struct arena *a, struct settings *s, const char *value);
 const char *option_add_shape(struct arena *a, struct settings *s, const char *value);
 const char *option_add_disabled(struct arena *a, struct settings *s, const char *value);
