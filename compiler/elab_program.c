@@ -139,7 +139,9 @@ static void run_minimize(struct elab *e, struct frame *f, const struct stmt *s) 
 }
 
 static void run_report(struct elab *e, struct frame *f, const struct stmt *s) {
+  f->address = s->name.name;
   struct value v = expr_value(e, f, s->value);
+  f->address = NULL;
   if (f->training && str_eq(s->name.name, "loss")) {
     elab_error(e, f, s->name.loc, "`loss` is what is minimised, and is reported anyway");
     return;

@@ -156,11 +156,20 @@ static void name_inputs(struct describer *d) {
   }
 }
 
-static void add_results(struct describer *d, enum bt_output_kind kind) {
+// A program's loss, or what a function returns, if it is a number.
+static bool is_loss(const struct describer *d, const struct graph_output *o) {
+  if (o->kind == BT_OUTPUT_LOSS) return true;
+  if (!str_eq(o->name, "out") || o->node->type.shape.rank > 0) return false;
+  for (int i = 0; i < d->g->outputs.len; i++)
+    if (d->g->outputs.data[i].kind == BT_OUTPUT_LOSS) return false;
+  return true;
+}
+
+static void add_results(struct describer *d, bool losses) {
   for (int i = 0; i < d->g->outputs.len; i++) {
     const struct graph_output *o = &d->g->outputs.data[i];
-    if (o->kind == kind && holds(d, o->node) && !gradient_of(d->g, o))
-      add_output(d, o->node, kind == BT_OUTPUT_LOSS ? "loss" : o->name);
+    if (is_loss(d, o) == losses && holds(d, o->node) && !gradient_of(d->g, o))
+      add_output(d, o->node, losses ? "loss" : o->name);
   }
 }
 
@@ -183,9 +192,8 @@ static void add_found_gradients(struct describer *d) {
 }
 
 static void find_outputs(struct describer *d) {
-  add_results(d, BT_OUTPUT_LOSS);
-  add_results(d, BT_OUTPUT_REPORT);
-  add_results(d, BT_OUTPUT_VALUE);
+  add_results(d, true);
+  add_results(d, false);
   add_named_gradients(d);
   if (d->r->nodes.len > 1) add_found_gradients(d);
   for (int i = 0; i < d->r->nodes.len; i++) {
@@ -200,13 +208,8 @@ static void find_outputs(struct describer *d) {
 // ---- the address ---------------------------------------------------------------------------------
 
 static bool holds_loss(const struct describer *d) {
-  bool is_function = true;
-  for (int i = 0; i < d->g->outputs.len; i++) is_function &= d->g->outputs.data[i].kind == BT_OUTPUT_VALUE;
-  for (int i = 0; i < d->g->outputs.len; i++) {
-    const struct graph_output *o = &d->g->outputs.data[i];
-    bool loss = o->kind == BT_OUTPUT_LOSS || (is_function && str_eq(o->name, "out"));
-    if (loss && holds(d, o->node)) return true;
-  }
+  for (int i = 0; i < d->g->outputs.len; i++)
+    if (is_loss(d, &d->g->outputs.data[i]) && holds(d, d->g->outputs.data[i].node)) return true;
   return false;
 }
 
