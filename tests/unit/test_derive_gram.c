@@ -241,22 +241,31 @@ static void refuses_near_misses(void **state) {
   expect_refusal("info_nce", N, D, "one by one by");
 }
 
-// A mask of what lies above the diagonal is neither a diagonal nor its complement.
-static void refuses_other_masks(void **state) {
-  (void)state;
+// A choice of some squares by a mask that is neither a diagonal nor its complement.
+static void refuse_mask(enum op compare, bool of_labels) {
   struct btc *b = btc_new();
-  struct graph *g = graph_new(b, "upper");
-  struct tensor_type z = matrix(N, D), wide = matrix(D, D);
+  struct graph *g = graph_new(b, "mask");
+  struct tensor_type z = matrix(N, D), wide = matrix(D, D),
+                     line = {BT_I32, shape_of(1, (int64_t)D)};
   struct node *c =
       g_matmul(g, g_leaf(g, OP_param, "za", &z), g_leaf(g, OP_param, "zb", &z), true, false);
-  struct node *upper =
-      g_binary(g, OP_lt, g_iota(g, BT_I32, &wide.shape, 0), g_iota(g, BT_I32, &wide.shape, 1));
-  struct node *part = g_where(g, upper, g_binary(g, OP_mul, c, c), g_constant(g, BT_F32, 0));
+  struct node *x[2];
+  for (int axis = 0; axis < 2; axis++)
+    x[axis] = of_labels ? g_broadcast(g, g_leaf(g, OP_param, "labels", &line), &wide.shape, &axis)
+                        : g_iota(g, BT_I32, &wide.shape, axis);
+  struct node *mask = g_binary(g, compare, x[0], x[1]);
+  struct node *part = g_where(g, mask, g_binary(g, OP_mul, c, c), g_constant(g, BT_F32, 0));
   graph_output(g, "loss", BT_OUTPUT_LOSS, g_reduce(g, OP_sum, part, (int[]){0, 1}, 2));
   const char *why = NULL;
   assert_null(derive_gram(passes_run(b, g, NULL), NULL, &why));
   assert_string_equal(why, "the values of the [19, 19] product are used one by one by where");
   btc_free(b);
+}
+
+static void refuses_other_masks(void **state) {
+  (void)state;
+  refuse_mask(OP_lt, false); // what lies above the diagonal
+  refuse_mask(OP_eq, true);  // pairs of one label
 }
 
 static void refuses_without_products(void **state) {

@@ -252,6 +252,9 @@ static void puts_weights_in_one_form(void **state) {
   assert_ptr_equal(uvw, algebra_weights(&a, g_binary(g, OP_mul, w, u), g_scale(g, v, 0.5), &c[4]));
   assert_true(c[3] == 1 && c[4] == 0.5);
   assert_null(algebra_weights(&a, root, r, &c[3])); // 1
+  struct node *both =
+      algebra_weights(&a, g_binary(g, OP_mul, u, w), g_binary(g, OP_mul, w, u), &c[3]);
+  assert_true(both->op == OP_mul && both->in[0] == both->in[1]);
   btc_free(b);
 }
 
