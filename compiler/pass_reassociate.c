@@ -1,10 +1,10 @@
 // pass_reassociate.c: products of several matrices in the order that costs least.
 //
-// (X'X) V and X'(X V) are equal, and with X: n x d and V: d x m they take 2nd² + 2d²m or 4ndm operations. A
-// chain is a product and what it multiplies, as far as those are products that nothing else wants (one
-// that is used elsewhere is computed anyway). Its best order is found by dynamic programming over runs of
-// factors (Cormen et al., Introduction to Algorithms, "Matrix-chain multiplication"), and taken
-// where it is cheaper than the one written.
+// (X'X) V and X'(X V) are equal, and with X: n x d and V: d x m they take 2nd² + 2d²m or 4ndm
+// operations. A chain is a product and what it multiplies, as far as those are products that
+// nothing else wants (one that is used elsewhere is computed anyway). Its best order is found by
+// dynamic programming over runs of factors (Cormen et al., Introduction to Algorithms,
+// "Matrix-chain multiplication"), and taken where it is cheaper than the one written.
 #include <math.h>
 
 #include "passes.h"
@@ -43,7 +43,8 @@ static void add_link(struct chain *c, const struct node *n, bool turned) {
 
 static void add_product(struct chain *c, const struct node *n, bool turned, int room);
 
-// An operand: taken apart where it is a product with no other user. `room`: links that may be added.
+// An operand: taken apart where it is a product with no other user. `room`: links that may be
+// added.
 static void add_operand(struct chain *c, const struct node *n, bool turned, int room) {
   if (n->op == OP_matmul && c->uses[n->id] == 1 && room >= 2)
     add_product(c, n, turned, room);
@@ -68,14 +69,18 @@ static void best_orders(const struct chain *c, orders best) {
       int j = i + length - 1;
       best[i][j].cost = INFINITY;
       for (int split = i + 1; split <= j; split++) {
-        double here = (double)c->link[i].rows * (double)c->link[split].rows * (double)c->link[j].columns;
+        double here =
+            (double)c->link[i].rows * (double)c->link[split].rows * (double)c->link[j].columns;
         double cost = best[i][split - 1].cost + best[split][j].cost + here;
         if (cost < best[i][j].cost) best[i][j] = (struct order){cost, split};
       }
     }
 }
 
-struct operand { struct node *node; bool turned; };
+struct operand {
+  struct node *node;
+  bool turned;
+};
 
 static struct operand build(struct rewrite *r, const struct chain *c, orders best, int i, int j) {
   if (i == j) return (struct operand){r->map[c->link[i].node->id], c->link[i].turned};

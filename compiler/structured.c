@@ -1,12 +1,13 @@
 // structured.c: making and combining structured matrices. See structured.h.
 //
-// A result's diagonal is computed from the operands' diagonals, by the program's own op, as soon as one
-// of them is kept apart; its terms from their terms. Both are exact in real arithmetic.
+// A result's diagonal is computed from the operands' diagonals, by the program's own op, as soon as
+// one of them is kept apart; its terms from their terms. Both are exact in real arithmetic.
 //
-// In floating point expanding a square can lose digits: Σ(cᵢⱼ + rᵢ)² as Σcᵢⱼ² + 2Σcᵢⱼrᵢ + Σrᵢ² cancels where
-// c ≈ -r, which is just where centring leads. A constant beside a product is let through (HSIC's cᵢⱼ + 1:
-// a product of short inner size cannot be near -1 everywhere off its diagonal and near 1 on it), and
-// several products of one sign; a difference of products, and what varies, are refused.
+// In floating point expanding a square can lose digits: Σ(cᵢⱼ + rᵢ)² as Σcᵢⱼ² + 2Σcᵢⱼrᵢ + Σrᵢ²
+// cancels where c ≈ -r, which is just where centring leads. A constant beside a product is let
+// through (HSIC's cᵢⱼ + 1: a product of short inner size cannot be near -1 everywhere off its
+// diagonal and near 1 on it), and several products of one sign; a difference of products, and what
+// varies, are refused.
 #include <string.h>
 
 #include "structured.h"
@@ -26,7 +27,8 @@ static const char *quoted(struct btc *b, struct loc loc) {
   int length = loc.end_column - loc.column;
   if (length < 1 || length > LONGEST_QUOTE) return NULL;
   const char *line = b->files.data[loc.file].text;
-  for (int i = 1; i < loc.line && line; i++) line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL;
+  for (int i = 1; i < loc.line && line; i++)
+    line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL;
   return line ? str_ndup(b->arena, line + loc.column - 1, (size_t)length) : NULL;
 }
 
@@ -39,21 +41,22 @@ const char *product_text(struct btc *b, const struct node *n) {
 // ---- terms ------------------------------------------------------------------------------------
 
 static bool same_pair(const struct pair *p, const struct pair *q) {
-  return p->a.node == q->a.node && p->a.inner_first == q->a.inner_first &&
-         p->b.node == q->b.node && p->b.inner_first == q->b.inner_first;
+  return p->a.node == q->a.node && p->a.inner_first == q->a.inner_first && p->b.node == q->b.node &&
+         p->b.inner_first == q->b.inner_first;
 }
 
 static bool alike(const struct term *t, const struct term *r) {
-  if (t->scalar != r->scalar || t->row != r->row || t->column != r->column || t->degree != r->degree)
+  if (t->scalar != r->scalar || t->row != r->row || t->column != r->column ||
+      t->degree != r->degree)
     return false;
   for (int i = 0; i < t->degree; i++)
     if (!same_pair(&t->pair[i], &r->pair[i])) return false;
   return true;
 }
 
-// Adds factor·t. Alike terms are one; a term of factor 0 is none. (That drops infinities and NaN of its
-// products. They still reach the diagonal: if an entry of row i of A or of row j of B is not finite,
-// neither is (A B')ᵢᵢ or (A B')ⱼⱼ.)
+// Adds factor·t. Alike terms are one; a term of factor 0 is none. (That drops infinities and NaN of
+// its products. They still reach the diagonal: if an entry of row i of A or of row j of B is not
+// finite, neither is (A B')ᵢᵢ or (A B')ⱼⱼ.)
 static void add_term(struct algebra *a, struct structured *s, const struct term *t, double factor) {
   for (int i = 0; i < s->terms.len; i++) {
     struct term *known = &s->terms.data[i];
@@ -85,7 +88,8 @@ struct term term_transpose(const struct term *t) {
 
 // ---- making -----------------------------------------------------------------------------------
 
-static struct structured *new_structured(struct algebra *a, dtype t, int64_t rows, int64_t columns) {
+static struct structured *new_structured(struct algebra *a, dtype t, int64_t rows,
+                                         int64_t columns) {
   struct structured *s = NEW(a->arena, struct structured);
   s->type = (struct tensor_type){t, shape_of(2, rows, columns)};
   return s;
@@ -105,12 +109,16 @@ struct structured *structured_product(struct algebra *a, struct node *x, bool tu
 }
 
 // The term of a value that is repeated along both axes, or along one.
-static struct term repeated(struct node *x, int axis) {
+static struct term repeated(struct algebra *a, struct node *x, int axis) {
   struct term t = {.c = 1};
   double value;
-  if (fold_constant(x, &value))
+  if (fold_constant(x, &value)) {
     t.c = value;
-  else if (x->type.shape.rank == 0)
+    return t;
+  }
+  int rank = x->type.shape.rank;
+  x = algebra_weights(a, x, NULL, &t.c);
+  if (rank == 0)
     t.scalar = x;
   else if (axis == 0)
     t.row = x;
@@ -122,7 +130,7 @@ static struct term repeated(struct node *x, int axis) {
 struct structured *structured_repeat(struct algebra *a, struct node *x, int axis,
                                      const struct tensor_type *type) {
   struct structured *s = new_structured(a, type->dtype, type->shape.dim[0], type->shape.dim[1]);
-  struct term t = repeated(x, axis);
+  struct term t = repeated(a, x, axis);
   add_term(a, s, &t, 1);
   return s;
 }
@@ -180,8 +188,7 @@ static bool line_add(struct algebra *a, struct line *l, const struct term *t, dt
   struct node *x = line_of_term(a, t, type);
   if (d != A_NUMBER) l->direction = d;
   if (l->node) {
-    const struct shape *wider =
-        x->type.shape.rank ? &x->type.shape : &l->node->type.shape;
+    const struct shape *wider = x->type.shape.rank ? &x->type.shape : &l->node->type.shape;
     x = fold_binary(&a->fold, OP_add, stretched(a, l->node, wider), stretched(a, x, wider));
   }
   l->node = x;
@@ -200,8 +207,8 @@ static bool as_line(struct algebra *a, const struct structured *s, struct line *
 // i = j never holds off the diagonal, and always on it.
 static bool compares_indices(const struct node *n, const struct line *l) {
   return (n->op == OP_eq || n->op == OP_ne) && l[0].direction != A_NUMBER &&
-         l[1].direction != A_NUMBER && l[0].direction != l[1].direction &&
-         l[0].node == l[1].node && l[0].node->op == OP_iota;
+         l[1].direction != A_NUMBER && l[0].direction != l[1].direction && l[0].node == l[1].node &&
+         l[0].node->op == OP_iota;
 }
 
 static bool diagonal_mask(struct algebra *a, const struct node *n, const struct line *l,
@@ -232,19 +239,22 @@ static bool on_lines(struct algebra *a, const struct node *n, struct structured 
   for (int i = 0; i < n->n_in; i++) operand[i] = stretched(a, l[i].node, &shape);
   struct tensor_type type = {n->type.dtype, shape};
   struct node *y = fold_node(&a->fold, n->op, operand, n->n_in, &n->attr, &type);
-  struct term t = repeated(y, to.direction == ALONG_ROWS ? 0 : 1);
+  struct term t = repeated(a, y, to.direction == ALONG_ROWS ? 0 : 1);
   add_term(a, out, &t, 1);
   return true;
 }
 
 // ---- off the diagonal -------------------------------------------------------------------------
 
-static const char *one_by_one(struct algebra *a, const struct node *n, const struct structured *out) {
+static const char *one_by_one(struct algebra *a, const struct node *n,
+                              const struct structured *out) {
   struct btc *b = a->fold.g->b;
   const char *op = op_info(n->op)->name, *at = place_text(b, n->loc);
   if (!out->origin)
-    return str_printf(b->arena, "%s%s makes a matrix that is neither a diagonal nor repeats a line", op, at);
-  return str_printf(b->arena, "the values of %s are used one by one by %s%s", product_text(b, out->origin), op, at);
+    return str_printf(b->arena, "%s%s makes a matrix that is neither a diagonal nor repeats a line",
+                      op, at);
+  return str_printf(b->arena, "the values of %s are used one by one by %s%s",
+                    product_text(b, out->origin), op, at);
 }
 
 static const char *too_many(struct algebra *a, const struct node *n, const struct structured *out) {
@@ -256,7 +266,8 @@ static const char *too_many(struct algebra *a, const struct node *n, const struc
 static const char *cancels(struct algebra *a, const struct node *n, const struct structured *out) {
   struct btc *b = a->fold.g->b;
   return str_printf(b->arena,
-                    "digits would be lost: %s and what is added to it are squared together by %s%s, and may cancel",
+                    "digits would be lost: %s and what is added to it are squared together by "
+                    "%s%s, and may cancel",
                     product_text(b, out->origin), op_info(n->op)->name, place_text(b, n->loc));
 }
 
@@ -275,7 +286,7 @@ static bool expands_safely(const struct structured *x) {
   return varying == 0 && (products == 1 || (!scaled && (positive == 0 || positive == products)));
 }
 
-static int largest_degree(const struct structured *x) {
+int structured_degree(const struct structured *x) {
   int degree = 0;
   for (int i = 0; i < x->terms.len; i++)
     if (x->terms.data[i].degree > degree) degree = x->terms.data[i].degree;
@@ -285,9 +296,9 @@ static int largest_degree(const struct structured *x) {
 static struct term entrywise(struct algebra *a, const struct term *t, const struct term *r) {
   struct term p = *t;
   p.c *= r->c;
-  p.scalar = algebra_product(a, t->scalar, r->scalar);
-  p.row = algebra_product(a, t->row, r->row);
-  p.column = algebra_product(a, t->column, r->column);
+  p.scalar = algebra_weights(a, t->scalar, r->scalar, &p.c);
+  p.row = algebra_weights(a, t->row, r->row, &p.c);
+  p.column = algebra_weights(a, t->column, r->column, &p.c);
   for (int i = 0; i < r->degree; i++) p.pair[p.degree++] = r->pair[i];
   return p;
 }
@@ -295,7 +306,7 @@ static struct term entrywise(struct algebra *a, const struct term *t, const stru
 // (Σ tᵢ) ∘ (Σ rⱼ) = Σ tᵢ ∘ rⱼ
 static const char *multiply(struct algebra *a, const struct node *n, const struct structured *x,
                             const struct structured *y, struct structured *out) {
-  int degree_x = largest_degree(x), degree_y = largest_degree(y);
+  int degree_x = structured_degree(x), degree_y = structured_degree(y);
   if (degree_x + degree_y > 2) return too_many(a, n, out);
   if (degree_x && degree_y && !(expands_safely(x) && expands_safely(y))) return cancels(a, n, out);
   for (int i = 0; i < x->terms.len; i++)
@@ -324,11 +335,23 @@ static const char *divide(struct algebra *a, const struct node *n, const struct 
   return multiply(a, n, x, &by, out);
 }
 
-// A choice by a mask that is one constant off the diagonal.
+static bool same_terms(const struct structured *x, const struct structured *y) {
+  if (x->why || y->why || x->terms.len != y->terms.len) return false;
+  for (int i = 0; i < x->terms.len; i++)
+    if (!alike(&x->terms.data[i], &y->terms.data[i]) || x->terms.data[i].c != y->terms.data[i].c)
+      return false;
+  return true;
+}
+
+// A choice by a mask that is one constant off the diagonal, or between equals.
 static const char *choose(struct algebra *a, const struct node *n, struct structured *const *in,
                           struct structured *out) {
   struct line mask;
   double value;
+  if (same_terms(in[1], in[2])) {
+    add_terms(a, out, in[1], 1);
+    return NULL;
+  }
   if (!as_line(a, in[0], &mask) || !fold_constant(mask.node, &value)) return one_by_one(a, n, out);
   const struct structured *chosen = in[value != 0 ? 1 : 2];
   add_terms(a, out, chosen, 1);
@@ -381,15 +404,18 @@ struct structured *structured_elementwise(struct algebra *a, const struct node *
 // ---- products of two --------------------------------------------------------------------------
 
 // F G: outer of F x columns of G, as a factor stored like F.
-static struct factor factor_times(struct algebra *a, const struct factor *f, struct node *g, bool turn_g) {
+static struct factor factor_times(struct algebra *a, const struct factor *f, struct node *g,
+                                  bool turn_g) {
   struct node *left = f->inner_first ? g : f->node, *right = f->inner_first ? f->node : g;
-  struct attr flags = {.n = 2, .i = {[MATMUL_TA] = f->inner_first && !turn_g, [MATMUL_TB] = !f->inner_first && turn_g}};
+  struct attr flags = {
+      .n = 2,
+      .i = {[MATMUL_TA] = f->inner_first && !turn_g, [MATMUL_TB] = !f->inner_first && turn_g}};
   struct node *y = fold_node(&a->fold, OP_matmul, (struct node *[]){left, right}, 2, &flags, NULL);
   return (struct factor){y, f->inner_first};
 }
 
-// (A B') diag(v) (C D') = A G D' with the Gram product G = B' diag(v) C, which goes to the side where
-// that is less work.
+// (A B') diag(v) (C D') = A G D' with the Gram product G = B' diag(v) C, which goes to the side
+// where that is less work.
 static struct pair pair_product(struct algebra *a, const struct pair *p, struct node *v,
                                 const struct pair *q) {
   struct node *g = factor_gram(a, &p->b, v, &q->a);
@@ -401,11 +427,13 @@ static struct pair pair_product(struct algebra *a, const struct pair *p, struct 
 // t r for terms t of x and r of y. Without a product on one side the result is of rank one:
 // (u w') r = u (r'w)'.
 static const char *term_product(struct algebra *a, const struct structured *x, const struct term *t,
-                                const struct structured *y, const struct term *r, struct term *out) {
+                                const struct structured *y, const struct term *r,
+                                struct term *out) {
   *out = (struct term){.c = t->c, .scalar = t->scalar, .row = t->row};
   if (t->degree == 0) {
     struct term turned = term_transpose(r);
-    struct tensor_type type = {y->type.dtype, shape_of(2, y->type.shape.dim[1], y->type.shape.dim[0])};
+    struct tensor_type type = {y->type.dtype,
+                               shape_of(2, y->type.shape.dim[1], y->type.shape.dim[0])};
     out->column = term_row_sums(a, &type, &turned, t->column);
     return NULL;
   }
@@ -418,17 +446,20 @@ static const char *term_product(struct algebra *a, const struct structured *x, c
     return str_printf(a->arena, "squares of the values of %s are multiplied by another matrix",
                       product_text(a->fold.g->b, (t->degree == 2 ? t : r)->pair[0].origin));
   out->c *= r->c;
-  out->scalar = algebra_product(a, t->scalar, r->scalar);
+  out->scalar = algebra_weights(a, t->scalar, r->scalar, &out->c);
   out->column = r->column;
   out->degree = 1;
-  out->pair[0] = pair_product(a, &t->pair[0], algebra_product(a, t->column, r->row), &r->pair[0]);
+  struct node *inner = algebra_weights(a, t->column, r->row, &out->c);
+  out->pair[0] = pair_product(a, &t->pair[0], inner, &r->pair[0]);
   return NULL;
 }
 
-// (terms of x + diag(e)) (terms of y + diag(f)) = terms·terms + diag(e) terms + terms diag(f) + diag(e ∘ f)
+// (terms of x + diag(e)) (terms of y + diag(f)) = terms·terms + diag(e) terms + terms diag(f) +
+// diag(e ∘ f)
 struct structured *structured_matmul(struct algebra *a, const struct structured *x,
                                      const struct structured *y, const char **why) {
-  struct structured *out = new_structured(a, x->type.dtype, x->type.shape.dim[0], y->type.shape.dim[1]);
+  struct structured *out =
+      new_structured(a, x->type.dtype, x->type.shape.dim[0], y->type.shape.dim[1]);
   *why = x->why ? x->why : y->why;
   out->origin = x->origin ? x->origin : y->origin;
   for (int i = 0; i < x->terms.len; i++)

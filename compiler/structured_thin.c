@@ -1,11 +1,11 @@
 // structured_thin.c: what is thin of a structured matrix: its sums, its diagonal, its products with
 // thin matrices.
 //
-// Notation: a term is c·s·(u w') ∘ (A B') ∘ (C D'), that is tᵢⱼ = c s uᵢ wⱼ (Σₖ Aᵢₖ Bⱼₖ)(Σₗ Cᵢₗ Dⱼₗ); the
-// identities below leave c and s out. "diag" in a formula makes a matrix of a vector.
+// Notation: a term is c·s·(u w') ∘ (A B') ∘ (C D'), that is tᵢⱼ = c s uᵢ wⱼ (Σₖ Aᵢₖ Bⱼₖ)(Σₗ Cᵢₗ
+// Dⱼₗ); the identities below leave c and s out. "diag" in a formula makes a matrix of a vector.
 //
-// What is off the diagonal is what the terms say, so with e = diagonal - diag(terms), 0 where the terms
-// say the diagonal too, the matrix is M = terms + diag(e):
+// What is off the diagonal is what the terms say, so with e = diagonal - diag(terms), 0 where the
+// terms say the diagonal too, the matrix is M = terms + diag(e):
 //
 //   Σ M = Σ terms + Σ e        M 1 = terms 1 + e        X M = X terms + X diag(e)
 #include "structured.h"
@@ -62,18 +62,21 @@ static bool same_factor(const struct factor *f, const struct factor *g) {
   return f->node == g->node && f->inner_first == g->inner_first;
 }
 
-// Where F = G and v = s², F' diag(v) F = (diag(s) F)' (diag(s) F) is symmetric and looks it. Else one
-// side takes the weights, the same whichever comes first, so that equal ones are one node.
+static struct node *gram_in_order(struct algebra *a, const struct factor *f, struct node *v,
+                                  const struct factor *g) {
+  struct node *x = f->node, *y = g->node;
+  x = algebra_along(a, x, v, outer_axis(f));
+  if (v && same_factor(f, g) && v->op == OP_mul && v->in[0] == v->in[1])
+    x = y = algebra_along(a, y, v->in[0], outer_axis(g));
+  return matmul(a, x, !f->inner_first, y, g->inner_first);
+}
+
+// Where F = G and v = s², F' diag(v) F = (diag(s) F)' (diag(s) F) is symmetric and looks it. F'
+// diag(v) G and G' diag(v) F are one product: that of the older node first.
 struct node *factor_gram(struct algebra *a, const struct factor *f, struct node *v,
                          const struct factor *g) {
-  struct node *x = f->node, *y = g->node;
-  if (v && same_factor(f, g) && v->op == OP_mul && v->in[0] == v->in[1])
-    x = y = algebra_along(a, x, v->in[0], outer_axis(f));
-  else if (x->id < y->id)
-    x = algebra_along(a, x, v, outer_axis(f));
-  else
-    y = algebra_along(a, y, v, outer_axis(g));
-  return matmul(a, x, !f->inner_first, y, g->inner_first);
+  if (f->node->id <= g->node->id) return gram_in_order(a, f, v, g);
+  return turned(a, gram_in_order(a, g, v, f));
 }
 
 // Σᵢ Fᵢₖ vᵢ for each k.
@@ -96,13 +99,14 @@ static struct node *row_dots(struct algebra *a, const struct factor *f, const st
 
 // ---- terms ------------------------------------------------------------------------------------
 
-static struct node *sum_of(struct algebra *a, const struct tensor_type *m, struct node *v, int axis) {
+static struct node *sum_of(struct algebra *a, const struct tensor_type *m, struct node *v,
+                           int axis) {
   if (v) return fold_sum(&a->fold, v, 1);
   return fold_full(&a->fold, &(struct tensor_type){.dtype = m->dtype}, (double)m->shape.dim[axis]);
 }
 
-// Σⱼ wⱼ (A B')ᵢⱼ (C D')ᵢⱼ = Σₖₗ Aᵢₖ (B' diag(w) D)ₖₗ Cᵢₗ: the rows of A against those of C G', G the Gram
-// product in the middle.
+// Σⱼ wⱼ (A B')ᵢⱼ (C D')ᵢⱼ = Σₖₗ Aᵢₖ (B' diag(w) D)ₖₗ Cᵢₗ: the rows of A against those of C G', G
+// the Gram product in the middle.
 static struct node *row_sums_of_two(struct algebra *a, const struct term *t, struct node *w) {
   const struct factor *x = &t->pair[0].a, *y = &t->pair[1].a;
   struct node *g = factor_gram(a, &t->pair[0].b, w, &t->pair[1].b);
@@ -112,7 +116,8 @@ static struct node *row_sums_of_two(struct algebra *a, const struct term *t, str
 
 struct node *term_row_sums(struct algebra *a, const struct tensor_type *type, const struct term *t,
                            struct node *v) {
-  struct node *w = algebra_product(a, t->column, v), *sums;
+  double c = t->c;
+  struct node *w = algebra_weights(a, t->column, v, &c), *sums;
   if (t->degree == 2) {
     sums = row_sums_of_two(a, t, w);
   } else if (t->degree == 1) { // A (B' w)
@@ -121,17 +126,21 @@ struct node *term_row_sums(struct algebra *a, const struct tensor_type *type, co
     struct shape rows = shape_of(1, type->shape.dim[0]);
     sums = repeat(a, sum_of(a, type, w, 1), &rows, 0);
   }
-  return algebra_scaled(a, algebra_product(a, sums, t->row), t->c, t->scalar);
+  return algebra_scaled(a, algebra_product(a, sums, t->row), c, t->scalar);
 }
 
-// Two products: Σᵢⱼ uᵢ wⱼ (A B')ᵢⱼ (C D')ᵢⱼ = Σₖₗ (A' diag(u) C)ₖₗ (B' diag(w) D)ₖₗ, the inner product of
-// two Gram products; of a product with itself, ‖A B'‖² = ⟨A'A, B'B⟩. One: Σₖ (A'u)ₖ (B'w)ₖ.
-static struct node *term_sum(struct algebra *a, const struct tensor_type *type, const struct term *t) {
+// Two products: Σᵢⱼ uᵢ wⱼ (A B')ᵢⱼ (C D')ᵢⱼ = Σₖₗ (A' diag(u) C)ₖₗ (B' diag(w) D)ₖₗ, the inner
+// product of two Gram products; of a product with itself, ‖A B'‖² = ⟨A'A, B'B⟩. One: Σₖ (A'u)ₖ
+// (B'w)ₖ.
+static struct node *term_sum(struct algebra *a, const struct tensor_type *type,
+                             const struct term *t) {
   const struct pair *p = t->pair;
   struct node *sum;
   if (t->degree == 2) {
-    struct node *rows = factor_gram(a, &p[0].a, t->row, &p[1].a);
-    sum = fold_sum(&a->fold, mul(a, rows, factor_gram(a, &p[0].b, t->column, &p[1].b)), 3);
+    int first = p[0].a.node->id <= p[1].a.node->id ? 0 : 1; // in which no transpose is needed
+    struct node *rows = factor_gram(a, &p[first].a, t->row, &p[1 - first].a),
+                *columns = factor_gram(a, &p[first].b, t->column, &p[1 - first].b);
+    sum = fold_sum(&a->fold, mul(a, rows, columns), 3);
   } else if (t->degree == 1) {
     struct node *rows = outer_sums(a, &p[0].a, t->row);
     sum = fold_sum(&a->fold, mul(a, rows, outer_sums(a, &p[0].b, t->column)), 1);
@@ -151,8 +160,8 @@ static struct node *term_diagonal(struct algebra *a, const struct tensor_type *t
 }
 
 // X (diag(u) A B' diag(w)) = ((X diag(u) A) B') diag(w); without a product, (X u) w'.
-static struct node *term_times(struct algebra *a, struct node *x, bool turn_x,
-                               const struct term *t, bool turn_result, int64_t columns) {
+static struct node *term_times(struct algebra *a, struct node *x, bool turn_x, const struct term *t,
+                               bool turn_result, int64_t columns) {
   struct factor from = {x, !turn_x}; // X' seen from the rows of the term
   struct node *y;
   int column_axis = turn_result ? 0 : 1;
@@ -193,7 +202,8 @@ struct node *structured_excess(struct algebra *a, const struct structured *x) {
 
 static struct node *sum_all(struct algebra *a, const struct structured *x) {
   struct node *e = structured_excess(a, x), *sum = NULL;
-  for (int i = 0; i < x->terms.len; i++) sum = add(a, sum, term_sum(a, &x->type, &x->terms.data[i]));
+  for (int i = 0; i < x->terms.len; i++)
+    sum = add(a, sum, term_sum(a, &x->type, &x->terms.data[i]));
   if (e) sum = add(a, sum, fold_sum(&a->fold, e, 1));
   return sum ? sum : zeros(a, x->type.dtype, &(struct shape){0});
 }
