@@ -83,13 +83,12 @@ static struct node *lifted(struct lift *l, struct node *u) {
   return fold_node(l->f, u->op, in, u->n_in, &u->attr, &(struct tensor_type){u->type.dtype, *l->to});
 }
 
-// x, which counts only where i = j, without diagonals.
+// x, which counts only where i = j, without diagonals; B₀(v) is B₁(v) there.
 static struct node *under_mask(struct lift *l, struct node *x) {
   struct node *in[3];
   bool changed = false;
   if (++l->walked > WALK) return x;
-  if (x->op == OP_broadcast && x->attr.n == 1)
-    return from_diag(l, x->in[0]) ? lifted(l, x->in[0]) : x;
+  if (x->op == OP_broadcast && x->attr.n == 1) return lifted(l, x->in[0]);
   if (op_info(x->op)->class != ELEMENTWISE) return x;
   for (int i = 0; i < x->n_in; i++) changed |= (in[i] = under_mask(l, x->in[i])) != x->in[i];
   return changed && !l->fails ? fold_node(l->f, x->op, in, x->n_in, &x->attr, &x->type) : x;
@@ -107,8 +106,8 @@ struct node *wide_diag_under_mask(struct fold *f, const struct node *n) {
   if (!wide_is_mask(n->in[0])) return NULL;
   struct lift l = {.f = f, .to = &n->type.shape};
   struct node *x = under_mask(&l, n->in[1]), *y = n->in[2];
-  if (l.fails || x == n->in[1] || !l.product || reads_others(f->g->b->arena, y, l.product)) return NULL;
-  wide_note(f, "a vector made of the diagonal returns under the mask i == j: computed at the place instead");
+  if (l.fails || x == n->in[1] || (l.product && reads_others(f->g->b->arena, y, l.product))) return NULL;
+  if (l.product) wide_note(f, "a vector made of the diagonal returns under the mask i == j: computed at the place instead");
   return fold_node(f, OP_where, (struct node *[]){n->in[0], x, y}, 3, NULL, NULL);
 }
 
@@ -146,20 +145,36 @@ struct node *wide_sum_of_diag(struct fold *f, const struct node *n) {
 
 // ---- masks as numbers -------------------------------------------------------------------------
 
-// f(1 where i == j else 0, X) = where(i == j, f(1, X), f(0, X)): c − eye and the like.
-struct node *wide_mask_as_number(struct fold *f, const struct node *n) {
-  struct node *branch[2];
-  if (op_info(n->op)->class != ELEMENTWISE || n->op == OP_where || n->n_in != 2) return NULL;
-  for (int i = 0; i < 2; i++) {
-    struct node *x = n->in[i], *in[2] = {n->in[0], n->in[1]};
-    if (x->op != OP_cast || !wide_is_mask(x->in[0])) continue;
-    for (int k = 0; k < 2; k++) {
-      in[i] = fold_full(f, &x->type, k);
-      branch[k] = fold_node(f, n->op, in, 2, &n->attr, &n->type);
-    }
-    return fold_node(f, OP_where, (struct node *[]){x->in[0], branch[1], branch[0]}, 3, NULL, NULL);
+// A mask as a number: 1 or 0, or a choice between two constants. *mask chooses value[1] over value[0].
+static bool number_by_mask(const struct node *x, struct node **mask, double value[2]) {
+  if (x->op == OP_cast && wide_is_mask(x->in[0])) {
+    *mask = x->in[0];
+    value[0] = 0, value[1] = 1;
+    return true;
   }
-  return NULL;
+  if (x->op != OP_where || !wide_is_mask(x->in[0])) return false;
+  *mask = x->in[0];
+  return fold_constant(x->in[1], &value[1]) && fold_constant(x->in[2], &value[0]);
+}
+
+// f(X, Y), where operand i is a number by mask; NULL where a choice between two results is no simpler.
+static struct node *as_choice(struct fold *f, const struct node *n, int i) {
+  struct node *mask, *branch[2], *in[2] = {n->in[0], n->in[1]}, *x = n->in[1 - i];
+  double value[2], c;
+  if (!number_by_mask(n->in[i], &mask, value)) return NULL;
+  for (int k = 0; k < 2; k++) {
+    in[i] = fold_full(f, &n->in[i]->type, value[k]);
+    branch[k] = fold_node(f, n->op, in, 2, &n->attr, &n->type);
+  }
+  bool simpler = n->in[i]->op == OP_cast || branch[0] == x || branch[1] == x || (fold_constant(branch[0], &c) && fold_constant(branch[1], &c));
+  return simpler ? fold_node(f, OP_where, (struct node *[]){mask, branch[1], branch[0]}, 3, NULL, NULL) : NULL;
+}
+
+// f(1 where i == j else 0, X) = where(i == j, f(1, X), f(0, X)): c − eye, c ∘ (1 − eye) and the like.
+struct node *wide_mask_as_number(struct fold *f, const struct node *n) {
+  if (op_info(n->op)->class != ELEMENTWISE || n->n_in != 2) return NULL;
+  struct node *to = as_choice(f, n, 0);
+  return to ? to : as_choice(f, n, 1);
 }
 
 // ---- what is left -----------------------------------------------------------------------------
