@@ -58,5 +58,14 @@ void sched_gemm(struct lb *b, const struct gemm_shape *s, const struct gemm_oper
     e->fold_done(e->user, f, batch, c, l, lx_convert(l ? lx_vload_n(fold[f], c, l) : lx_vload(fold[f], c), LT_F32));
     lb_end(b);
   }
+  if (e->finish) {
+    lx c = lb_for_range(b, "c", lx_int(b, 0), lx_int(b, n), L), l = n % L ? lx_rsub(n, c) : NULL;
+    if (e->finish_enter) e->finish_enter(e->user, batch, c, l);
+    lx r = lb_for(b, "r", m);
+    e->finish(e->user, batch, r, c, l);
+    lb_end(b);
+    if (e->finish_leave) e->finish_leave(e->user);
+    lb_end(b);
+  }
   if (s->batch > 1) lb_end(b);
 }
