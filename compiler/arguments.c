@@ -35,10 +35,15 @@ static void touch(struct reaches *r, const struct body *body, struct buffer *b,
   reach->write |= write;
 }
 
-static void touch_loads(struct reaches *r, const struct body *body) {
+static void touch_body(struct reaches *r, const struct body *body) {
+  if (body == NULL) return;
   for (int i = 0; i < body->values.len; i++) {
     const struct value *v = body->values.data[i];
     if (v->kind == V_LOAD) touch(r, body, v->buffer, &v->at, false);
+  }
+  for (int i = 0; i < body->roots.len; i++) {
+    const struct body_root *root = &body->roots.data[i];
+    if (root->buffer != NULL) touch(r, body, root->buffer, &root->at, true);
   }
 }
 
@@ -59,12 +64,9 @@ struct params *params_new(struct fusion *f, struct kernel *k, struct lb *b) {
   p->of = NEW_ARRAY(f->arena, struct loop_buf *, f->buffers.len);
   p->offset = NEW_ARRAY(f->arena, int64_t, f->buffers.len);
   struct reaches r = {.f = f, .reach = NEW_ARRAY(f->arena, struct reach, f->buffers.len)};
-  for (int i = 0; i < 2 && k->kind == KERNEL_PRODUCT; i++) touch_loads(&r, k->operand[i]);
-  touch_loads(&r, k->body);
-  for (int i = 0; i < k->body->roots.len; i++) {
-    const struct body_root *root = &k->body->roots.data[i];
-    touch(&r, k->body, root->buffer, &root->at, true);
-  }
+  for (int i = 0; i < 2; i++) touch_body(&r, k->operand[i]);
+  touch_body(&r, k->body);
+  touch_body(&r, k->finish);
   for (int i = 0; i < r.places.len; i++) make_parameter(&r, k, b, p, r.places.data[i]);
   for (int i = 0; i < f->buffers.len; i++) {
     const struct buffer *place = buffer_place(f->buffers.data[i]);

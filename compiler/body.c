@@ -28,6 +28,7 @@ struct builder {
   struct fusion *f;
   struct kernel *k;
   const struct node *operand; // of a product: its value is what is built; NULL: k's results
+  bool finish;                // of them, those of the second meeting
   struct shape space;
   int block;
   struct arena *arena;
@@ -203,12 +204,21 @@ static bool at_point(const struct builder *s, const struct node *n, const struct
          memcmp(at, s->identity, sizeof *at * (size_t)s->space.rank) == 0;
 }
 
-// Is n one of this kernel's own elementwise results, at the point itself?
+// Where n can be read while the kernel runs; NULL: it is inlined.
+static struct buffer *memory_of(const struct builder *s, const struct node *n) {
+  for (int i = 0; i < s->k->recomputed.len && s->finish; i++)
+    if (s->k->recomputed.data[i] == n) return NULL;
+  return s->f->buffer[n->id];
+}
+
+// Is n one of the results that are built, elementwise, at the point itself?
 static bool computed_here(const struct builder *s, const struct node *n, const struct affine *at) {
   if (!at_point(s, n, at)) return false;
   for (int i = 0; i < s->k->roots.len; i++) {
     const struct kernel_root *r = &s->k->roots.data[i];
-    if (r->node == n && r->reduce == OP_COUNT && r->buffer == s->f->buffer[n->id]) return true;
+    if (r->node == n && r->finish == s->finish && r->reduce == OP_COUNT &&
+        r->buffer == s->f->buffer[n->id])
+      return true;
   }
   return false;
 }
@@ -247,11 +257,11 @@ static struct value *eval_reshape(struct builder *s, const struct node *n,
                                   const struct affine *at) {
   struct affine linear = form_linear(&n->type.shape, at);
   const struct node *x = n->in[0];
-  while (x->op == OP_reshape && s->f->buffer[x->id] == NULL) x = x->in[0];
-  if (x->block == 0 && s->f->buffer[x->id] != NULL)
+  while (x->op == OP_reshape && memory_of(s, x) == NULL) x = x->in[0];
+  struct buffer *buffer = memory_of(s, x);
+  if (x->block == 0 && buffer != NULL)
     return value_new(
-        s, (struct value){
-               .kind = V_LOAD, .type = x->type.dtype, .at = linear, .buffer = s->f->buffer[x->id]});
+        s, (struct value){.kind = V_LOAD, .type = x->type.dtype, .at = linear, .buffer = buffer});
   if (x->op == OP_constant) return eval(s, x, at);
   struct affine in_at[MAX_RANK], rest = linear;
   for (int i = x->type.shape.rank - 1; i >= 0; i--) {
@@ -350,9 +360,9 @@ static struct value *eval_expression(struct builder *s, const struct node *n,
 static struct value *eval(struct builder *s, const struct node *n, const struct affine *at) {
   struct value *v = recall(s, n, at);
   if (v != NULL) return v;
-  if (n == s->k->product && at_point(s, n, at))
+  if (n == s->k->product && !s->finish && at_point(s, n, at))
     v = product_value(s, n, at);
-  else if (s->f->buffer[n->id] != NULL && !computed_here(s, n, at))
+  else if (memory_of(s, n) != NULL && !computed_here(s, n, at))
     v = load(s, n, at);
   else
     v = eval_expression(s, n, at);
@@ -411,7 +421,7 @@ static void kept_coordinates(const struct builder *s, unsigned axes, struct affi
 }
 
 static bool add_root(struct builder *s, const struct kernel_root *r) {
-  struct body_root root = {.reduce = r->reduce, .buffer = r->buffer};
+  struct body_root root = {.reduce = r->reduce, .axes = r->axes, .buffer = r->buffer};
   struct affine at[MAX_RANK];
   bool stored = r->reduce == OP_COUNT;
   if (stored)
@@ -489,7 +499,8 @@ static void merge_axes(struct body *b) {
 static bool add_all(struct builder *s) {
   if (s->operand != NULL) return add_operand(s);
   bool done = true;
-  for (int i = 0; i < s->k->roots.len && done; i++) done = add_root(s, &s->k->roots.data[i]);
+  for (int i = 0; i < s->k->roots.len && done; i++)
+    if (s->k->roots.data[i].finish == s->finish) done = add_root(s, &s->k->roots.data[i]);
   return done;
 }
 
@@ -509,6 +520,12 @@ static const struct node *build(struct builder *s, struct body **made) {
   return NULL;
 }
 
+static bool has_finish(const struct kernel *k) {
+  for (int i = 0; i < k->roots.len; i++)
+    if (k->roots.data[i].finish) return true;
+  return false;
+}
+
 const struct node *body_build(struct fusion *f, struct kernel *k) {
   for (int i = 0; i < 2 && k->kind == KERNEL_PRODUCT; i++) {
     const struct node *x = k->product->in[i];
@@ -518,7 +535,11 @@ const struct node *body_build(struct fusion *f, struct kernel *k) {
   }
   struct builder s = {
       .f = f, .k = k, .arena = f->arena, .space = k->space, .block = k->block};
-  return build(&s, &k->body);
+  const struct node *offender = build(&s, &k->body);
+  if (offender != NULL || !has_finish(k)) return offender;
+  struct builder last = {
+      .f = f, .k = k, .arena = f->arena, .space = k->space, .finish = true};
+  return build(&last, &k->finish);
 }
 
 struct buffer *buffer_place(struct buffer *b) {

@@ -44,6 +44,7 @@ struct body_root {
   struct value *value;
   struct affine at;
   enum op reduce;
+  unsigned axes;         // of the fold
   struct buffer *buffer; // NULL: the value of an operand, which is packed
 };
 

@@ -83,17 +83,23 @@ static void write_result(const struct writer *w, const struct body_root *r) {
   fputs(*fold ? ")" : "", w->out);
 }
 
+static void write_results(const struct writer *w, const struct body *body) {
+  for (int i = 0; i < body->roots.len; i++) {
+    if (i > 0) fputs("; ", w->out);
+    write_result(w, &body->roots.data[i]);
+    fflush(w->out);
+  }
+}
+
 const char *equation_text(struct fusion *f, const struct kernel *k, const struct params *p) {
   char *text = NULL;
   size_t size = 0;
   struct writer w = {open_memstream(&text, &size), p};
   expect(w.out != NULL, "out of memory");
   if (k->kind == KERNEL_PRODUCT) write_product(&w, k);
-  for (int i = 0; i < k->body->roots.len; i++) {
-    if (i > 0) fputs("; ", w.out);
-    write_result(&w, &k->body->roots.data[i]);
-    fflush(w.out);
-  }
+  write_results(&w, k->body);
+  if (k->finish != NULL) fputs("; then ", w.out);
+  if (k->finish != NULL) write_results(&w, k->finish);
   fclose(w.out);
   const char *kept = str_printf(f->arena, "%s", text);
   free(text);

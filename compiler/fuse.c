@@ -282,7 +282,7 @@ static struct kernel *kernel_new(struct fuser *u, const struct node *n, struct b
   k->space = fold ? n->in[0]->type.shape : n->type.shape;
   k->block = fold ? n->in[0]->block : n->block;
   k->axes = fold ? fold_axes(n) : 0;
-  vec_push(u->arena, &k->roots, ((struct kernel_root){n, to, fold ? n->op : OP_COUNT, k->axes}));
+  vec_push(u->arena, &k->roots, ((struct kernel_root){n, to, fold ? n->op : OP_COUNT, k->axes, false}));
   k->id = u->f->kernels.len;
   vec_push(u->arena, &u->f->kernels, k);
   return k;
@@ -317,36 +317,64 @@ static bool reads_buffer(const struct kernel *k, const struct buffer *b) {
 }
 bool kernel_reads(const struct kernel *k, const struct buffer *b) { return reads_buffer(k, b); }
 
-// Is n's own buffer a result that k stores, point by point, or its product, which it may store? (A copy
-// of n has another buffer.)
-static bool stores(const struct fusion *f, const struct kernel *k, const struct node *n) {
-  if (n == k->product) return true;
+// Is n's own buffer a result that k computes point by point, in its epilogue or at the second meeting, or
+// is n its product? (A copy of n has another buffer.)
+static bool computes(const struct fusion *f, const struct kernel *k, const struct node *n,
+                     bool finish) {
+  if (n == k->product && !finish) return true;
   for (int i = 0; i < k->roots.len; i++) {
     const struct kernel_root *r = &k->roots.data[i];
-    if (r->node == n && r->reduce == OP_COUNT && r->buffer == f->buffer[n->id]) return true;
+    if (r->node == n && r->finish == finish && r->reduce == OP_COUNT &&
+        r->buffer == f->buffer[n->id])
+      return true;
   }
   return false;
 }
 
-// Adds the buffers that k reads when it evaluates n.
-static void add_reads(struct fuser *u, struct kernel *k, const struct node *n, bool top,
-                      uint64_t *seen) {
-  if (!top && set_has(seen, n->id)) return;
-  set_add(seen, n->id);
-  struct buffer *b = top ? NULL : fusion_value(u->f, n);
-  if (b != NULL && !stores(u->f, k, n)) {
-    if (!reads_buffer(k, b)) vec_push(u->arena, &k->reads, b);
+// What k reads when it evaluates its results.
+struct reading {
+  struct fuser *u;
+  struct kernel *k;
+  bool finish; // those of the second meeting, which may read those of the first
+  uint64_t *seen;
+};
+
+static void add_read(struct reading *r, struct buffer *b) {
+  for (int i = 0; i < r->k->roots.len && r->finish; i++) {
+    const struct kernel_root *root = &r->k->roots.data[i];
+    if (root->buffer != b || root->finish) continue;
+    for (int j = 0; j < r->k->kept.len; j++)
+      if (r->k->kept.data[j] == b) return;
+    vec_push(r->u->arena, &r->k->kept, b);
     return;
   }
-  for (int i = 0; i < n->n_in; i++) add_reads(u, k, n->in[i], false, seen);
+  if (!reads_buffer(r->k, b)) vec_push(r->u->arena, &r->k->reads, b);
+}
+
+static bool recomputes(const struct reading *r, const struct node *n) {
+  for (int i = 0; i < r->k->recomputed.len && r->finish; i++)
+    if (r->k->recomputed.data[i] == n) return true;
+  return false;
+}
+
+static void add_reads(struct reading *r, const struct node *n, bool top) {
+  if (!top && set_has(r->seen, n->id)) return;
+  set_add(r->seen, n->id);
+  struct buffer *b = top ? NULL : fusion_value(r->u->f, n);
+  if (b != NULL && !recomputes(r, b->node) && !computes(r->u->f, r->k, n, r->finish)) {
+    add_read(r, b);
+    return;
+  }
+  for (int i = 0; i < n->n_in; i++) add_reads(r, n->in[i], false);
 }
 
 void fuse_find_reads(struct fuser *u, struct kernel *k) {
-  k->reads.len = 0;
+  k->reads.len = k->kept.len = 0;
   for (int i = 0; i < k->roots.len; i++) {
-    const struct kernel_root *r = &k->roots.data[i];
-    bool own = r->buffer == u->f->buffer[r->node->id]; // else a copy of what lies elsewhere
-    add_reads(u, k, r->node, own, set_new(u->arena, u->n));
+    const struct kernel_root *root = &k->roots.data[i];
+    bool own = root->buffer == u->f->buffer[root->node->id]; // else a copy of what lies elsewhere
+    struct reading r = {u, k, root->finish, set_new(u->arena, u->n)};
+    add_reads(&r, root->node, own);
   }
 }
 
@@ -403,7 +431,7 @@ static bool reads_elsewhere(const struct merger *m, const struct kernel *j, cons
   struct buffer *b = top ? NULL : fusion_value(m->u->f, n);
   if (b != NULL) {
     if (m->writer[b->id] != j->id) return false;
-    return !at_point || !stores(m->u->f, j, n);
+    return !at_point || !computes(m->u->f, j, n, false);
   }
   int place = at_point ? n->id : m->u->n + n->id;
   if (!top && set_has(seen, place)) return false;
@@ -488,6 +516,7 @@ static void merge_kernels(struct fuser *u) {
   }
   find_order(&m);
   fuse_merge_products(&m);
+  fuse_finish_products(&m);
   for (int i = 0; i < m.n; i++)
     for (int j = 0; j < i && m.kernel[i] != NULL; j++)
       if (m.kernel[j] != NULL && mergeable(&m, m.kernel[j], m.kernel[i]))

@@ -2,6 +2,7 @@
 //
 //   fuse.c          what is stored, which kernels become one
 //   fuse_product.c  what surrounds matrix products
+//   fuse_finish.c   what of it waits for sums of columns
 #ifndef BTC_FUSE_INTERNAL_H
 #define BTC_FUSE_INTERNAL_H
 
@@ -79,7 +80,13 @@ bool fuse_is_open(const struct node *n);    // and something may be fused into i
 // Stores what leaves the epilogue of a product. Called once all that must be stored is.
 void fuse_store_results(struct fuser *u);
 void fuse_merge_products(struct merger *m);
-// Drops results that nobody but their own kernel reads.
+void fuse_finish_products(struct merger *m);
+// The product in whose epilogue n can be computed; NULL: none.
+const struct node *fuse_epilogue_of(const struct fuser *u, const struct node *n);
+// Can n be computed at the second meeting of a product, whose columns' sums it may want?
+bool fuse_may_finish(const struct fuser *u, const struct node *n, const struct node *product);
+bool fuse_sums_matrix(const struct node *n); // over rows, columns or both of each matrix
+// Drops results that nobody but their own kernel reads, and kernels without others.
 void fuse_drop_private(struct fuser *u);
 
 #endif

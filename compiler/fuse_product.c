@@ -26,7 +26,7 @@ bool fuse_is_open(const struct node *n) {
 // ---- what leaves an epilogue ------------------------------------------------------------------
 
 // Sums of a product's epilogue: over rows, columns or both, of each matrix by itself.
-static bool sums_matrix(const struct node *n) {
+bool fuse_sums_matrix(const struct node *n) {
   if (n->op != OP_sum || n->type.dtype != BT_F32 || n->in[0]->type.dtype != BT_F32) return false;
   const struct shape *s = &n->in[0]->type.shape;
   unsigned axes = fold_axes(n), matrix = s->rank < 2 ? 0 : 3u << (s->rank - 2);
@@ -42,7 +42,7 @@ static bool is_point(const struct node *user, const struct node *n) {
 static bool leaves(const struct fuser *u, const struct node *n) {
   for (int i = 0; i < u->users[n->id].len; i++) {
     const struct node *user = u->users[n->id].data[i];
-    if (u->live[user->id] && !is_point(user, n) && !sums_matrix(user)) return true;
+    if (u->live[user->id] && !is_point(user, n) && !fuse_sums_matrix(user)) return true;
   }
   return false;
 }
@@ -69,7 +69,7 @@ static void find_cone(struct cone *c, const struct node *n) {
 
 static struct cone cone_of(const struct fuser *u, const struct node *n) {
   struct cone c = {.u = u, .shape = &n->type.shape, .seen = set_new(u->arena, u->n)};
-  for (int i = 0; i < n->n_in; i++) find_cone(&c, n->in[i]);
+  find_cone(&c, n);
   return c;
 }
 
@@ -89,8 +89,7 @@ static bool fits_epilogue(const struct fuser *u, const struct cone *c, const str
   return true;
 }
 
-// The product in whose epilogue n can be computed; NULL: none.
-static const struct node *epilogue_of(const struct fuser *u, const struct node *n) {
+const struct node *fuse_epilogue_of(const struct fuser *u, const struct node *n) {
   struct cone c = cone_of(u, n);
   const struct node *product = last_product(&c);
   return product != NULL && fits_epilogue(u, &c, product) ? product : NULL;
@@ -110,6 +109,13 @@ static bool meets_later(const struct fuser *u, const struct node *n, const struc
   return false;
 }
 
+// The product at whose second meeting n can be computed; NULL: none.
+static const struct node *finish_of(const struct fuser *u, const struct node *n) {
+  struct cone c = cone_of(u, n);
+  const struct node *product = last_product(&c);
+  return product != NULL && fuse_may_finish(u, n, product) ? product : NULL;
+}
+
 void fuse_store_results(struct fuser *u) {
   const struct node **home = NEW_ARRAY(u->arena, const struct node *, u->n);
   int *meetings = NEW_ARRAY(u->arena, int, u->n); // by product
@@ -117,11 +123,12 @@ void fuse_store_results(struct fuser *u) {
   for (int i = 0; i < u->n; i++) {
     const struct node *n = u->g->nodes.data[i];
     if (!u->live[i] || u->stored[i] || class_of(n) != ELEMENTWISE) continue;
-    home[i] = epilogue_of(u, n); // which changes as nodes before it are stored
-    if (home[i] == NULL || leaves(u, home[i])) continue;
+    home[i] = fuse_epilogue_of(u, n); // which changes as nodes before it are stored
+    const struct node *product = home[i] != NULL ? home[i] : finish_of(u, n);
+    if (product == NULL || leaves(u, product)) continue;
     if (leaves(u, n)) u->stored[i] = true;
-    meets[i] = !u->stored[i] && meets_later(u, n, home[i]);
-    meetings[home[i]->id] += meets[i];
+    meets[i] = home[i] != NULL && !u->stored[i] && meets_later(u, n, home[i]);
+    meetings[product->id] += meets[i];
   }
   for (int i = 0; i < u->n; i++)
     if (meets[i] && meetings[home[i]->id] == 1) u->stored[i] = true;
@@ -134,7 +141,7 @@ static bool takes_results(const struct kernel *product, const struct kernel *k) 
       k->kind != KERNEL_LOOP || k->block != 0 || !shape_eq(&product->space, &k->space))
     return false;
   for (int i = 0; i < k->roots.len; i++)
-    if (k->roots.data[i].reduce != OP_COUNT && !sums_matrix(k->roots.data[i].node)) return false;
+    if (k->roots.data[i].reduce != OP_COUNT && !fuse_sums_matrix(k->roots.data[i].node)) return false;
   return product->roots.len + k->roots.len <= MAX_ROOTS &&
          product->reads.len + k->reads.len <= MAX_READS;
 }
@@ -174,29 +181,44 @@ static bool is_update(const struct fusion *f, const struct buffer *b) {
   return false;
 }
 
+static bool is_read(const struct fusion *f, const struct buffer *b, const struct kernel *but) {
+  for (int i = 0; i < f->kernels.len; i++)
+    if (f->kernels.data[i] != but && kernel_reads(f->kernels.data[i], b)) return true;
+  for (int i = 0; i < but->kept.len; i++)
+    if (but->kept.data[i] == b) return true;
+  return false;
+}
+
 static bool is_private(const struct fusion *f, const struct kernel *k,
                        const struct kernel_root *r) {
-  if (r->reduce != OP_COUNT || r->buffer->space != SPACE_ARENA || is_update(f, r->buffer))
-    return false;
-  if (class_of(r->node) != ELEMENTWISE && r->node != k->product) return false;
-  for (int i = 0; i < f->kernels.len; i++)
-    if (f->kernels.data[i] != k && kernel_reads(f->kernels.data[i], r->buffer)) return false;
-  return k->roots.len > 1;
+  bool point = class_of(r->node) == ELEMENTWISE || r->node == k->product;
+  return point && r->reduce == OP_COUNT && r->buffer->space == SPACE_ARENA &&
+         r->buffer == f->buffer[r->node->id] && !is_update(f, r->buffer) &&
+         !is_read(f, r->buffer, k);
 }
 
 static void drop_private_of(struct fuser *u, struct kernel *k) {
+  int left = 0;
   for (int i = 0; i < k->roots.len; i++) {
     struct kernel_root r = k->roots.data[i];
-    if (!is_private(u->f, k, &r)) continue;
-    u->f->buffer[r.node->id] = NULL;
-    memmove(&k->roots.data[i], &k->roots.data[i + 1],
-            sizeof r * (size_t)(k->roots.len - i - 1));
-    k->roots.len--;
-    i--;
+    if (is_private(u->f, k, &r))
+      u->f->buffer[r.node->id] = NULL;
+    else
+      k->roots.data[left++] = r;
   }
+  k->roots.len = left;
   fuse_find_reads(u, k);
 }
 
 void fuse_drop_private(struct fuser *u) {
-  for (int i = 0; i < u->f->kernels.len; i++) drop_private_of(u, u->f->kernels.data[i]);
+  struct fusion *f = u->f;
+  for (int i = f->kernels.len - 1; i >= 0; i--) drop_private_of(u, f->kernels.data[i]); // readers first
+  int left = 0;
+  for (int i = 0; i < f->kernels.len; i++) {
+    struct kernel *k = f->kernels.data[i];
+    if (k->roots.len == 0) continue; // recomputed by all who read it
+    k->id = left;
+    f->kernels.data[left++] = k;
+  }
+  f->kernels.len = left;
 }

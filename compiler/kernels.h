@@ -1,7 +1,7 @@
 // kernels.h: the kernel level: which nodes are computed together, and where their values lie.
 //
 //   fuse.c    decides which nodes get a buffer and groups them into kernels
-//   fuse_product.c  what of it concerns matrix products
+//   fuse_product.c, fuse_finish.c  what of it concerns matrix products
 //   body.c    a kernel as DAGs of scalar values over iteration spaces
 //   plan.c    orders the kernels and gives every buffer its place
 //   lower*.c  turns each kernel into a loop nest
@@ -45,6 +45,7 @@ struct kernel_root {
   struct buffer *buffer;
   enum op reduce;
   unsigned axes;
+  bool finish; // KERNEL_PRODUCT: computed at the second meeting, when the sums of columns are known
 };
 
 // What is passed for a parameter: the buffer from its `offset`-th element on.
@@ -63,7 +64,10 @@ struct kernel {
   unsigned axes;              // KERNEL_LOOP: reduced axes of the space, a bit each
   const struct node *product; // KERNEL_PRODUCT: the matmul
   struct body *operand[2];    // KERNEL_PRODUCT: its operands, over spaces of their own
-  struct body *body;          // the results; KERNEL_PRODUCT: the epilogue
+  struct body *body;          // the results; KERNEL_PRODUCT: those of the epilogue
+  struct body *finish;        // KERNEL_PRODUCT: those of the second meeting; NULL: none
+  VEC(struct buffer *) kept;  // results of the epilogue that the second meeting reads, distinct
+  VEC(const struct node *) recomputed; // stored by others, and evaluated by the second meeting itself
   struct loop_kernel *loops;
   VEC(struct kernel_argument) arguments; // one per parameter of `loops`
   uint64_t hash;                  // of `loops`

@@ -61,6 +61,7 @@ static double kernel_flops(const struct kernel *k) {
   double ops = body_flops(k->body);
   if (k->kind == KERNEL_PRODUCT) {
     for (int i = 0; i < 2; i++) ops += body_flops(k->operand[i]);
+    if (k->finish != NULL) ops += body_flops(k->finish);
     ops += node_flops(k->product) * (product_symmetric(k) ? 0.5 : 1);
   }
   for (int i = 0; i < k->roots.len; i++)

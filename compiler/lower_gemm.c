@@ -2,7 +2,7 @@
 //
 // A product kernel has three bodies: its operands over (…, row, k) and (…, k, column), evaluated while
 // they are packed, and its results over (…, row, column), evaluated when a vector of the product is at
-// hand. Each has a nest of its own. Rows and leading axes may have been split into several axes
+// hand (and some of them once more, when the sums of its columns are known). Each has a nest of its own. Rows and leading axes may have been split into several axes
 // of the body (reshapes): the schedule's one index is taken apart again.
 #include "nest.h"
 #include "regions.h"
@@ -110,7 +110,7 @@ static struct gemm_operand operand_of(struct side *s, const struct kernel *k, in
 // ---- the epilogue -----------------------------------------------------------------------------
 
 struct epilogue {
-  struct side side;
+  struct side side, finish;
   VEC(const struct body_root *) folds;
   VEC(enum gemm_fold) kinds; // by fold
 };
@@ -150,6 +150,30 @@ static void epilogue_fold_done(void *user, int fold, lx batch, lx index, lx left
   n->bound = outside;
 }
 
+static void finish_enter(void *user, lx batch, lx j, lx left) {
+  struct side *s = &((struct epilogue *)user)->finish;
+  side_bind(s, AXIS_OUTER, batch, NULL);
+  side_bind(s, AXIS_COLUMN, j, left);
+  nest_enter(&s->nest);
+}
+
+static void finish_leave(void *user) {
+  struct side *s = &((struct epilogue *)user)->finish;
+  nest_leave(&s->nest);
+  s->nest.bound = 0;
+}
+
+static void finish_point(void *user, lx batch, lx i, lx j, lx left) {
+  struct side *s = &((struct epilogue *)user)->finish;
+  unsigned outside = s->nest.bound;
+  (void)batch, (void)j, (void)left; // bound by finish_enter
+  side_bind(s, AXIS_ROW, i, NULL);
+  nest_enter(&s->nest);
+  nest_store_all(&s->nest, 0, false);
+  nest_leave(&s->nest);
+  s->nest.bound = outside;
+}
+
 static enum gemm_fold fold_kind(const struct kernel *k, unsigned axes) {
   bool rows = (axes >> (k->space.rank - 2)) & 1, columns = (axes >> (k->space.rank - 1)) & 1;
   return rows && columns ? GEMM_FOLD_ALL : rows ? GEMM_FOLD_ROWS : GEMM_FOLD_COLUMNS;
@@ -159,15 +183,22 @@ static struct gemm_epilogue epilogue_of(struct epilogue *e, const struct kernel 
                                         const struct params *p, struct lb *b) {
   side_begin(&e->side, p, k->body, b, axis_of(k->body, AXIS_COLUMN));
   for (int i = 0; i < k->body->roots.len; i++) {
-    if (k->body->roots.data[i].reduce == OP_COUNT) continue;
-    vec_push(lb_arena(b), &e->folds, &k->body->roots.data[i]);
-    vec_push(lb_arena(b), &e->kinds, fold_kind(k, k->roots.data[i].axes));
+    const struct body_root *r = &k->body->roots.data[i];
+    if (r->reduce == OP_COUNT) continue;
+    vec_push(lb_arena(b), &e->folds, r);
+    vec_push(lb_arena(b), &e->kinds, fold_kind(k, r->axes));
   }
-  return (struct gemm_epilogue){.user = e,
-                                .n_folds = e->kinds.len,
-                                .folds = e->kinds.data,
-                                .point = epilogue_point,
-                                .fold_done = epilogue_fold_done};
+  struct gemm_epilogue made = {.user = e,
+                               .n_folds = e->kinds.len,
+                               .folds = e->kinds.data,
+                               .point = epilogue_point,
+                               .fold_done = epilogue_fold_done};
+  if (k->finish == NULL) return made;
+  side_begin(&e->finish, p, k->finish, b, axis_of(k->finish, AXIS_COLUMN));
+  made.finish = finish_point;
+  made.finish_enter = finish_enter;
+  made.finish_leave = finish_leave;
+  return made;
 }
 
 // ---- the kernel -------------------------------------------------------------------------------
@@ -182,7 +213,7 @@ static bool only_product(const struct body *body, const struct value *v) {
 
 bool product_symmetric(const struct kernel *k) {
   const struct node *n = k->product;
-  if (n->in[0] != n->in[1] || n->attr.i[MATMUL_TA] == n->attr.i[MATMUL_TB]) return false;
+  if (k->finish != NULL || n->in[0] != n->in[1] || n->attr.i[MATMUL_TA] == n->attr.i[MATMUL_TB]) return false;
   for (int i = 0; i < k->body->roots.len; i++)
     if (k->body->roots.data[i].reduce != OP_COUNT) return false;
   for (int i = 0; i < k->body->values.len; i++)

@@ -142,8 +142,8 @@ static void training_step(struct graph *g) {
 
 // The parameter is read by the product that changes it: through a copy.
 static void step_that_reads_its_target(struct graph *g) {
-  struct node *w = g_leaf(g, OP_param, "w", &(struct tensor_type){BT_F32, SHAPE(21, 21)});
-  graph_update(g, "w", sub(g, w, g_scale(g, product(g, w, w), 0.1)));
+  struct node *w = g_leaf(g, OP_param, "square", &(struct tensor_type){BT_F32, SHAPE(21, 21)});
+  graph_update(g, "square", sub(g, w, g_scale(g, product(g, w, w), 0.1)));
 }
 
 // Rows of the result as two axes of something that is computed there.
@@ -168,6 +168,54 @@ static void product_and_its_maximum(struct graph *g) {
   struct node *p = product(g, in(g, "x", SHAPE(6, 5)), in(g, "y", SHAPE(5, 20)));
   struct node *s = g_scale(g, p, 0.5), *m = g_reduce(g, OP_reduce_max, s, (int[]){1}, 1);
   out(g, g_unary(g, OP_exp, sub(g, s, along(g, m, 0, p))));
+}
+
+// ---- second meetings --------------------------------------------------------------------------
+
+// s * (c - a * mean over rows of (c * a)) for the product c: as standardising does backward.
+static struct node *projected(struct graph *g, struct node *c, struct node *a, struct node *s) {
+  struct node *m = g_scale(g, sum(g, mul(g, c, a), ROWS), 1.0 / 37);
+  return mul(g, along(g, s, 1, c), sub(g, c, mul(g, a, along(g, m, 1, c))));
+}
+static struct node *wide_product(struct graph *g) {
+  return product(g, in(g, "k", SHAPE(37, 41)), in(g, "b", SHAPE(41, 301)));
+}
+
+static void finished(struct graph *g) {
+  struct node *c = wide_product(g), *a = in(g, "a", c->type.shape), *s = in(g, "s", SHAPE(301));
+  out(g, projected(g, c, a, s));
+}
+// The projection is wanted by a product: stored at the second meeting, over the product itself.
+static void finished_in_the_arena(struct graph *g) {
+  struct node *c = wide_product(g), *a = in(g, "a", c->type.shape), *s = in(g, "s", SHAPE(301));
+  struct node *d = projected(g, g_scale(g, c, 0.5), a, g_unary(g, OP_exp, s));
+  out(g, g_matmul(g, d, a, false, true));
+}
+// The product is stored too, and the factor of the correction leaves.
+static void finished_and_stored(struct graph *g) {
+  struct node *c = wide_product(g), *t = sum(g, mul(g, c, c), ROWS);
+  struct node *r = g_unary(g, OP_rsqrt, add(g, t, g_full_like(g, t, 0.1)));
+  out(g, c);
+  out(g, r);
+  out(g, mul(g, c, along(g, r, 1, c)));
+}
+// Straight over the parameter that only the second meeting reads: the product needs its own memory.
+static void finished_update(struct graph *g) {
+  struct node *c = wide_product(g), *w = g_leaf(g, OP_param, "wide", &c->type);
+  struct node *t = sum(g, c, ROWS);
+  graph_update(g, "wide", sub(g, w, add(g, c, along(g, t, 1, c))));
+}
+static void finished_batch(struct graph *g) {
+  struct node *c = product(g, in(g, "x", SHAPE(3, 5, 9)), in(g, "y", SHAPE(3, 9, 270)));
+  struct node *t = sum(g, c, 2), *r = g_scale(g, t, 0.2);
+  out(g, sub(g, c, g_broadcast(g, r, &c->type.shape, (int[]){0, 2})));
+}
+// Sums of other columns, of rows, of everything: not in time.
+static void not_in_time(struct graph *g) {
+  struct node *c = wide_product(g), *t = sum(g, c, ROWS), *one = sum(g, t, 1);
+  struct node *u = sum(g, c, COLUMNS);
+  out(g, mul(g, c, g_broadcast(g, one, &c->type.shape, NULL)));
+  out(g, mul(g, c, along(g, u, 0, c)));
 }
 
 // ---- prologues --------------------------------------------------------------------------------
@@ -319,6 +367,12 @@ static const struct row rows[] = {
     ROW(split_rows, 1, 0, 0, 1, 0),
     ROW(split_columns, 1, 1, 0, 2, -1),
     ROW(product_and_its_maximum, 1, 2, 0, 3, -1),
+    ROW(finished, 1, 0, 0, 1, 301 * 4),
+    ROW(finished_in_the_arena, 2, 1, 0, 3, 37 * 301 * 4 + 2 * 1216),
+    ROW(finished_and_stored, 1, 1, 0, 2, 301 * 4),
+    ROW(finished_update, 1, 0, 0, 1, -1),
+    ROW(finished_batch, 1, 0, 0, 1, 3 * 270 * 4),
+    ROW(not_in_time, 1, 1, 0, 2, -1),
     ROW(standardised_operand, 3, 4, 0, 7, 256),
     ROW(gram, 1, 4, 0, 5, 256),
     ROW(gram_by_rows, 1, 0, 0, 1, 0),
