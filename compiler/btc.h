@@ -109,6 +109,8 @@ void btc_free(struct btc *b); // and its arena
 // import that wanted it; line 0 for the command line).
 int source_open(struct btc *b, const char *path, struct loc from);
 int source_add(struct btc *b, const char *path, const char *text, size_t length);
+// A line's text without its line ending. False where the file has no such line.
+bool source_line(const struct source_file *f, int line, const char **text, size_t *length);
 
 // Diagnostics: collected here, printed by diag_flush in clang's form with source line and caret run.
 void diag_error(struct btc *b, struct loc loc, const char *format, ...) __attribute__((format(printf, 3, 4)));

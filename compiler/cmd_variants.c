@@ -8,6 +8,7 @@
 
 #include "codegen.h"
 #include "command.h"
+#include "places.h"
 #include "function_inputs.h"
 #include "kernels.h"
 
@@ -59,7 +60,7 @@ static json_t *variant_json(const struct region *r, int i) {
 
 static json_t *region_json(struct btc *b, const struct region *r) {
   json_t *variants = json_array(), *refused = json_array();
-  const char *place = lower_place(b, r->loc);
+  const char *place = place_name(b, r->loc);
   for (int i = 0; i < r->variants.len; i++) json_array_append_new(variants, variant_json(r, i));
   for (int i = 0; i < r->refused.len; i++)
     json_array_append_new(refused, json_pack("{s:s, s:s}", "name", r->refused.data[i].name, "why", r->refused.data[i].why));

@@ -3,7 +3,6 @@
 // A shared object leaves the runtime's symbols to the process (btc is linked with -rdynamic); BLAS is
 // the one that the process has, set up once by bt_blas_init.
 #include <dlfcn.h>
-#include <errno.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 
 #include "../runtime/btrt_internal.h"
 #include "compiled.h"
+#include "native.h"
 
 static const struct loc nowhere;
 
@@ -20,16 +20,6 @@ extern void openblas_set_num_threads(int threads);
 
 // ---- building ---------------------------------------------------------------------------------
 
-static bool emit_to(struct btc *b, const struct codegen *cg, const struct host *host, const char *path) {
-  FILE *f = fopen(path, "w");
-  if (!f) return diag_error(b, nowhere, "cannot write %s: %s", path, strerror(errno)), false;
-  codegen_emit_c(f, cg, str_printf(b->arena, "btc %s: %s %s", BTC_VERSION, host->command, host_flags(b, host)), true);
-  bool good = !ferror(f);
-  if (fclose(f)) good = false;
-  if (!good) diag_error(b, nowhere, "cannot write %s: %s", path, strerror(errno));
-  return good;
-}
-
 bool compiled_build(struct model *m, const struct host *host, const char *so_file, const char **c_file) {
   struct btc *b = m->b;
   struct target target;
@@ -37,7 +27,7 @@ bool compiled_build(struct model *m, const struct host *host, const char *so_fil
   struct codegen *cg = codegen_model(m, &target);
   if (!cg) return false;
   const char *path = str_printf(b->arena, "%s.c", so_file);
-  bool good = emit_to(b, cg, host, path) && host_compile(b, host, path, so_file, true);
+  bool good = native_build(cg, host, path, so_file, true);
   if (c_file) *c_file = path;
   else unlink(path);
   return good;

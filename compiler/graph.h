@@ -58,7 +58,7 @@ struct op_rules {
   // Vector-Jacobian product: from the result's cotangent `dy` (same type as the result), call
   // grad_add(g, i, d) for each operand i that wants one (grad_wants).
   void (*vjp)(struct grad *g, const struct node *n, struct node *dy);
-  // Reference evaluation in float64. `out` is allocated and typed.
+  // Reference evaluation in float64. `out` is allocated and typed. NULL: leaves with a name, and extern.
   void (*eval)(const struct node *n, const struct tensor64 *const *in, struct tensor64 *out);
   // Arithmetic operations of one evaluation; NULL: one per result element (ELEMENTWISE), none (MOVE),
   // one per operand element (REDUCE).
@@ -80,6 +80,7 @@ bool op_parse(const char *name, enum op *out);
 enum { CONV_STRIDE = 0, CONV_PAD = 2, CONV_DILATION = 4, CONV_GROUPS = 6 };
 enum { POOL_SIZE = 0, POOL_STRIDE = 2, POOL_PAD = 4 };
 enum { MATMUL_TA = 0, MATMUL_TB = 1 };
+enum { EXTERN_RESULT = 0, EXTERN_OF = 1 };
 enum { INPUT_KIND = 0 /* enum bt_input_kind */, INPUT_VIEW = 1, INPUT_SITE = 2 };
 
 struct attr {

@@ -29,6 +29,7 @@ static struct tensor64 *evaluate(struct arena *a, const struct node *n, struct t
   const struct tensor64 **in = NEW_ARRAY(a, const struct tensor64 *, n->n_in);
   for (int i = 0; i < n->n_in; i++) in[i] = values[n->in[i]->id];
   struct tensor64 *out = tensor64_new(a, &n->type);
+  expect(op_info(n->op)->rules->eval, "only compiled code can call %s", n->attr.s);
   op_info(n->op)->rules->eval(n, in, out);
   return out;
 }

@@ -167,10 +167,18 @@ static const struct tensor64 *input_value(void *user, const struct node *n) {
   return m->inputs[input_named(&m->largest, n->attr.s)];
 }
 
+// What C of the user's computes only C of the user's can.
+static bool can_be_interpreted(const struct graph *g) {
+  for (int i = 0; i < g->nodes.len; i++)
+    if (g->nodes.data[i]->op == OP_extern) return false;
+  return true;
+}
+
 static int reference_candidate(const struct measurement *m, double bytes) {
   int least = 0;
   double need = interp_outputs_bytes(m->contenders.data[0].candidate->graph);
   for (int i = 1; need > bytes && i < m->contenders.len; i++) {
+    if (!can_be_interpreted(m->contenders.data[i].candidate->graph)) continue;
     double other = interp_outputs_bytes(m->contenders.data[i].candidate->graph);
     if (other < need) need = other, least = i;
   }

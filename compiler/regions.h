@@ -26,6 +26,7 @@
 struct user_kernel {
   const char *function; // C name
   const char *source;   // path of the C file
+  const char *header;   // its prototype and sizes as C (prototype.h); included before the file
   struct loc loc;       // where the .btg file binds it
 };
 
