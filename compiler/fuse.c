@@ -300,7 +300,7 @@ static void add_kernel(struct fuser *u, const struct node *n, struct buffer *to)
   for (int i = 0; i < u->f->kernels.len; i++) {
     struct kernel *k = u->f->kernels.data[i];
     if (!same_call(k->roots.data[0].node, n)) continue;
-    vec_push(u->arena, &k->roots, ((struct kernel_root){n, to, OP_COUNT}));
+    vec_push(u->arena, &k->roots, ((struct kernel_root){.node = n, .buffer = to, .reduce = OP_COUNT}));
     return;
   }
   kernel_new(u, n, to);
