@@ -89,6 +89,7 @@ struct btc_options {
   VEC(const char *) dump_after; // --dump-after
   const char *stop_after;       // --stop-after
   bool time_passes, color, warnings_are_errors;
+  bool no_tuned;                // --no-tuned
   int max_errors;               // 0: no limit
 };
 
@@ -98,6 +99,7 @@ struct btc {
   VEC(struct source_file) files;
   VEC(struct diag) diags; // in the order found; notes follow what they explain
   int n_errors, n_warnings;
+  struct tuned *tuned; // what was measured on this processor; NULL: not read yet (tuned.c)
 };
 
 struct btc *btc_new(void);

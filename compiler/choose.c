@@ -16,10 +16,10 @@
 // ---- requests -----------------------------------------------------------------------------------
 
 const struct variant_argument_row variant_arguments[VARIANT_ARGUMENTS] = {
-    {"panel", offsetof(struct variant_request, panel)},
-    {"mc", offsetof(struct variant_request, mc)},
-    {"kc", offsetof(struct variant_request, kc)},
-    {"nc", offsetof(struct variant_request, nc)},
+    {"panel", offsetof(struct variant_request, panel), {128, 256, 512, 1024}},
+    {"mc", offsetof(struct variant_request, mc), {56, 112, 336}},
+    {"kc", offsetof(struct variant_request, kc), {128, 256, 1024}},
+    {"nc", offsetof(struct variant_request, nc), {128, 256, 512, 2048}},
 };
 
 int64_t *variant_argument(struct variant_request *r, int i) {

@@ -20,7 +20,7 @@ static const struct option_row options[] = {
     {0, "json", OPTION_FLAG, NULL, "print JSON", OPTION_AT(json), NULL},
     {0, "prototype", OPTION_TEXT, "REGION[=NAME]", "print a C header for a function of yours that computes the region", OPTION_AT(prototype), NULL},
     {'D', "define", OPTION_ADD, "NAME=VALUE", "rebind a constant; with --function also a size or a static input", 0, option_add_define},
-    OPTION_VARIANT, OPTION_MARCH, OPTION_DISABLE_PASS, OPTION_COLOR, OPTION_HELP,
+    OPTION_VARIANT, OPTION_NO_TUNED, OPTION_MARCH, OPTION_DISABLE_PASS, OPTION_COLOR, OPTION_HELP,
 };
 
 static const char about[] =

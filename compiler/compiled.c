@@ -75,12 +75,17 @@ struct compiled_block {
   size_t bytes;
 };
 
+static void block_guard(const struct compiled_block *block) {
+  memset(block->base, GUARD_PATTERN, GUARD_BYTES);
+  memset(block->base + GUARD_BYTES + block->bytes, GUARD_PATTERN, GUARD_BYTES);
+}
+
 static void *block_new(struct compiled_frame *f, const char *name, size_t bytes) {
   struct compiled_block *block = &f->blocks[f->n_blocks++];
   size_t whole = bt_round_up(bytes + 2 * GUARD_BYTES, BT_ALIGN);
   *block = (struct compiled_block){name, aligned_alloc(BT_ALIGN, whole), bytes};
   expect(block->base, "out of memory: %zu bytes for %s", whole, name);
-  memset(block->base, GUARD_PATTERN, whole);
+  block_guard(block);
   memset(block->base + GUARD_BYTES, 0, bytes);
   return block->base + GUARD_BYTES;
 }
@@ -96,7 +101,11 @@ static size_t tensor_bytes(dtype type, int rank, const int64_t *shape) {
 }
 
 void compiled_frame_new(struct compiled_frame *f, const struct compiled *native, const struct bt_program *p) {
-  int threads = bt_blas_init(0);
+  compiled_frame_with(f, native, p, 0);
+}
+
+void compiled_frame_with(struct compiled_frame *f, const struct compiled *native, const struct bt_program *p, int threads) {
+  threads = bt_blas_init(threads);
   openblas_set_num_threads(threads);
   *f = (struct compiled_frame){.module = native->module, .program = p};
   f->blocks = bt_xcalloc((size_t)(p->n_inputs + p->n_outputs + 3), sizeof *f->blocks);
@@ -126,6 +135,16 @@ const char *compiled_step(struct compiled_frame *f) {
   for (int i = 0; i < f->n_blocks; i++)
     if (!block_intact(&f->blocks[i])) return f->blocks[i].name;
   return NULL;
+}
+
+const char *compiled_frame_mend(struct compiled_frame *f) {
+  const char *hurt = NULL;
+  for (int i = 0; i < f->n_blocks; i++) {
+    if (block_intact(&f->blocks[i])) continue;
+    hurt = f->blocks[i].name;
+    block_guard(&f->blocks[i]);
+  }
+  return hurt;
 }
 
 // ---- element types ----------------------------------------------------------------------------

@@ -106,7 +106,7 @@ static void print_buffers(FILE *out, const struct codegen_program *p, const stru
   for (int i = 0; i < k->arguments.len; i++) {
     const struct loop_buf *param = k->loops->params.data[i];
     const char *what = !param->write ? "reads" : param->read ? "updates" : "writes";
-    print_buffer(out, p, what, param->name, k->arguments.data[i]);
+    print_buffer(out, p, what, param->name, k->arguments.data[i].buffer);
   }
   if (k->work) print_buffer(out, p, "uses", "", k->work);
   size_t scratch = loop_thread_bytes(k->loops);

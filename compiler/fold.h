@@ -51,6 +51,8 @@ bool fold_is(const struct node *n, double value);        // is that constant
 bool fold_narrow(const struct node *n);   // a constant, or broadcast from fewer elements
 unsigned fold_axes(const struct node *n); // its attribute `axes` as a set
 bool fold_swaps(const struct node *n);    // is a transpose of the last two axes
+// Whether n compares an element's places on the last two axes: the mask of a diagonal.
+bool fold_compares_places(const struct node *n);
 // Whether n is the only user of its one operand, which then dies with it: redoing it is free.
 bool fold_may_replace_operand(const struct fold *f);
 struct node *fold_full(struct fold *f, const struct tensor_type *type, double value);

@@ -219,6 +219,11 @@ struct tensor64 *tensor64_new(struct arena *a, const struct tensor_type *type);
 // id, in `a`. `round_f32`: rounds every f32 result to float, to learn an expression's fp32 noise.
 struct tensor64 **interp_run(const struct graph *g, struct arena *a, bool round_f32,
                              const struct tensor64 *(*leaf)(void *user, const struct node *n), void *user);
+// The same in double where only outputs are wanted: returns them in order, and holds every other value
+// no longer than it is needed, which takes interp_outputs_bytes beside the leaves.
+struct tensor64 **interp_outputs(const struct graph *g, struct arena *a,
+                                 const struct tensor64 *(*leaf)(void *user, const struct node *n), void *user);
+double interp_outputs_bytes(const struct graph *g);
 
 // ---- models: what elaboration makes of a file ----------------------------------------------------
 struct view_decl { const char *name; VEC(struct bt_view_step) steps; struct loc loc; };
@@ -258,6 +263,7 @@ struct model {
   VEC(struct variant_request) schedule;
   VEC(struct kernel_binding) kernels;
   bool partial;                      // the file has more programs, which `schedule` may mean
+  bool scheduled;                    // its programs are variants of regions: simplified, their nodes say how they are lowered
   void *elab;                        // the elaborator's own state
 };
 // Elaborates a parsed file and its imports. Diagnoses; check b->n_errors.

@@ -99,8 +99,12 @@ struct variant_cost graph_cost(const struct graph *g, const struct target *t);
 
 // ---- choosing (choose.c) ------------------------------------------------------------------------
 // Arguments of variants, as in streamed(panel: 512).
-struct variant_argument_row { const char *name; size_t offset; /* in struct variant_request */ };
-enum { VARIANT_ARGUMENTS = 4 };
+enum { VARIANT_ARGUMENTS = 4, VARIANT_TRIED = 4 };
+struct variant_argument_row {
+  const char *name;
+  size_t offset;                // in struct variant_request
+  int64_t tried[VARIANT_TRIED]; // values that btc tune tries, ascending; 0: no more
+};
 extern const struct variant_argument_row variant_arguments[VARIANT_ARGUMENTS];
 int64_t *variant_argument(struct variant_request *r, int i);
 // What is wrong with its arguments, or NULL.

@@ -148,6 +148,22 @@ static void spells_others(void **state) {
   check_spellings((struct spelling[]){{"diagonal_alone", 4}, {NULL, 0}});
 }
 
+// Not a square matrix: 7 x 19 x 23, one factor in common.
+static void derives_rectangles(void **state) {
+  (void)state;
+  struct btc *b = btc_new();
+  struct named_type args[] = {
+      {"x", matrix(N, D), NULL}, {"y", matrix(N, LONG), NULL}, {"z", matrix(N, D), NULL}};
+  struct graph *plain = graph_of(b, "tests/models/gram.btg", "alignment", args, 3),
+               *g = derived(plain);
+  assert_same_values(plain, g, 1);
+  assert_int_equal(count_wide(g, D), 0);
+  // x x', z z', x z', y y', and what multiplies x, y and z: y y' twice, and each of the others
+  assert_int_equal(count_nodes(g, OP_matmul, 0), 4 + 2 + 4);
+  assert_int_equal(count_nodes(g, OP_transpose, 0), 0);
+  btc_free(b);
+}
+
 // As many columns as rows: the Gram products are no smaller, but nothing is lost.
 static void derives_at_equal_sides(void **state) {
   (void)state;
@@ -217,28 +233,39 @@ static void refuses_near_misses(void **state) {
   expect_refusal("centred_product", N, D, "digits");
   expect_refusal("difference_of_covariances", N, D, "digits");
   expect_refusal("one_of_two", N, D, "one by one by abs");
+  expect_refusal("small_beside_large", N, D, "one by one by abs");
+  expect_refusal("identity_elsewhere", N, D, "is [19, 19] itself");
   expect_refusal("own_matrix", N, D, "a [19, 19] matrix of its own");
   expect_refusal("nt_xent", N, 3, "one by one by");
   expect_refusal("info_nce", N, 3, "one by one by");
   expect_refusal("info_nce", N, D, "one by one by");
 }
 
-// A mask of what lies above the diagonal is neither a diagonal nor its complement.
-static void refuses_other_masks(void **state) {
-  (void)state;
+// A choice of some squares by a mask that is neither a diagonal nor its complement.
+static void refuse_mask(enum op compare, bool of_labels) {
   struct btc *b = btc_new();
-  struct graph *g = graph_new(b, "upper");
-  struct tensor_type z = matrix(N, D), wide = matrix(D, D);
+  struct graph *g = graph_new(b, "mask");
+  struct tensor_type z = matrix(N, D), wide = matrix(D, D),
+                     line = {BT_I32, shape_of(1, (int64_t)D)};
   struct node *c =
       g_matmul(g, g_leaf(g, OP_param, "za", &z), g_leaf(g, OP_param, "zb", &z), true, false);
-  struct node *upper =
-      g_binary(g, OP_lt, g_iota(g, BT_I32, &wide.shape, 0), g_iota(g, BT_I32, &wide.shape, 1));
-  struct node *part = g_where(g, upper, g_binary(g, OP_mul, c, c), g_constant(g, BT_F32, 0));
+  struct node *x[2];
+  for (int axis = 0; axis < 2; axis++)
+    x[axis] = of_labels ? g_broadcast(g, g_leaf(g, OP_param, "labels", &line), &wide.shape, &axis)
+                        : g_iota(g, BT_I32, &wide.shape, axis);
+  struct node *mask = g_binary(g, compare, x[0], x[1]);
+  struct node *part = g_where(g, mask, g_binary(g, OP_mul, c, c), g_constant(g, BT_F32, 0));
   graph_output(g, "loss", BT_OUTPUT_LOSS, g_reduce(g, OP_sum, part, (int[]){0, 1}, 2));
   const char *why = NULL;
   assert_null(derive_gram(passes_run(b, g, NULL), NULL, &why));
   assert_string_equal(why, "the values of the [19, 19] product are used one by one by where");
   btc_free(b);
+}
+
+static void refuses_other_masks(void **state) {
+  (void)state;
+  refuse_mask(OP_lt, false); // what lies above the diagonal
+  refuse_mask(OP_eq, true);  // pairs of one label
 }
 
 static void refuses_without_products(void **state) {
@@ -436,21 +463,14 @@ static void costs_less(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(spells_barlow_twins),
-      cmocka_unit_test(spells_alone),
-      cmocka_unit_test(spells_hsic),
-      cmocka_unit_test(spells_vicreg),
-      cmocka_unit_test(spells_others),
-      cmocka_unit_test(derives_at_equal_sides),
-      cmocka_unit_test(derives_after_a_layer),
-      cmocka_unit_test(says_what_it_did),
-      cmocka_unit_test(refuses_near_misses),
-      cmocka_unit_test(refuses_other_masks),
-      cmocka_unit_test(refuses_without_products),
-      cmocka_unit_test(refuses_long_products),
-      cmocka_unit_test(agrees_with_references),
-      cmocka_unit_test(keeps_digits),
-      cmocka_unit_test(costs_less),
+      cmocka_unit_test(spells_barlow_twins),   cmocka_unit_test(spells_alone),
+      cmocka_unit_test(spells_hsic),           cmocka_unit_test(spells_vicreg),
+      cmocka_unit_test(spells_others),         cmocka_unit_test(derives_at_equal_sides),
+      cmocka_unit_test(derives_rectangles),    cmocka_unit_test(derives_after_a_layer),
+      cmocka_unit_test(says_what_it_did),      cmocka_unit_test(refuses_near_misses),
+      cmocka_unit_test(refuses_other_masks),   cmocka_unit_test(refuses_without_products),
+      cmocka_unit_test(refuses_long_products), cmocka_unit_test(agrees_with_references),
+      cmocka_unit_test(keeps_digits),          cmocka_unit_test(costs_less),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

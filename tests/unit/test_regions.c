@@ -5,7 +5,7 @@
 
 #include "../../compiler/passes.h"
 #include "ast.h"
-#include "codegen.h"
+#include "codegen_helper.h"
 #include "driver.h"
 #include "graph_helper.h"
 #include "random_graph.h"
@@ -151,7 +151,7 @@ static const char others[] =
     "fn nt_xent(za: f32[n, d], zb: f32[n, d]) -> f32 {\n"
     "  let s = unit_rows(za) @ unit_rows(zb)' / 0.2\n"
     "  return mean(logsumexp(s, over: 1) - diag(s))\n}\n"
-    "head = linear(d)\n";
+    "head = linear(d, bias: false)\n";
 
 static void test_several_products_are_one(void **state) {
   (void)state;
@@ -270,7 +270,7 @@ static struct node *term(struct spelling *s, struct node *c) {
 
 // A loss of two views with its gradients by both.
 static struct graph *random_objective(struct btc *b, unsigned seed) {
-  struct spelling s = {graph_new(b, "random"), seed * 2654435761u + 1};
+  struct spelling s = {graph_new(b, str_printf(b->arena, "random%u", seed)), seed * 2654435761u + 1};
   struct graph *g = s.g;
   struct tensor_type type = {BT_F32, shape_of(2, (int64_t)(2 + pick(&s, 9)), (int64_t)(2 + pick(&s, 12)))};
   struct node *z[2] = {g_input(g, "za", BT_INPUT_ARRAY, -1, 0, &type), g_input(g, "zb", BT_INPUT_ARRAY, -1, 0, &type)};
@@ -315,7 +315,7 @@ static void test_random_objectives(void **state) {
     bool found = rs->list.len > 0 && rs->list.data[0].nodes.len > 1;
     if (found) {
       objectives++;
-      assert_string_equal(rs->list.data[0].address, "random/objective");
+      assert_string_equal(rs->list.data[0].address, str_printf(b->arena, "random%u/objective", seed));
       for (int i = 1; i < rs->list.len; i++) assert_int_equal(rs->list.data[i].nodes.len, 1);
     }
     for (int i = 0; i < rs->list.len; i++) variants += check_variants(g, rs, &rs->list.data[i], seed);
@@ -323,6 +323,43 @@ static void test_random_objectives(void **state) {
   }
   print_message("%d objectives, %d variants\n", objectives, variants);
   assert_true(objectives >= 250);
+}
+
+// ---- compiled -----------------------------------------------------------------------------------
+
+enum { COMPILED = 12 };
+
+// Whether any of the graphs has an objective that can be computed this way.
+static bool anyone_has(struct graph *const *g, const char *variant) {
+  for (int i = 0; i < COMPILED; i++) {
+    struct regions *rs = outline(simplified(g[i]));
+    if (rs->list.len == 0 || rs->list.data[0].nodes.len == 1) continue;
+    region_derive(&rs->list.data[0]);
+    if (region_variant(&rs->list.data[0], variant) >= 0) return true;
+  }
+  return false;
+}
+
+// What C computes does not depend on the variant, at sizes that no vector divides.
+static void check_compiled(const char *variant) {
+  struct btc *b = btc_new();
+  struct graph *g[COMPILED];
+  for (int i = 0; i < COMPILED; i++) g[i] = random_objective(b, (unsigned)i);
+  if (anyone_has(g, variant)) {
+    vec_push(b->arena, &b->opt.variants, str_printf(b->arena, "objective=%s", variant));
+    struct compiled n = step_build(b, g, COMPILED, "native");
+    for (int i = 0; i < COMPILED; i++) step_check(&n, i, 3);
+    step_close(&n);
+  } else {
+    print_message("none of %d objectives has the variant %s\n", COMPILED, variant);
+  }
+  btc_free(b);
+}
+
+static void test_compiled(void **state) {
+  (void)state;
+  static const char *const variants[] = {"unfused", "fused", "streamed", "gram"};
+  for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) check_compiled(variants[i]);
 }
 
 // ---- random steps -------------------------------------------------------------------------------
@@ -350,6 +387,7 @@ int main(void) {
       cmocka_unit_test(test_layers_between),
       cmocka_unit_test(test_escapes),
       cmocka_unit_test(test_random_objectives),
+      cmocka_unit_test(test_compiled),
       cmocka_unit_test(test_random_steps),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

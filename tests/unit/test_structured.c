@@ -6,6 +6,7 @@
 
 #include "../../compiler/passes.h"
 #include "../../compiler/regions.h"
+#include "../../compiler/structured.h"
 #include "graph_helper.h"
 
 enum { INNER = 3, ROWS = 7, COLUMNS = 11, CASES = 1000 };
@@ -226,7 +227,39 @@ static void equals_the_plain_graph(void **state) {
   assert_true(refused < CASES / 4);
 }
 
+// ---- weights ----------------------------------------------------------------------------------
+
+// Spellings of 1/v, with v under a root, and of u v w, times constants.
+static void puts_weights_in_one_form(void **state) {
+  (void)state;
+  struct btc *b = btc_new();
+  struct algebra a = {.fold = {.g = graph_new(b, "weights")}, .arena = b->arena};
+  struct graph *g = a.fold.g;
+  struct tensor_type t = {BT_F32, shape_of(1, (int64_t)COLUMNS)};
+  struct node *u = g_leaf(g, OP_param, "u", &t), *v = g_leaf(g, OP_param, "v", &t),
+              *w = g_leaf(g, OP_param, "w", &t);
+  struct node *root = g_unary(g, OP_sqrt, v), *r = g_unary(g, OP_rsqrt, v),
+              *one = g_full_like(g, v, 1);
+  struct node *inverse = g_binary(g, OP_div, one, root),
+              *cube = g_binary(g, OP_mul, r, g_binary(g, OP_mul, r, r));
+  double c[5] = {2, 2, 2, 1, 1};
+  struct node *square = algebra_weights(&a, r, r, &c[0]);
+  assert_true(square->op == OP_mul && square->in[0] == square->in[1]);
+  assert_ptr_equal(square, algebra_weights(&a, inverse, g_scale(g, inverse, 3), &c[1]));
+  assert_ptr_equal(square, algebra_weights(&a, root, g_unary(g, OP_neg, cube), &c[2]));
+  assert_true(c[0] == 2 && c[1] == 6 && c[2] == -2);
+  struct node *uvw = algebra_weights(&a, g_binary(g, OP_mul, u, v), w, &c[3]);
+  assert_ptr_equal(uvw, algebra_weights(&a, g_binary(g, OP_mul, w, u), g_scale(g, v, 0.5), &c[4]));
+  assert_true(c[3] == 1 && c[4] == 0.5);
+  assert_null(algebra_weights(&a, root, r, &c[3])); // 1
+  struct node *both =
+      algebra_weights(&a, g_binary(g, OP_mul, u, w), g_binary(g, OP_mul, w, u), &c[3]);
+  assert_true(both->op == OP_mul && both->in[0] == both->in[1]);
+  btc_free(b);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(equals_the_plain_graph)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(equals_the_plain_graph),
+                                     cmocka_unit_test(puts_weights_in_one_form)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
