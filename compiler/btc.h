@@ -6,6 +6,7 @@
 //            grad.c                                   reverse-mode differentiation
 //            interp.c                                 float64 reference interpreter, the oracle
 //            rewrite.c, pass*.c, fold_*.c             the pass table and its rows
+//            derive_gram.c, structured*.c             objectives without their square products
 //   kernels  kernels.h, layout.c, fuse.c, plan.c      layouts, fusion groups, the memory plan
 //   loops    loops.h, loops_*.c                       loop nests with vectors and register blocks
 //            body.c, nest.c, lower*.c, sched_conv.c   kernels to loop nests
