@@ -22,7 +22,7 @@ static const struct loc nowhere;
 
 static const struct option_row options[] = {
     {'o', "output", OPTION_TEXT, "FILE", "where the result goes (--emit: standard output)", OPTION_AT(output), NULL},
-    OPTION_DEFINE, OPTION_MARCH, OPTION_CC,
+    OPTION_DEFINE, OPTION_MARCH, OPTION_CC, OPTION_VARIANT,
     {0, "shared", OPTION_FLAG, NULL, "make a shared object that exports bt_module", OPTION_AT(shared), NULL},
     {0, "emit", OPTION_CHOICE, "ast|graph|grad|kernels|loops|c", "print this level instead of compiling", OPTION_AT(emit), NULL},
     OPTION_PROGRAM("with --emit or --stop-after: only this program"),
@@ -93,6 +93,7 @@ static bool select_program(struct model *m, const char *name) {
   if (!p) return false;
   m->programs.data = p;
   m->programs.len = m->programs.cap = 1;
+  m->partial = true;
   return true;
 }
 

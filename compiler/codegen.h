@@ -1,17 +1,24 @@
 // codegen.h: from a differentiated model to code: passes, layout, fusion, memory plan, loops, C.
 //
-//   graph --passes--> graph --layout--> graph with relayout nodes --fuse--> kernels (kernels.h)
+//   graph --passes--> graph --regions (regions.h)--> graph --layout--> graph with relayout nodes --fuse--> kernels (kernels.h)
 //         --plan--> buffers at offsets --lower--> loop kernels, identical ones once --emit--> C
 #ifndef BTC_CODEGEN_H
 #define BTC_CODEGEN_H
 
-#include "graph.h"
-#include "target.h"
+#include "regions.h"
 
 struct codegen;
 // Everything up to loops for every program of the model (differentiated here where it is not yet).
 // NULL: stopped by --stop-after or a diagnostic. Lives in the compilation's arena.
 struct codegen *codegen_model(struct model *m, const struct target *t);
+
+// The first part of that for one program: its step (differentiated here where it is not yet), simplified, and
+// its regions with their choices; regions_splice may follow. NULL after diagnostics, or where --stop-after hit.
+struct graph *codegen_regions(struct model *m, struct program *p, struct choices *choices,
+                              struct regions **regions);
+// The step with the chosen variants in place, for the interpreter; `m` has no other program that
+// requests could mean. NULL after diagnostics.
+struct graph *codegen_step(struct model *m, struct program *p, const struct target *t);
 
 void codegen_print_kernels(FILE *out, const struct codegen *cg); // --emit=kernels
 void codegen_print_loops(FILE *out, const struct codegen *cg);   // --emit=loops

@@ -105,6 +105,7 @@ struct node {
 
 struct graph_output { const char *name; enum bt_output_kind kind; struct node *node; };
 struct graph_update { const char *name; struct node *node; }; // parameter or state `name` becomes node
+struct graph_label { const char *name; struct node *node; };  // what the program calls it: a `let`, a function's parameter
 
 struct graph {
   struct btc *b;
@@ -112,6 +113,7 @@ struct graph {
   VEC(struct node *) nodes;
   VEC(struct graph_output) outputs;
   VEC(struct graph_update) updates;
+  VEC(struct graph_label) labels; // kept as long as their nodes live; the first of a node counts
   struct loc loc;   // given to new nodes
   const char *path; // likewise
   const struct schedule *how; // likewise
@@ -124,6 +126,8 @@ void graph_set_sharing(struct graph *g, enum sharing sharing); // of nodes built
 enum sharing graph_sharing(const struct graph *g);
 void graph_output(struct graph *g, const char *name, enum bt_output_kind kind, struct node *n);
 void graph_update(struct graph *g, const char *name, struct node *n); // replaces an earlier update of `name`
+void graph_label(struct graph *g, const char *name, struct node *n);
+const char *graph_label_of(const struct graph *g, const struct node *n); // NULL: none
 
 // ---- building ---------------------------------------------------------------------------------
 // The general builder. `type` NULL: inferred. Reuses an equal node that exists (CSE by construction).
@@ -230,12 +234,22 @@ struct program {
   VEC(struct bt_evaluate) evaluates;
   void *optimizer;            // the elaborator's own: what to apply to (parameter, gradient)
 };
+// Which variant a region should have: of --variant, or of an entry of a `schedule` block (regions.h).
+struct variant_request {
+  const char *program;         // NULL: any
+  const char *address;         // a glob, for the part of addresses behind the program, or for all
+  const char *variant;
+  int64_t panel, mc, kc, nc;   // its arguments; 0: not given
+  struct loc loc, variant_loc; // line 0: the command line
+};
 struct model {
   struct btc *b;
   const struct file *file;
   VEC(struct bt_tensor) tensors;     // offsets unset until planning
   VEC(struct view_decl) views;
   VEC(struct program) programs;
+  VEC(struct variant_request) schedule;
+  bool partial;                      // the file has more programs, which `schedule` may mean
   void *elab;                        // the elaborator's own state
 };
 // Elaborates a parsed file and its imports. Diagnoses; check b->n_errors.

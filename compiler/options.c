@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "options.h"
+#include "regions.h"
 
 // ---- options that may be repeated -------------------------------------------------------------
 
@@ -33,6 +34,13 @@ const char *option_add_shape(struct arena *a, struct settings *s, const char *va
 const char *option_add_disabled(struct arena *a, struct settings *s, const char *value) {
   vec_push(a, &s->opt.disabled, value);
   return NULL;
+}
+
+const char *option_add_variant(struct arena *a, struct settings *s, const char *value) {
+  struct variant_request request;
+  const char *wrong = variant_request_parse(a, value, &request);
+  if (!wrong) vec_push(a, &s->opt.variants, value);
+  return wrong;
 }
 
 const char *option_add_dump(struct arena *a, struct settings *s, const char *value) {

@@ -42,15 +42,18 @@ struct option_row {
 #define OPTION_DEFINE {'D', "define", OPTION_ADD, "NAME=VALUE", "rebind a constant of FILE", 0, option_add_define}
 #define OPTION_PROGRAM(help) {0, "program", OPTION_TEXT, "NAME", help, OPTION_AT(program), NULL}
 #define OPTION_FUNCTION(help) {0, "function", OPTION_TEXT, "NAME", help, OPTION_AT(function), NULL}
+#define OPTION_SHAPE {0, "shape", OPTION_ADD, "NAME=AxB", "shape of a function's input", 0, option_add_shape}
 #define OPTION_MARCH {0, "march", OPTION_TEXT, "NAME", "generate code for this processor (default: native)", OPTION_AT(opt.march), NULL}
 #define OPTION_CC {0, "cc", OPTION_TEXT, "COMMAND", "host C compiler (default: $CC, else cc, gcc or clang)", OPTION_AT(cc), NULL}
 #define OPTION_SEED {0, "seed", OPTION_NUMBER, "N", "key of everything random (default: 0)", OPTION_AT(seed), NULL}
 #define OPTION_VERBOSE {'v', "verbose", OPTION_FLAG, NULL, "print the commands that are run", OPTION_AT(verbose), NULL}
 #define OPTION_KEEP_C {0, "keep-c", OPTION_FLAG, NULL, "keep the generated C and say where it is", OPTION_AT(keep_c), NULL}
 #define OPTION_DISABLE_PASS {0, "disable-pass", OPTION_ADD, "PASS", "leave out a graph pass", 0, option_add_disabled}
+#define OPTION_VARIANT {0, "variant", OPTION_ADD, "ADDRESS=NAME", "compute regions this way (repeatable; btc variants lists them)", 0, option_add_variant}
 const char *option_add_define(struct arena *a, struct settings *s, const char *value);
 const char *option_add_shape(struct arena *a, struct settings *s, const char *value);
 const char *option_add_disabled(struct arena *a, struct settings *s, const char *value);
+const char *option_add_variant(struct arena *a, struct settings *s, const char *value);
 const char *option_add_dump(struct arena *a, struct settings *s, const char *value);
 
 // Parses argv[0 … argc). Returns NULL, or a message (an arena string) that names the offender and,

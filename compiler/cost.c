@@ -1,0 +1,39 @@
+// cost.c: predicts the time of a graph, by roofline.
+//
+// The graph is lowered as code generation would lower it, and each kernel takes the longer of two
+// times: its arithmetic at the rate of the vector units, and its memory traffic at the bandwidth of the memory
+// that its data fits into; and a launch besides. This is meant to rank variants that differ by
+// factors; `btc tune` measures those that are close.
+#include "codegen_internal.h"
+
+// Measured on two cores of a Xeon with AVX-512: OpenBLAS's sgemm, and a sweep that reads and writes, its
+// data in L2, in L3, in memory; a parallel region that does nothing.
+static const double lane_flops = 20e9;                                    // per lane of a vector: 320 GFLOP/s with 16
+static const double l2_bandwidth = 150e9, l3_bandwidth = 50e9, memory_bandwidth = 20e9; // bytes/s
+static const double l3_bytes = 16 << 20;
+static const double launch_seconds = 3e-6;
+
+static double bandwidth_for(double bytes, const struct target *t) {
+  if (bytes <= (double)t->l2_bytes) return l2_bandwidth;
+  return bytes <= l3_bytes ? l3_bandwidth : memory_bandwidth;
+}
+
+static double kernel_seconds(const struct loop_kernel *k, const struct target *t) {
+  double arithmetic = k->flops / (lane_flops * t->lanes), traffic = k->bytes / bandwidth_for(k->bytes, t);
+  return launch_seconds + (arithmetic > traffic ? arithmetic : traffic);
+}
+
+struct variant_cost graph_cost(const struct graph *g, const struct target *t) {
+  const struct graph *laid_out = pass_layout(g, t->lanes);
+  struct fusion *f = fuse_graph(laid_out, NULL, g);
+  struct variant_cost c = {.kernels = f->kernels.len};
+  codegen_lower(f, t);
+  for (int i = 0; i < f->kernels.len; i++) {
+    const struct loop_kernel *k = f->kernels.data[i]->loops;
+    c.flops += k->flops;
+    c.bytes += k->bytes;
+    c.seconds += kernel_seconds(k, t);
+  }
+  c.temporaries = plan_arena(f).arena_bytes;
+  return c;
+}
