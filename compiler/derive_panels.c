@@ -154,11 +154,14 @@ static struct part find_manner(struct cutter *c, const struct node *n) {
   }
 }
 
+static void check_result(struct cutter *c, const struct node *n) {
+  if (!c->why && part_of(c, n)->wide) c->why = str_printf(c->arena, "%s, of the product's elements, is itself a result", named(c, n));
+}
+
 static bool find_manners(struct cutter *c) {
   for (int i = 0; i < c->g->nodes.len && !c->why; i++) c->part[i] = find_manner(c, c->g->nodes.data[i]);
-  for (int i = 0; i < c->g->outputs.len && !c->why; i++)
-    if (part_of(c, c->g->outputs.data[i].node)->wide)
-      c->why = str_printf(c->arena, "%s is itself a result", named(c, c->g->outputs.data[i].node));
+  for (int i = 0; i < c->g->outputs.len; i++) check_result(c, c->g->outputs.data[i].node);
+  for (int i = 0; i < c->g->updates.len; i++) check_result(c, c->g->updates.data[i].node);
   return !c->why;
 }
 

@@ -188,7 +188,7 @@ static void a_product_that_is_a_result_stays(void **state) {
   note_list notes = {0};
   const char *why = NULL;
   assert_null(derive_streamed(graph_of_text(b, product_leaves), 2, &notes, &why));
-  assert_string_equal(why, "mul is itself a result");
+  assert_string_equal(why, "mul, of the product's elements, is itself a result");
   btc_free(b);
 }
 
