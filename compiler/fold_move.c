@@ -90,8 +90,7 @@ bool fold_swaps(const struct node *n) {
   return n->attr.i[rank - 1] == rank - 2;
 }
 
-// Whether n compares the places of an element on the last two axes: the mask of a diagonal.
-static bool compares_places(const struct node *n) {
+bool fold_compares_places(const struct node *n) {
   if ((n->op != OP_eq && n->op != OP_ne) || n->in[0]->op != OP_iota || n->in[1]->op != OP_iota)
     return false;
   int64_t a = n->in[0]->attr.i[0], b = n->in[1]->attr.i[0], last = n->type.shape.rank - 1;
@@ -109,7 +108,7 @@ static bool symmetric(const struct node *x, int depth) {
   if (x->op == OP_broadcast) return !(fold_axes(x) & last_two);
   if (x->op == OP_matmul)
     return x->in[0] == x->in[1] && x->attr.i[MATMUL_TA] != x->attr.i[MATMUL_TB];
-  if (compares_places(x)) return true;
+  if (fold_compares_places(x)) return true;
   if (op_info(x->op)->class != ELEMENTWISE) return false;
   for (int i = 0; i < x->n_in; i++)
     if (!symmetric(x->in[i], depth - 1)) return false;
