@@ -75,6 +75,8 @@ expect 'by the beginning of an address' 0 out "^  \* blas .*$by_option" "$btc" v
 expect 'a glob, for those that have it' 0 out "^  \* blas .*$by_option" "$btc" variants "$model" projector.3/dinput@b --variant '*=blas'
 holds 'which leaves the others alone' sh -c '! "$0" variants "$1" objective --variant "*=blas" | grep -q "by --variant"' "$btc" "$model"
 expect 'a whole address counts more than a glob' 0 out "^  \* gemm .*$by_option" "$btc" variants "$model" projector.0/forward@a --variant '*=blas' --variant projector.0/forward@a=gemm
+expect 'wherever it stands' 0 out "^  \* gemm .*$by_option" "$btc" variants "$model" projector.0/forward@a --variant projector.0/forward@a=gemm --variant '*=blas'
+expect 'and a beginning more than a glob' 0 out "^  \* gemm .*$by_option" "$btc" variants "$model" projector.0/forward@a --variant projector=gemm --variant '*=blas'
 expect 'blocks' 0 out "^  \* gemm .*$by_option" "$btc" variants "$model" projector.0/forward@a --variant 'projector.0/forward@a=gemm(mc: 32, kc: 64, nc: 48)'
 expect 'no such region' 1 err "no region is called 'objektive'; did you mean 'objective'?" "$btc" check "$model" --variant objektive=unfused
 expect 'nothing like it' 1 err 'btc variants. lists' "$btc" check "$model" --variant nothing=unfused

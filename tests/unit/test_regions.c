@@ -185,6 +185,31 @@ static void test_layers_between(void **state) {
   btc_free(b);
 }
 
+// What comes before a layer that the region begins behind is not inside, nor what only it leads to.
+static void test_before_a_layer(void **state) {
+  (void)state;
+  check_found("head = linear(d, bias: false)\n"
+              "program pretrain {\n  data x: f32[n, 4], y: f32[n, 4]\n"
+              "  let u = tanh(x)\n"
+              "  minimize barlow_twins(head(u), head(y), 0.01) + mean(u^2)\n"
+              "  report s: sum(exp(u))\n" TRAINED,
+              false, "pretrain/objective: za zb u -> loss d_za d_zb\n");
+}
+
+// The gradient of a bias, from what the gradient of the layer is not: it leaves as a sum.
+static void test_sums_leave(void **state) {
+  (void)state;
+  struct btc *b = btc_new();
+  struct graph *g = step_of(b, "head = linear(d)\n"
+                               "fn apart(za: f32[n, d], zb: f32[n, d]) -> f32 = 3 * mean((za - zb)^2) + barlow_twins(za, zb)\n"
+                               "program pretrain {\n  data x: f32[n, 4], y: f32[n, 4]\n"
+                               "  minimize apart(head(x), head(y))\n" TRAINED);
+  const struct region *r = &outline(g)->list.data[0];
+  assert_true(r->outputs.len > 3);
+  for (int i = 3; i < r->outputs.len; i++) assert_int_equal(r->outputs.data[i]->type.shape.rank, 1);
+  btc_free(b);
+}
+
 // A product whose result is wanted for itself is no objective.
 static void test_escapes(void **state) {
   (void)state;
@@ -385,6 +410,8 @@ int main(void) {
       cmocka_unit_test(test_nameless),
       cmocka_unit_test(test_several_products_are_one),
       cmocka_unit_test(test_layers_between),
+      cmocka_unit_test(test_before_a_layer),
+      cmocka_unit_test(test_sums_leave),
       cmocka_unit_test(test_escapes),
       cmocka_unit_test(test_random_objectives),
       cmocka_unit_test(test_compiled),
