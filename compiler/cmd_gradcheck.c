@@ -129,7 +129,7 @@ static value_list analytic(struct gradcheck *c, const struct graph *g, const cha
   struct tensor64 **values = interp_run(g, g->b->arena, false, leaf_value, c);
   for (int i = 0; i < g->outputs.len; i++) {
     const struct graph_output *o = &g->outputs.data[i];
-    if (strncmp(o->name, prefix, strlen(prefix)) != 0) continue;
+    if (o->kind != BT_OUTPUT_VALUE || strncmp(o->name, prefix, strlen(prefix)) != 0) continue;
     const char *leaf = o->name + strlen(prefix);
     if (values_find(&c->leaves, leaf)) values_add(g->b->arena, &gradients, leaf, values[o->node->id]);
   }
@@ -199,8 +199,10 @@ static bool check_programs(struct btc *b, const struct settings *s) {
 // ---- functions --------------------------------------------------------------------------------
 
 static struct graph_output *the_output(struct btc *b, struct program *p) {
-  for (int i = 0; i < p->graph->outputs.len; i++)
-    if (str_eq(p->graph->outputs.data[i].name, "out")) return &p->graph->outputs.data[i];
+  for (int i = 0; i < p->graph->outputs.len; i++) {
+    struct graph_output *o = &p->graph->outputs.data[i];
+    if (o->kind == BT_OUTPUT_VALUE && str_eq(o->name, "out")) return o;
+  }
   diag_error(b, nowhere, "a function of several results: check one that returns one of them");
   return NULL;
 }
@@ -215,7 +217,7 @@ static bool check_arguments(struct model *m, const struct settings *s, value_lis
   value_list none = {0}, tensors = {0};
   struct eval e = {.m = m, .p = forward, .given = &none, .seed = (uint64_t)s->seed};
   if (!eval_tensors(&e, &tensors)) return false;
-  struct gradcheck c = {.forward = forward->graph, .of = "out", .cotangent = cotangent, .leaves = *given, .samples = (int)s->samples, .seed = (uint64_t)s->seed};
+  struct gradcheck c = {.forward = slice_for(forward->graph, out->node, "out"), .of = "out", .cotangent = cotangent, .leaves = *given, .samples = (int)s->samples, .seed = (uint64_t)s->seed};
   add_leaves(&c, forward->graph, &tensors, c.seed);
   if (cotangent) values_add(b->arena, &c.leaves, "dout", cotangent);
   struct program *p = eval_function(m, s->function, &c.leaves, true);

@@ -262,6 +262,8 @@ struct program *model_function(struct model *m, const char *function, const stru
   struct function fn = {.e = e, .args = args, .n_args = n_args};
   fn.f = frame_push(e, NULL, u, NULL, (struct loc){0});
   fn.f->training = true; // a function says eval(x) where it means evaluation
+  e->minimizes = false;
+  e->reported.len = 0;
   e->program = p;
   e->graph = p->graph;
   bool ok = function_run(&fn, u, function, gradients) && e->b->n_errors == 0;
