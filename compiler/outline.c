@@ -417,12 +417,30 @@ static bool make_convex(const struct outliner *u, const struct group *p) {
   return changed || removed;
 }
 
+// What leaves the region only to be summed (the gradient of a bias may be a sum of something that
+// the gradient of the layer's output is not) had better leave it summed.
+static bool take_folds(const struct outliner *u, const struct group *p) {
+  bool took = false;
+  for (int i = 0; i < u->n; i++) {
+    bool only_folds = p->inside[i] && !u->facts.output[i], any = false;
+    for (int k = 0; only_folds && k < u->facts.users[i].len; k++) {
+      const struct node *user = u->facts.users[i].data[k];
+      if (p->inside[user->id]) continue;
+      only_folds = op_info(user->op)->class == REDUCE && !is_barrier_op(user) && !u->settled[user->id];
+      any = true;
+    }
+    for (int k = 0; only_folds && any && k < u->facts.users[i].len; k++)
+      p->inside[u->facts.users[i].data[k]->id] = took = true;
+  }
+  return took;
+}
+
 static void grow(struct outliner *u, struct group *p) {
   p->inside = NEW_ARRAY(u->arena, bool, u->n);
   memcpy(p->inside, p->hull, sizeof *p->inside * (size_t)u->n);
   while (grow_over_operands(u, p->inside) | grow_forwards(u, p->inside)) {}
   grow_backwards(u, p->inside);
-  while (make_convex(u, p) || drop_islands(u, p) || trim_ends(u, p)) {}
+  while (make_convex(u, p) || drop_islands(u, p) || trim_ends(u, p) || take_folds(u, p)) {}
 }
 
 // Groups that grow into one another are one where they can be; else the first takes what both want.
