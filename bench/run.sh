@@ -6,3 +6,4 @@ export BUILD="${1:-build}"
 OMP_NUM_THREADS=2 "$BUILD/bench_conv"
 bench/step.sh fashion_mnist 5 20
 bench/step.sh cifar10 3 2
+bench/objective.sh
