@@ -72,7 +72,9 @@ static const char *identifier(struct arena *a, const char *name, int index) {
 
 // ---- steps ------------------------------------------------------------------------------------
 
-static void emit_argument(FILE *out, const struct buffer *b, const struct loop_buf *param) {
+static void emit_argument(FILE *out, const struct kernel_argument *a,
+                          const struct loop_buf *param) {
+  const struct buffer *b = a->buffer;
   fprintf(out, "(%s%s *)", param->write ? "" : "const ", emit_c_type(param->type));
   switch (b->space) {
   case SPACE_STORE: fprintf(out, "(store + %zu)", b->offset); break;
@@ -80,6 +82,7 @@ static void emit_argument(FILE *out, const struct buffer *b, const struct loop_b
   case SPACE_INPUT: fprintf(out, "in[%d]", b->slot); break;
   case SPACE_OUTPUT: fprintf(out, "out[%d]", b->slot); break;
   }
+  if (a->offset != 0) fprintf(out, " + %" PRId64, a->offset);
 }
 
 static void emit_call(FILE *out, const struct codegen *cg, const struct kernel *k) {
@@ -89,7 +92,7 @@ static void emit_call(FILE *out, const struct codegen *cg, const struct kernel *
           place ? place : "", l->name);
   for (int i = 0; i < k->arguments.len; i++) {
     fputs(i ? ", " : "", out);
-    emit_argument(out, k->arguments.data[i], l->params.data[i]);
+    emit_argument(out, &k->arguments.data[i], l->params.data[i]);
   }
   if (k->work != NULL) fprintf(out, "%sarena + %zu", k->arguments.len ? ", " : "", k->work->offset);
   if (loop_thread_bytes(l) > 0)

@@ -9,57 +9,16 @@
 // 3. Bodies. Each loop kernel's DAG is built; a node whose index map is not affine there is stored
 //    after all, and the grouping is done again.
 //
-// The order of the kernels here respects data flow; plan.c improves on it.
+// What concerns products is in fuse_product.c. The order of the kernels here respects data flow;
+// plan.c improves on it.
 #include <stdlib.h>
 #include <string.h>
 
-#include "body.h"
+#include "fuse_internal.h"
 
-#define MAX_ROOTS 8    // results of one kernel: more want more registers than there are
-#define MAX_READS 24   // likewise for its operands
 #define MAX_STREAMS 10 // large operands of one sweep
 
-struct fuser {
-  struct fusion *f;
-  const struct graph *g;
-  struct arena *arena;
-  int n; // nodes
-  bool *live, *stored;
-  int words;        // of a set of nodes
-  uint64_t **above; // by node id: all its ancestors
-  VEC(struct node *) * users;
-};
-
-// ---- sets of small integers -------------------------------------------------------------------
-
-static uint64_t *set_new(struct arena *a, int n) {
-  return NEW_ARRAY(a, uint64_t, (n + 63) / 64 + 1);
-}
-static bool set_has(const uint64_t *s, int i) { return (s[i >> 6] >> (i & 63)) & 1; }
-static void set_add(uint64_t *s, int i) { s[i >> 6] |= (uint64_t)1 << (i & 63); }
-static void set_join(uint64_t *s, const uint64_t *t, int words) {
-  for (int i = 0; i < words; i++) s[i] |= t[i];
-}
-
 // ---- facts about nodes ------------------------------------------------------------------------
-
-static enum op_class class_of(const struct node *n) { return op_info(n->op)->class; }
-
-static bool is_memory_leaf(const struct node *n) {
-  return n->op == OP_input || n->op == OP_param || n->op == OP_state;
-}
-static bool is_virtual_leaf(const struct node *n) {
-  return n->op == OP_constant || n->op == OP_iota;
-}
-static bool is_call(const struct node *n) { return class_of(n) == OPAQUE || n->op == OP_argmax; }
-static bool is_fold(const struct node *n) { return class_of(n) == REDUCE && n->op != OP_argmax; }
-static int64_t count_of(const struct node *n) { return shape_count(&n->type.shape); }
-
-static unsigned fold_axes(const struct node *n) {
-  unsigned axes = 0;
-  for (int i = 0; i < n->attr.n; i++) axes |= 1u << n->attr.i[i];
-  return axes;
-}
 
 static void mark_live(struct fuser *u, const struct node *n) {
   if (u->live[n->id]) return;
@@ -85,7 +44,7 @@ static void collect_users(struct fuser *u) {
 
 // ---- 1: what is stored ------------------------------------------------------------------------
 
-// An operand of an opaque op must be in memory; a reshape of something in memory is.
+// An operand of an opaque op, but of a product, must be in memory; a reshape of something in memory is.
 static void store_operand(struct fuser *u, const struct node *n) {
   while (n->op == OP_reshape && n->in[0]->block == 0) n = n->in[0];
   if (!is_memory_leaf(n)) u->stored[n->id] = true;
@@ -96,7 +55,7 @@ static void store_forced(struct fuser *u) {
     const struct node *n = u->g->nodes.data[i];
     if (!u->live[i]) continue;
     if (is_call(n) || is_fold(n)) u->stored[i] = true;
-    if (is_call(n))
+    if (is_call(n) && !fuse_is_open(n))
       for (int j = 0; j < n->n_in; j++) store_operand(u, n->in[j]);
   }
   for (int i = 0; i < u->g->outputs.len; i++) {
@@ -177,6 +136,27 @@ static void add_readers(const struct fuser *u, const struct node *n, uint64_t *s
   }
 }
 
+// Is n reached from `from` through nodes that are not stored?
+static bool inlines(const struct fuser *u, const struct node *from, const struct node *n,
+                    uint64_t *seen) {
+  if (from == n) return true;
+  if (set_has(seen, from->id) || in_memory(u, from)) return false;
+  set_add(seen, from->id);
+  for (int i = 0; i < from->n_in; i++)
+    if (inlines(u, from->in[i], n, seen)) return true;
+  return false;
+}
+
+// Products that pack n on both sides compute it twice.
+static void add_second_readings(const struct fuser *u, const struct node *n, struct readers *r) {
+  for (int i = r->list.len - 1; i >= 0; i--) {
+    const struct node *y = r->list.data[i];
+    if (y->op == OP_matmul && inlines(u, y->in[0], n, set_new(u->arena, u->n)) &&
+        inlines(u, y->in[1], n, set_new(u->arena, u->n)))
+      vec_push(u->arena, &r->list, y);
+  }
+}
+
 static const struct shape *space_of(const struct node *n) {
   return is_fold(n) ? &n->in[0]->type.shape : &n->type.shape;
 }
@@ -223,6 +203,7 @@ static bool worth_storing(const struct fuser *u, const struct node *n) {
   }
   struct readers r = {0};
   add_readers(u, n, set_new(u->arena, u->n), &r);
+  add_second_readings(u, n, &r);
   int k = count_sweeps(u, &r);
   if (k < 2) return false;
   return k * (c.loads + c.work) > c.loads + c.work + 2 + k;
@@ -230,6 +211,7 @@ static bool worth_storing(const struct fuser *u, const struct node *n) {
 
 static void choose_stored(struct fuser *u) {
   store_forced(u);
+  fuse_store_results(u);
   for (int i = u->n - 1; i >= 0; i--) {
     const struct node *n = u->g->nodes.data[i];
     if (!u->live[i] || in_memory(u, n) || is_virtual_leaf(n)) continue;
@@ -294,11 +276,13 @@ static void give_buffers(struct fuser *u) {
 static struct kernel *kernel_new(struct fuser *u, const struct node *n, struct buffer *to) {
   struct kernel *k = NEW(u->arena, struct kernel);
   bool fold = to == u->f->buffer[n->id] && is_fold(n);
-  k->kind = to == u->f->buffer[n->id] && is_call(n) ? KERNEL_CALL : KERNEL_LOOP;
+  bool call = to == u->f->buffer[n->id] && is_call(n);
+  k->kind = !call ? KERNEL_LOOP : fuse_is_product(n) ? KERNEL_PRODUCT : KERNEL_CALL;
+  k->product = k->kind == KERNEL_PRODUCT ? n : NULL;
   k->space = fold ? n->in[0]->type.shape : n->type.shape;
   k->block = fold ? n->in[0]->block : n->block;
   k->axes = fold ? fold_axes(n) : 0;
-  vec_push(u->arena, &k->roots, ((struct kernel_root){n, to, fold ? n->op : OP_COUNT}));
+  vec_push(u->arena, &k->roots, ((struct kernel_root){n, to, fold ? n->op : OP_COUNT, k->axes, false}));
   k->id = u->f->kernels.len;
   vec_push(u->arena, &u->f->kernels, k);
   return k;
@@ -333,46 +317,66 @@ static bool reads_buffer(const struct kernel *k, const struct buffer *b) {
 }
 bool kernel_reads(const struct kernel *k, const struct buffer *b) { return reads_buffer(k, b); }
 
-// Is n's own buffer a result that k stores, point by point? (A copy of n has another buffer.)
-static bool stores(const struct fusion *f, const struct kernel *k, const struct node *n) {
+// Is n's own buffer a result that k computes point by point, in its epilogue or at the second meeting, or
+// is n its product? (A copy of n has another buffer.)
+static bool computes(const struct fusion *f, const struct kernel *k, const struct node *n,
+                     bool finish) {
+  if (n == k->product && !finish) return true;
   for (int i = 0; i < k->roots.len; i++) {
     const struct kernel_root *r = &k->roots.data[i];
-    if (r->node == n && r->reduce == OP_COUNT && r->buffer == f->buffer[n->id]) return true;
+    if (r->node == n && r->finish == finish && r->reduce == OP_COUNT &&
+        r->buffer == f->buffer[n->id])
+      return true;
   }
   return false;
 }
 
-// Adds the buffers that k reads when it evaluates n.
-static void add_reads(struct fuser *u, struct kernel *k, const struct node *n, bool top,
-                      uint64_t *seen) {
-  if (!top && set_has(seen, n->id)) return;
-  set_add(seen, n->id);
-  struct buffer *b = top ? NULL : fusion_value(u->f, n);
-  if (b != NULL && !stores(u->f, k, n)) {
-    if (!reads_buffer(k, b)) vec_push(u->arena, &k->reads, b);
+// What k reads when it evaluates its results.
+struct reading {
+  struct fuser *u;
+  struct kernel *k;
+  bool finish; // those of the second meeting, which may read those of the first
+  uint64_t *seen;
+};
+
+static void add_read(struct reading *r, struct buffer *b) {
+  for (int i = 0; i < r->k->roots.len && r->finish; i++) {
+    const struct kernel_root *root = &r->k->roots.data[i];
+    if (root->buffer != b || root->finish) continue;
+    for (int j = 0; j < r->k->kept.len; j++)
+      if (r->k->kept.data[j] == b) return;
+    vec_push(r->u->arena, &r->k->kept, b);
     return;
   }
-  for (int i = 0; i < n->n_in; i++) add_reads(u, k, n->in[i], false, seen);
+  if (!reads_buffer(r->k, b)) vec_push(r->u->arena, &r->k->reads, b);
 }
 
-static void find_reads(struct fuser *u, struct kernel *k) {
-  k->reads.len = 0;
+static bool recomputes(const struct reading *r, const struct node *n) {
+  for (int i = 0; i < r->k->recomputed.len && r->finish; i++)
+    if (r->k->recomputed.data[i] == n) return true;
+  return false;
+}
+
+static void add_reads(struct reading *r, const struct node *n, bool top) {
+  if (!top && set_has(r->seen, n->id)) return;
+  set_add(r->seen, n->id);
+  struct buffer *b = top ? NULL : fusion_value(r->u->f, n);
+  if (b != NULL && !recomputes(r, b->node) && !computes(r->u->f, r->k, n, r->finish)) {
+    add_read(r, b);
+    return;
+  }
+  for (int i = 0; i < n->n_in; i++) add_reads(r, n->in[i], false);
+}
+
+void fuse_find_reads(struct fuser *u, struct kernel *k) {
+  k->reads.len = k->kept.len = 0;
   for (int i = 0; i < k->roots.len; i++) {
-    const struct kernel_root *r = &k->roots.data[i];
-    bool own = r->buffer == u->f->buffer[r->node->id]; // else a copy of what lies elsewhere
-    add_reads(u, k, r->node, own, set_new(u->arena, u->n));
+    const struct kernel_root *root = &k->roots.data[i];
+    bool own = root->buffer == u->f->buffer[root->node->id]; // else a copy of what lies elsewhere
+    struct reading r = {u, k, root->finish, set_new(u->arena, u->n)};
+    add_reads(&r, root->node, own);
   }
 }
-
-// Who writes a buffer; kernels that were merged away are NULL in the table.
-struct merger {
-  struct fuser *u;
-  int n;
-  struct kernel **kernel; // by id
-  int *writer;            // by buffer id: kernel id or -1
-  uint64_t **before;      // by kernel id: all kernels that it depends on
-  int words;
-};
 
 static void note_writers(struct merger *m, const struct kernel *k) {
   for (int i = 0; i < k->roots.len; i++) m->writer[k->roots.data[i].buffer->id] = k->id;
@@ -427,7 +431,7 @@ static bool reads_elsewhere(const struct merger *m, const struct kernel *j, cons
   struct buffer *b = top ? NULL : fusion_value(m->u->f, n);
   if (b != NULL) {
     if (m->writer[b->id] != j->id) return false;
-    return !at_point || !stores(m->u->f, j, n);
+    return !at_point || !computes(m->u->f, j, n, false);
   }
   int place = at_point ? n->id : m->u->n + n->id;
   if (!top && set_has(seen, place)) return false;
@@ -438,8 +442,8 @@ static bool reads_elsewhere(const struct merger *m, const struct kernel *j, cons
   return false;
 }
 
-static bool feeds_point_by_point(const struct merger *m, const struct kernel *j,
-                                 const struct kernel *k) {
+bool fuse_feeds_point_by_point(const struct merger *m, const struct kernel *j,
+                               const struct kernel *k) {
   uint64_t *seen = set_new(m->u->arena, 2 * m->u->n);
   for (int i = 0; i < k->roots.len; i++) {
     const struct kernel_root *r = &k->roots.data[i];
@@ -450,7 +454,7 @@ static bool feeds_point_by_point(const struct merger *m, const struct kernel *j,
   return true;
 }
 
-static bool detour(const struct merger *m, int from, int to) {
+bool fuse_detour(const struct merger *m, int from, int to) {
   for (int i = 0; i < m->n; i++)
     if (m->kernel[i] != NULL && i != from && i != to && set_has(m->before[i], from) &&
         set_has(m->before[to], i))
@@ -474,17 +478,17 @@ static bool mergeable(const struct merger *m, const struct kernel *j, const stru
       j->reads.len + k->reads.len > MAX_READS)
     return false;
   bool feeds = set_has(m->before[k->id], j->id), fed = set_has(m->before[j->id], k->id);
-  if (feeds) return feeds_point_by_point(m, j, k) && !detour(m, j->id, k->id);
-  if (fed) return feeds_point_by_point(m, k, j) && !detour(m, k->id, j->id);
+  if (feeds) return fuse_feeds_point_by_point(m, j, k) && !fuse_detour(m, j->id, k->id);
+  if (fed) return fuse_feeds_point_by_point(m, k, j) && !fuse_detour(m, k->id, j->id);
   return share_input(j, k) && streams(j, k) <= MAX_STREAMS;
 }
 
-static void merge(struct merger *m, struct kernel *j, struct kernel *k) {
+void fuse_merge(struct merger *m, struct kernel *j, struct kernel *k) {
   for (int i = 0; i < k->roots.len; i++) vec_push(m->u->arena, &j->roots, k->roots.data[i]);
-  j->axes |= k->axes;
+  if (j->kind == KERNEL_LOOP) j->axes |= k->axes;
   m->kernel[k->id] = NULL;
   note_writers(m, j);
-  find_reads(m->u, j);
+  fuse_find_reads(m->u, j);
   find_order(m);
 }
 
@@ -508,18 +512,21 @@ static void merge_kernels(struct fuser *u) {
   for (int i = 0; i < m.n; i++) {
     m.before[i] = set_new(u->arena, m.n);
     note_writers(&m, m.kernel[i]);
-    find_reads(u, m.kernel[i]);
+    fuse_find_reads(u, m.kernel[i]);
   }
   find_order(&m);
+  fuse_merge_products(&m);
+  fuse_finish_products(&m);
   for (int i = 0; i < m.n; i++)
     for (int j = 0; j < i && m.kernel[i] != NULL; j++)
       if (m.kernel[j] != NULL && mergeable(&m, m.kernel[j], m.kernel[i]))
-        merge(&m, m.kernel[j], m.kernel[i]);
+        fuse_merge(&m, m.kernel[j], m.kernel[i]);
   memset(&u->f->kernels, 0, sizeof u->f->kernels);
   uint64_t *done = set_new(u->arena, m.n);
   for (int i = 0; i < m.n; i++)
     if (m.kernel[i] != NULL) emit_ordered(&m, i, done);
   for (int i = 0; i < u->f->kernels.len; i++) u->f->kernels.data[i]->id = i;
+  fuse_drop_private(u);
 }
 
 static void form_kernels(struct fuser *u) {
@@ -537,7 +544,7 @@ static void form_kernels(struct fuser *u) {
 static bool build_bodies(struct fuser *u) {
   for (int i = 0; i < u->f->kernels.len; i++) {
     struct kernel *k = u->f->kernels.data[i];
-    if (k->kind != KERNEL_LOOP) continue;
+    if (k->kind == KERNEL_CALL) continue;
     const struct node *offender = body_build(u->f, k);
     if (offender == NULL) continue;
     expect(!u->stored[offender->id], "%%%d is stored and still not affine", offender->id);

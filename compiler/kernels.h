@@ -1,7 +1,8 @@
 // kernels.h: the kernel level: which nodes are computed together, and where their values lie.
 //
 //   fuse.c    decides which nodes get a buffer and groups them into kernels
-//   body.c    a loop kernel as a DAG of scalar values over one iteration space
+//   fuse_product.c, fuse_finish.c  what of it concerns matrix products
+//   body.c    a kernel as DAGs of scalar values over iteration spaces
 //   plan.c    orders the kernels and gives every buffer its place
 //   lower*.c  turns each kernel into a loop nest
 //
@@ -31,16 +32,26 @@ struct buffer {
 
 // ---- kernels ----------------------------------------------------------------------------------
 enum kernel_kind {
-  KERNEL_LOOP, // elementwise results and reductions over one iteration space, in one sweep
-  KERNEL_CALL, // one opaque op: product, convolution, pool, argmax
+  KERNEL_LOOP,    // elementwise results and reductions over one iteration space, in one sweep
+  KERNEL_PRODUCT, // a matrix product: what is read is computed while it is packed (the prologue), what
+                  // becomes of a point of the result while it is at hand (the epilogue)
+  KERNEL_CALL,    // one opaque op: product by BLAS, convolution, pool, argmax
 };
 
 // One result. `reduce` says how a point of the space meets it: OP_COUNT stores it, OP_sum,
-// OP_reduce_max, … folds it over the kernel's axes.
+// OP_reduce_max, … folds it over `axes`, a bit each (in a loop kernel those of every fold are the same).
 struct kernel_root {
   const struct node *node;
   struct buffer *buffer;
   enum op reduce;
+  unsigned axes;
+  bool finish; // KERNEL_PRODUCT: computed at the second meeting, when the sums of columns are known
+};
+
+// What is passed for a parameter: the buffer from its `offset`-th element on.
+struct kernel_argument {
+  struct buffer *buffer;
+  int64_t offset;
 };
 
 struct kernel {
@@ -48,12 +59,17 @@ struct kernel {
   enum kernel_kind kind;
   VEC(struct kernel_root) roots;
   VEC(struct buffer *) reads; // distinct
-  struct shape space;         // KERNEL_LOOP: what is iterated over
+  struct shape space;         // what the results are computed over; KERNEL_PRODUCT: the product's
   int block;                  // its layout
-  unsigned axes;              // reduced axes of the space, a bit each
-  struct body *body;          // KERNEL_LOOP
+  unsigned axes;              // KERNEL_LOOP: reduced axes of the space, a bit each
+  const struct node *product; // KERNEL_PRODUCT: the matmul
+  struct body *operand[2];    // KERNEL_PRODUCT: its operands, over spaces of their own
+  struct body *body;          // the results; KERNEL_PRODUCT: those of the epilogue
+  struct body *finish;        // KERNEL_PRODUCT: those of the second meeting; NULL: none
+  VEC(struct buffer *) kept;  // results of the epilogue that the second meeting reads, distinct
+  VEC(const struct node *) recomputed; // stored by others, and evaluated by the second meeting itself
   struct loop_kernel *loops;
-  VEC(struct buffer *) arguments; // one per parameter of `loops`
+  VEC(struct kernel_argument) arguments; // one per parameter of `loops`
   uint64_t hash;                  // of `loops`
   const struct kernel *same;      // the first kernel with equal loops, maybe itself
   struct buffer *work;            // shared scratch of a call; NULL: none
@@ -91,6 +107,7 @@ void plan_order(struct fusion *f);
 struct plan plan_arena(struct fusion *f);
 void plan_check(const struct fusion *f); // dies on an overlap of live buffers
 size_t plan_align(size_t bytes);
+struct buffer *buffer_place(struct buffer *b); // the buffer in whose place it lies: its own, or what it is written over
 
 // ---- layout -----------------------------------------------------------------------------------
 // The graph with every node's `block` chosen for vectors of `lanes`, relayouts put in where needed.
@@ -100,7 +117,10 @@ struct graph *pass_layout(const struct graph *g, int lanes);
 // Gives k its loop nest and the arguments for it. Workspaces become buffers of the arena.
 void lower_kernel(struct fusion *f, struct kernel *k, const struct target *t);
 void lower_loop(struct fusion *f, struct kernel *k, const struct target *t);
-void lower_matmul(struct fusion *f, struct kernel *k, const struct target *t);
+void lower_product(struct fusion *f, struct kernel *k, const struct target *t);
+// Is the product of something with its own transpose, and so is what becomes of it?
+bool product_symmetric(const struct kernel *k);
+void lower_matmul(struct fusion *f, struct kernel *k, const struct target *t); // by BLAS
 void lower_conv(struct fusion *f, struct kernel *k, const struct target *t);
 void lower_pool(struct fusion *f, struct kernel *k, const struct target *t);
 void lower_argmax(struct fusion *f, struct kernel *k, const struct target *t);

@@ -17,11 +17,6 @@
 
 size_t plan_align(size_t bytes) { return (bytes + BT_ALIGN - 1) / BT_ALIGN * BT_ALIGN; }
 
-static struct buffer *place_of(struct buffer *b) {
-  while (b->over != NULL) b = b->over;
-  return b;
-}
-
 // ---- order ------------------------------------------------------------------------------------
 
 struct order {
@@ -67,20 +62,42 @@ static struct order order_begin(struct fusion *f, int room) {
   return o;
 }
 
-// Does k read `from` only where it writes `to`, point by point?
-static bool pointwise(const struct kernel *k, const struct buffer *from, const struct buffer *to) {
-  if (k->kind != KERNEL_LOOP) return false;
-  const struct body_root *root = NULL;
-  for (int i = 0; i < k->body->roots.len; i++)
-    if (k->body->roots.data[i].buffer == to) root = &k->body->roots.data[i];
-  if (root == NULL || root->reduce != OP_COUNT || from->bytes != to->bytes ||
-      from->node->type.dtype != to->node->type.dtype)
-    return false;
-  for (int i = 0; i < k->body->values.len; i++) {
-    const struct value *v = k->body->values.data[i];
-    if (v->kind == V_LOAD && v->buffer == from && !affine_eq(&v->at, &root->at)) return false;
+static bool loads(const struct body *body, const struct buffer *b) {
+  for (int i = 0; i < body->values.len; i++)
+    if (body->values.data[i]->kind == V_LOAD && body->values.data[i]->buffer == b) return true;
+  return false;
+}
+
+static const struct body_root *root_in(const struct body *body, const struct buffer *b) {
+  for (int i = 0; body != NULL && i < body->roots.len; i++)
+    if (body->roots.data[i].buffer == b) return &body->roots.data[i];
+  return NULL;
+}
+
+static bool reads_only_at(const struct body *body, const struct buffer *b, const struct affine *at) {
+  for (int i = 0; i < body->values.len; i++) {
+    const struct value *v = body->values.data[i];
+    if (v->kind == V_LOAD && v->buffer == b && !affine_eq(&v->at, at)) return false;
   }
   return true;
+}
+
+// Does k read `from` only where it writes `to`, point by point? Of the bodies of a product only the
+// one that writes may read it.
+static bool pointwise(const struct kernel *k, const struct buffer *from, const struct buffer *to) {
+  if (k->kind == KERNEL_CALL || from->bytes != to->bytes ||
+      from->node->type.dtype != to->node->type.dtype)
+    return false;
+  const struct body *bodies[] = {k->body, k->finish, k->operand[0], k->operand[1]}, *home = NULL;
+  const struct body_root *root = NULL;
+  for (int i = 0; i < 2 && root == NULL; i++) {
+    home = bodies[i];
+    root = root_in(home, to);
+  }
+  if (root == NULL || root->reduce != OP_COUNT) return false;
+  for (int i = 0; i < 4; i++)
+    if (bodies[i] != NULL && bodies[i] != home && loads(bodies[i], from)) return false;
+  return reads_only_at(home, from, &root->at);
 }
 
 static struct buffer *leaf_buffer(const struct fusion *f, const char *name) {
@@ -117,7 +134,7 @@ static void commit(struct order *o, struct buffer *value, struct buffer *old, in
   to->over = old;
   k->kind = KERNEL_LOOP;
   k->space = value->node->type.shape;
-  vec_push(f->arena, &k->roots, ((struct kernel_root){value->node, to, OP_COUNT}));
+  vec_push(f->arena, &k->roots, ((struct kernel_root){.node = value->node, .buffer = to, .reduce = OP_COUNT}));
   vec_push(f->arena, &k->reads, value);
   struct buffer *was = f->buffer[value->node->id];
   f->buffer[value->node->id] = value;
@@ -202,7 +219,7 @@ static bool overwritten(const struct kernel *k, const struct buffer *b) {
 static void write_in_place(struct kernel *k, int at) {
   for (int i = 0; i < k->roots.len; i++) {
     struct buffer *to = k->roots.data[i].buffer;
-    if (to->space != SPACE_ARENA || to->over != NULL) continue;
+    if (to->space != SPACE_ARENA || to->over != NULL || overwritten(k, to)) continue;
     for (int j = 0; j < k->reads.len; j++) {
       struct buffer *from = k->reads.data[j];
       if (from->space != SPACE_ARENA || from->last != at || overwritten(k, from) ||
@@ -214,12 +231,39 @@ static void write_in_place(struct kernel *k, int at) {
   }
 }
 
+// Is b read by its own kernel only, from `k` on?
+static bool is_temporary(const struct fusion *f, const struct kernel *k, const struct buffer *b) {
+  if (b->space != SPACE_ARENA || b->over != NULL) return false;
+  for (int i = 0; i < f->kernels.len; i++)
+    if (kernel_reads(f->kernels.data[i], b)) return false;
+  return k->finish != NULL && root_in(k->body, b) != NULL;
+}
+
+// What the second meeting of a product reads and nobody else lies where the second meeting writes: each
+// point is read before it is written.
+static void keep_in_place(struct fusion *f, struct kernel *k) {
+  for (int i = 0; i < k->kept.len; i++) {
+    struct buffer *from = k->kept.data[i];
+    if (!is_temporary(f, k, from)) continue;
+    for (int j = 0; j < k->roots.len; j++) {
+      const struct kernel_root *r = &k->roots.data[j];
+      struct buffer *to = r->buffer;
+      if (r->finish && to->over == NULL && !overwritten(k, to) && to->bytes == from->bytes &&
+          to->node->type.dtype == from->node->type.dtype && root_in(k->body, from)->reduce == OP_COUNT) {
+        from->over = to;
+        break;
+      }
+    }
+  }
+}
+
 void plan_order(struct fusion *f) {
   int updates = f->graph->updates.len;
   struct order o = order_begin(f, updates);
   for (int i = 0; i < updates; i++) place_update(&o, i);
   sort_kernels(&o);
   find_lifetimes(f);
+  for (int i = 0; i < f->kernels.len; i++) keep_in_place(f, f->kernels.data[i]);
   for (int i = 0; i < f->kernels.len; i++) write_in_place(f->kernels.data[i], i);
 }
 
@@ -244,7 +288,7 @@ static int larger_first(const void *a, const void *b) {
 static int arena_places(struct fusion *f, struct buffer **places) {
   int n = 0;
   for (int i = 0; i < f->buffers.len; i++) {
-    struct buffer *b = f->buffers.data[i], *p = place_of(b);
+    struct buffer *b = f->buffers.data[i], *p = buffer_place(b);
     if (b->space != SPACE_ARENA || b->first < 0) continue;
     if (b->last > p->last) p->last = b->last;
     if (b->first < p->first) p->first = b->first;
@@ -302,7 +346,7 @@ struct plan plan_arena(struct fusion *f) {
   }
   for (int i = 0; i < f->buffers.len; i++)
     if (f->buffers.data[i]->space == SPACE_ARENA)
-      f->buffers.data[i]->offset = place_of(f->buffers.data[i])->offset;
+      f->buffers.data[i]->offset = buffer_place(f->buffers.data[i])->offset;
   for (int i = 0; i < f->kernels.len; i++) {
     size_t bytes = plan_align(loop_thread_bytes(f->kernels.data[i]->loops));
     if (bytes > plan.thread_bytes) plan.thread_bytes = bytes;

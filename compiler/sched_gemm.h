@@ -25,9 +25,10 @@ struct gemm_operand {
   // inside (NULL: all); what the others hold does not matter, but nothing outside may be read.
   // Called with the builder inside the packing loops; may emit statements (lb_let) there.
   lx (*vector)(void *user, lx batch, lx cross, lx p, lx lanes_left);
-  // What does not depend on p may be computed once per `cross`, and the other way round: called when
-  // the index of an outer packing loop is bound, before its inner loop opens. May be NULL.
-  void (*enter)(void *user, lx batch, lx cross /* NULL: not bound yet */, lx p /* likewise */);
+  // Packing runs over p inside the loops over rows or columns. What does not depend on p is computed
+  // once per `cross`: called when that index is bound, before the loop over p opens. `cross` and
+  // `lanes_left` (NULL where along_k: one row or column) are what `vector` gets inside. May be NULL.
+  void (*enter)(void *user, lx batch, lx cross, lx lanes_left);
   void (*leave)(void *user);
   void *user;
 };

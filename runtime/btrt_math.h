@@ -109,6 +109,43 @@ BTRT_FN vi32 btrt_iota(void) {
   return r;
 }
 
+// ---- transposition ----------------------------------------------------------------------------
+// Blocks of lanes x lanes by Eklundh's method: for sizes s = lanes/2, …, 1, the s x s blocks off the
+// diagonal of each 2s x 2s block change places.
+#if BTRT_LANES == 16
+#define BTRT_ALL_LANES(f, s)                                                                    \
+  f(0, s), f(1, s), f(2, s), f(3, s), f(4, s), f(5, s), f(6, s), f(7, s), f(8, s), f(9, s),     \
+      f(10, s), f(11, s), f(12, s), f(13, s), f(14, s), f(15, s)
+#elif BTRT_LANES == 8
+#define BTRT_ALL_LANES(f, s) \
+  f(0, s), f(1, s), f(2, s), f(3, s), f(4, s), f(5, s), f(6, s), f(7, s)
+#else
+#define BTRT_ALL_LANES(f, s) f(0, s), f(1, s), f(2, s), f(3, s)
+#endif
+#define BTRT_UPPER(l, s) ((l) & (s) ? BTRT_LANES + (l) - (s) : (l))
+#define BTRT_LOWER(l, s) ((l) & (s) ? BTRT_LANES + (l) : (l) + (s))
+#define BTRT_SWAP_BLOCKS(r, s)                                                            \
+  _Pragma("GCC unroll 16") for (int i = 0; i < BTRT_LANES; i++) if (!(i & (s))) {         \
+    vf32 a = r[i], b = r[i + (s)];                                                        \
+    r[i] = __builtin_shufflevector(a, b, BTRT_ALL_LANES(BTRT_UPPER, s));                 \
+    r[i + (s)] = __builtin_shufflevector(a, b, BTRT_ALL_LANES(BTRT_LOWER, s));           \
+  }
+// to[q * to_stride + c] = from[c * from_stride + q]
+BTRT_FN void btrt_transpose_f32(float *to, int64_t to_stride, const float *from,
+                                int64_t from_stride) {
+  vf32 r[BTRT_LANES];
+  _Pragma("GCC unroll 16") for (int i = 0; i < BTRT_LANES; i++) r[i] = vload_f32(from + i * from_stride);
+#if BTRT_LANES == 16
+  BTRT_SWAP_BLOCKS(r, 8)
+#endif
+#if BTRT_LANES >= 8
+  BTRT_SWAP_BLOCKS(r, 4)
+#endif
+  BTRT_SWAP_BLOCKS(r, 2)
+  BTRT_SWAP_BLOCKS(r, 1)
+  _Pragma("GCC unroll 16") for (int i = 0; i < BTRT_LANES; i++) vstore_f32(to + i * to_stride, r[i]);
+}
+
 // ---- choice -----------------------------------------------------------------------------------
 // min: a < b ? a : b. max: a > b ? a : b. Both give b where a and b are unordered, as the x86
 // instructions do.

@@ -5,6 +5,7 @@
 
 #include "ast.h"
 #include "codegen_internal.h"
+#include "regions.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,7 @@ static void a_transposing_map_does_not(void **state) {
   (void)state;
   struct btc *b = btc_new();
   struct graph *g = graph_new(b, "transposed");
+  g->how = &(struct schedule){.plain = true};
   struct node *x = outer(g, input(g, "x")), *t = g_transpose(g, x, (int[]){1, 0});
   struct node *y = g_unary(g, OP_exp, g_binary(g, OP_add, x, t));
   graph_output(g, "out", BT_OUTPUT_VALUE, g_matmul(g, y, y, false, false));

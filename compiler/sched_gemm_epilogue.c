@@ -1,0 +1,269 @@
+// sched_gemm_epilogue.c: what becomes of a strip of C whose sums are complete.
+//
+// The sums lie in a tile in the cache, row by row, two vectors a row; one rolled loop over the rows
+// hands them to the epilogue. Sums over everything stay in f64 registers for a whole task, sums over
+// rows in registers for a strip, sums over columns in a vector per row of the task. Where several
+// tasks contribute to a sum they leave partial sums, which are added in order after a barrier.
+//
+// A symmetric product hands over the rows above a strip's end, and then once more, turned lanes x lanes
+// at a time, the rows above the strip's start, as elements below the diagonal.
+#include "sched_gemm_internal.h"
+
+// ---- partial sums -----------------------------------------------------------------------------
+static enum gemm_fold fold_of(const struct gemm *g, int f) { return g->e->folds[f]; }
+
+// Whether one task has the whole sum.
+static bool fold_is_whole(const struct gemm *g, int f) {
+  switch (fold_of(g, f)) {
+  case GEMM_FOLD_ROWS: return g->row_tiles == 1;
+  case GEMM_FOLD_COLUMNS: return g->units == 1;
+  default: return g->row_tiles * g->units == 1;
+  }
+}
+
+bool gemm_folds_remain(const struct gemm *g) {
+  for (int f = 0; f < g->e->n_folds; f++)
+    if (!fold_is_whole(g, f)) return true;
+  return false;
+}
+
+// How many partial sums a fold has of each batch, and how many elements one has.
+static int64_t part_count(const struct gemm *g, int f) {
+  switch (fold_of(g, f)) {
+  case GEMM_FOLD_ROWS: return g->row_tiles;
+  case GEMM_FOLD_COLUMNS: return g->units;
+  default: return g->row_tiles * g->units;
+  }
+}
+static int64_t part_length(const struct gemm *g, int f) {
+  switch (fold_of(g, f)) {
+  case GEMM_FOLD_ROWS: return g->strips * g->strip;
+  case GEMM_FOLD_COLUMNS: return g->s->m;
+  default: return 1;
+  }
+}
+static lx part_at(const struct gemm *g, int f, lx batch, lx part) {
+  return lx_muli(lx_add(lx_muli(batch, part_count(g, f)), part), part_length(g, f));
+}
+
+void gemm_fold_buffers(struct gemm *g) {
+  struct lb *b = g->b;
+  int n = g->e->n_folds;
+  g->parts = NEW_ARRAY(lb_arena(b), struct loop_buf *, n + 1);
+  g->across = NEW_ARRAY(lb_arena(b), struct loop_buf *, n + 1);
+  g->all = NEW_ARRAY(lb_arena(b), struct loop_reg *, n + 1);
+  for (int f = 0; f < n; f++) {
+    enum loop_type type = fold_of(g, f) == GEMM_FOLD_ALL ? LT_F64 : LT_F32;
+    if (!fold_is_whole(g, f))
+      g->parts[f] = lb_shared(b, "parts", type, g->s->batch * part_count(g, f) * part_length(g, f));
+    if (fold_of(g, f) == GEMM_FOLD_COLUMNS)
+      g->across[f] = lb_scratch(b, "across", LT_F32, g->tile_rows * g->lanes);
+  }
+  if (g->s->symmetric) g->mirror = lb_scratch(b, "mirror", LT_F32, g->lanes * g->lanes);
+}
+
+// ---- a task -----------------------------------------------------------------------------------
+void gemm_task_begin(struct gemm *g) {
+  struct lb *b = g->b;
+  for (int f = 0; f < g->e->n_folds; f++) {
+    if (fold_of(g, f) == GEMM_FOLD_ALL)
+      g->all[f] = lb_reg(b, "all", LT_F64, (int)g->lanes, 0, lx_const(b, LT_F64, (int)g->lanes, 0));
+    if (!g->across[f]) continue;
+    lx r = lb_for(b, "r", g->tile_rows);
+    lb_store(b, g->across[f], lx_muli(r, g->lanes), lx_vf32(b, 0));
+    lb_end(b);
+  }
+}
+
+static void column_sums_done(struct gemm *g, const struct gemm_task *t, int f) {
+  struct lb *b = g->b;
+  lx i = lb_for_range(b, "i", t->row0, t->row1, 1);
+  lx sum = lx_hsum(lx_vload(g->across[f], lx_muli(lx_sub(i, t->row0), g->lanes)));
+  if (fold_is_whole(g, f))
+    g->e->fold_done(g->e->user, f, t->batch, i, NULL, sum);
+  else
+    lb_store(b, g->parts[f], lx_add(part_at(g, f, t->batch, t->unit), i), sum);
+  lb_end(b);
+}
+
+void gemm_task_end(struct gemm *g, const struct gemm_task *t) {
+  struct lb *b = g->b;
+  for (int f = 0; f < g->e->n_folds; f++) {
+    if (g->across[f]) column_sums_done(g, t, f);
+    if (fold_of(g, f) != GEMM_FOLD_ALL) continue;
+    lx sum = lx_hsum(lx_reg(b, g->all[f])), part = lx_add(lx_muli(t->row_tile, g->units), t->unit);
+    if (fold_is_whole(g, f))
+      g->e->fold_done(g->e->user, f, t->batch, NULL, NULL, sum);
+    else
+      lb_store(b, g->parts[f], part_at(g, f, t->batch, part), sum);
+  }
+}
+
+// ---- a strip ----------------------------------------------------------------------------------
+struct strip {
+  const struct gemm_task *task;
+  lx at, column;      // in the tile; its first column
+  int vectors;        // 1 or 2
+  lx left;            // lanes inside the last of them; NULL: all
+  lx row1;            // where its rows end
+  struct loop_reg ***rows; // by fold and vector: sums over rows
+};
+static lx strip_column(const struct gemm *g, const struct strip *s, int v) {
+  return lx_addi(s->column, v * g->lanes);
+}
+static lx strip_left(const struct strip *s, int v) { return v == s->vectors - 1 ? s->left : NULL; }
+
+static lx masked(struct lb *b, lx value, lx left) {
+  if (!left) return value;
+  lx inside = lx_lt(lx_iota(b), lx_broadcast(lx_convert(left, LT_I32)));
+  return lx_select(inside, value, lx_const(b, value->type, value->lanes, 0));
+}
+
+// Adds what `point` gave for vector v of row i.
+static void fold_value(struct gemm *g, const struct strip *s, int f, lx i, int v, lx value) {
+  struct lb *b = g->b;
+  value = masked(b, lx_broadcast(value), strip_left(s, v));
+  if (fold_of(g, f) == GEMM_FOLD_ALL) {
+    lb_accumulate(b, g->all[f], LX_ADD, lx_convert(value, LT_F64));
+    return;
+  }
+  value = lx_convert(value, LT_F32);
+  if (fold_of(g, f) == GEMM_FOLD_ROWS) {
+    lb_accumulate(b, s->rows[f][v], LX_ADD, value);
+    return;
+  }
+  lx at = lb_let(b, "at", lx_muli(lx_sub(i, s->task->row0), g->lanes));
+  lb_store(b, g->across[f], at, lx_add(lx_vload(g->across[f], at), value));
+}
+
+static void row_points(struct gemm *g, const struct strip *s, lx i) {
+  struct lb *b = g->b;
+  const struct gemm_epilogue *e = g->e;
+  lx *value = NEW_ARRAY(lb_arena(b), lx, e->n_folds + 1);
+  lx from = lb_let(b, "from", lx_add(s->at, lx_muli(lx_sub(i, s->task->row0), g->strip)));
+  for (int v = 0; v < s->vectors; v++) {
+    lx c = lb_let(b, "c_", lx_vload(g->tile, lx_addi(from, v * g->lanes)));
+    e->point(e->user, s->task->batch, i, strip_column(g, s, v), strip_left(s, v), c, value);
+    for (int f = 0; f < e->n_folds; f++) fold_value(g, s, f, i, v, value[f]);
+  }
+}
+
+static void declare_row_sums(struct gemm *g, struct strip *s) {
+  struct lb *b = g->b;
+  s->rows = NEW_ARRAY(lb_arena(b), struct loop_reg **, g->e->n_folds + 1);
+  for (int f = 0; f < g->e->n_folds; f++) {
+    if (fold_of(g, f) != GEMM_FOLD_ROWS) continue;
+    s->rows[f] = NEW_ARRAY(lb_arena(b), struct loop_reg *, s->vectors);
+    for (int v = 0; v < s->vectors; v++)
+      s->rows[f][v] = lb_reg(b, "sum", LT_F32, (int)g->lanes, 0, lx_vf32(b, 0));
+  }
+}
+
+static void row_sums_done(struct gemm *g, const struct strip *s) {
+  struct lb *b = g->b;
+  for (int f = 0; f < g->e->n_folds; f++)
+    for (int v = 0; s->rows[f] && v < s->vectors; v++) {
+      lx sum = lx_reg(b, s->rows[f][v]), j = strip_column(g, s, v);
+      if (fold_is_whole(g, f))
+        g->e->fold_done(g->e->user, f, s->task->batch, j, strip_left(s, v), sum);
+      else
+        lb_store(b, g->parts[f], lx_add(part_at(g, f, s->task->batch, s->task->row_tile), j), sum);
+    }
+}
+
+static void meet_again(struct gemm *g, const struct strip *s) {
+  struct lb *b = g->b;
+  const struct gemm_epilogue *e = g->e;
+  lx batch = s->task->batch;
+  for (int v = 0; e->finish && v < s->vectors; v++) {
+    lx j = strip_column(g, s, v), left = strip_left(s, v);
+    if (e->finish_enter) e->finish_enter(e->user, batch, j, left);
+    lx i = lb_for(b, "i", g->s->m);
+    e->finish(e->user, batch, i, j, left);
+    lb_end(b);
+    if (e->finish_leave) e->finish_leave(e->user);
+  }
+}
+
+// Elements below the diagonal: row j0 + c of C from column c of rows above the strip's start j0. Whole
+// vectors, since strips start at multiples of them.
+static void mirror_strip(struct gemm *g, const struct strip *s) {
+  struct lb *b = g->b;
+  const struct gemm_epilogue *e = g->e;
+  lx above = lx_mini(s->column, g->s->m / g->lanes * g->lanes); // the minimum for the verifier
+  lx r = lb_for_range(b, "r", lx_int(b, 0), above, g->lanes);
+  for (int v = 0; v < s->vectors; v++) {
+    lb_call(b, NULL, "btrt_transpose_f32", 4, lx_address(g->mirror, lx_int(b, 0), g->lanes * g->lanes),
+            lx_int(b, g->lanes),
+            lx_address(g->tile, lx_add(s->at, lx_addi(lx_muli(r, g->strip), v * g->lanes)),
+                       (g->lanes - 1) * g->strip + g->lanes),
+            lx_int(b, g->strip));
+    lx c = lb_for_range(b, "c", lx_int(b, 0), strip_left(s, v) ? s->left : lx_int(b, g->lanes), 1);
+    lx mirrored = lb_let(b, "c_", lx_vload(g->mirror, lx_muli(c, g->lanes)));
+    e->point(e->user, s->task->batch, lx_add(strip_column(g, s, v), c), r, NULL, mirrored, NULL);
+    lb_end(b);
+  }
+  lb_end(b);
+}
+
+void gemm_strip_done(struct gemm *g, const struct gemm_task *t, lx strip, lx at, bool cut) {
+  struct lb *b = g->b;
+  int64_t inside = cut ? g->s->n % g->strip : g->strip;
+  struct strip s = {.task = t, .at = at, .column = lx_muli(strip, g->strip), .row1 = t->row1};
+  s.vectors = (int)gemm_ceil_div(inside, g->lanes);
+  s.left = inside % g->lanes ? lx_int(b, inside % g->lanes) : NULL;
+  if (g->s->symmetric) s.row1 = lx_mini(lx_addi(s.column, g->strip), g->s->m);
+  declare_row_sums(g, &s);
+  lx i = lb_for_range(b, "i", t->row0, s.row1, 1);
+  row_points(g, &s, i);
+  lb_end(b);
+  row_sums_done(g, &s);
+  if (g->s->symmetric) mirror_strip(g, &s);
+  meet_again(g, &s);
+}
+
+// ---- the end ----------------------------------------------------------------------------------
+static void add_parts(struct gemm *g, int f, lx batch, lx index, lx left) {
+  struct lb *b = g->b;
+  bool vector = fold_of(g, f) == GEMM_FOLD_ROWS;
+  lx (*load)(struct loop_buf *, lx) = vector ? lx_vload : lx_load;
+  lx offset = index ? index : lx_int(b, 0);
+  lx first = load(g->parts[f], lx_add(part_at(g, f, batch, lx_int(b, 0)), offset));
+  struct loop_reg *sum = lb_reg(b, "sum", first->type, first->lanes, 0, first);
+  lx part = lb_for_range(b, "part", lx_int(b, 1), lx_int(b, part_count(g, f)), 1);
+  lb_accumulate(b, sum, LX_ADD, load(g->parts[f], lx_add(part_at(g, f, batch, part), offset)));
+  lb_end(b);
+  g->e->fold_done(g->e->user, f, batch, index, left, lx_reg(b, sum));
+}
+
+// Vectors of columns: the last, masked one apart.
+static void add_row_parts(struct gemm *g, int f, lx batch) {
+  struct lb *b = g->b;
+  int64_t n = g->s->n, whole = n / g->lanes * g->lanes;
+  if (whole) {
+    lx j = lb_parallel_for(b, "j", lx_int(b, 0), lx_int(b, whole), g->lanes);
+    add_parts(g, f, batch, j, NULL);
+    lb_end(b);
+  }
+  if (whole == n) return;
+  lb_parallel_for(b, "rest", lx_int(b, 0), lx_int(b, 1), 1);
+  add_parts(g, f, batch, lx_int(b, whole), lx_int(b, n - whole));
+  lb_end(b);
+}
+
+void gemm_add_folds(struct gemm *g) {
+  struct lb *b = g->b;
+  lx batch = g->s->batch > 1 ? lb_for(b, "batch", g->s->batch) : lx_int(b, 0);
+  for (int f = 0; f < g->e->n_folds; f++) {
+    if (fold_is_whole(g, f)) continue;
+    if (fold_of(g, f) == GEMM_FOLD_ROWS) {
+      add_row_parts(g, f, batch);
+      continue;
+    }
+    bool all = fold_of(g, f) == GEMM_FOLD_ALL;
+    lx i = lb_parallel_for(b, "i", lx_int(b, 0), lx_int(b, part_length(g, f)), 1);
+    add_parts(g, f, batch, all ? NULL : i, NULL);
+    lb_end(b);
+  }
+  if (g->s->batch > 1) lb_end(b);
+}
