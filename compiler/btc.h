@@ -91,6 +91,7 @@ struct btc_options {
   VEC(const char *) dump_after; // --dump-after
   const char *stop_after;       // --stop-after
   bool time_passes, color, warnings_are_errors;
+  bool no_tuned;                // --no-tuned
   int max_errors;               // 0: no limit
 };
 
@@ -100,6 +101,7 @@ struct btc {
   VEC(struct source_file) files;
   VEC(struct diag) diags; // in the order found; notes follow what they explain
   int n_errors, n_warnings;
+  struct tuned *tuned; // what was measured on this processor; NULL: not read yet (tuned.c)
 };
 
 struct btc *btc_new(void);
@@ -109,6 +111,8 @@ void btc_free(struct btc *b); // and its arena
 // import that wanted it; line 0 for the command line).
 int source_open(struct btc *b, const char *path, struct loc from);
 int source_add(struct btc *b, const char *path, const char *text, size_t length);
+// A line's text without its line ending. False where the file has no such line.
+bool source_line(const struct source_file *f, int line, const char **text, size_t *length);
 
 // Diagnostics: collected here, printed by diag_flush in clang's form with source line and caret run.
 void diag_error(struct btc *b, struct loc loc, const char *format, ...) __attribute__((format(printf, 3, 4)));

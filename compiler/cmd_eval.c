@@ -12,7 +12,7 @@ static const struct option_row options[] = {
     {0, "grad", OPTION_FLAG, NULL, "gradients too", OPTION_AT(gradients), NULL},
     {0, "backend", OPTION_CHOICE, "interp|c", "float64 interpreter (default) or compiled C", OPTION_AT(backend), NULL},
     {0, "steps", OPTION_NUMBER, "N", "steps of the program (default: as many as the data has)", OPTION_AT(steps), NULL},
-    OPTION_SEED, OPTION_DEFINE, OPTION_MARCH, OPTION_CC, OPTION_VARIANT, OPTION_DISABLE_PASS, OPTION_KEEP_C, OPTION_VERBOSE, OPTION_COLOR, OPTION_HELP,
+    OPTION_SEED, OPTION_DEFINE, OPTION_MARCH, OPTION_CC, OPTION_VARIANT, OPTION_NO_TUNED, OPTION_DISABLE_PASS, OPTION_KEEP_C, OPTION_VERBOSE, OPTION_COLOR, OPTION_HELP,
 };
 
 static const char about[] =

@@ -106,9 +106,13 @@ struct graph *codegen_regions(struct model *m, struct program *p, struct choices
 
 static bool add_program(struct codegen *cg, struct program *p, struct choices *choices) {
   struct codegen_program made = {.program = p};
-  struct graph *g = codegen_regions(cg->model, p, choices, &made.regions);
-  if (g == NULL) return false;
-  g = pass_layout(regions_splice(g, made.regions), cg->target.lanes);
+  struct graph *g = p->graph;
+  if (choices != NULL) {
+    g = codegen_regions(cg->model, p, choices, &made.regions);
+    if (g == NULL) return false;
+    g = regions_splice(g, made.regions);
+  }
+  g = pass_layout(g, cg->target.lanes);
   graph_verify(g, "layout");
   if (dumped(cg->model->b, "layout")) graph_print(stderr, g);
   made.fusion = fuse_graph(g, cg->model, p->graph);
@@ -126,12 +130,12 @@ static bool add_program(struct codegen *cg, struct program *p, struct choices *c
 struct codegen *codegen_model(struct model *m, const struct target *t) {
   struct codegen *cg = NEW(m->b->arena, struct codegen);
   *cg = (struct codegen){.model = m, .target = *t, .arena = m->b->arena};
-  struct choices *choices = choices_begin(m, t);
+  struct choices *choices = m->scheduled ? NULL : choices_begin(m, t);
   bool complete = true;
   for (int i = 0; i < m->programs.len; i++)
     complete &= add_program(cg, &m->programs.data[i], choices);
   if (!complete) return NULL;
-  choices_end(choices);
+  if (choices != NULL) choices_end(choices);
   if (m->b->n_errors > 0) return NULL;
   place_tensors(cg); // now that every optimiser has added its own
   for (int i = 0; i < cg->programs.len; i++) {
@@ -147,6 +151,11 @@ struct graph *codegen_step(struct model *m, struct program *p, const struct targ
   struct graph *g = codegen_regions(m, p, choices, &regions);
   if (g == NULL) return NULL;
   choices_end(choices);
+  for (int i = 0; i < regions->list.len; i++) {
+    const struct region *r = &regions->list.data[i];
+    const struct variant *v = &r->variants.data[r->chosen];
+    if (v->schedule.user) diag_error(m->b, v->schedule.user->loc, "%s is computed by `%s`, which only compiled code can call", r->address, v->name);
+  }
   return m->b->n_errors > 0 ? NULL : regions_splice(g, regions);
 }
 

@@ -288,6 +288,24 @@ static struct kernel *kernel_new(struct fuser *u, const struct node *n, struct b
   return k;
 }
 
+static bool same_call(const struct node *a, const struct node *b) {
+  bool same = a->op == OP_extern && b->op == OP_extern && a->n_in == b->n_in && a->how == b->how &&
+              str_eq(a->attr.s, b->attr.s);
+  for (int i = 0; same && i < a->n_in; i++) same = a->in[i] == b->in[i];
+  return same;
+}
+
+// One call gives all results of an extern: the others join the kernel of the first.
+static void add_kernel(struct fuser *u, const struct node *n, struct buffer *to) {
+  for (int i = 0; i < u->f->kernels.len; i++) {
+    struct kernel *k = u->f->kernels.data[i];
+    if (!same_call(k->roots.data[0].node, n)) continue;
+    vec_push(u->arena, &k->roots, ((struct kernel_root){.node = n, .buffer = to, .reduce = OP_COUNT}));
+    return;
+  }
+  kernel_new(u, n, to);
+}
+
 // Results that have no kernel writing them where they are wanted get one that copies.
 static void route_results(struct fuser *u) {
   const struct graph *g = u->g;
@@ -533,7 +551,7 @@ static void form_kernels(struct fuser *u) {
   memset(&u->f->kernels, 0, sizeof u->f->kernels);
   give_buffers(u);
   for (int i = 0; i < u->n; i++)
-    if (u->live[i] && u->stored[i]) kernel_new(u, u->g->nodes.data[i], u->f->buffer[i]);
+    if (u->live[i] && u->stored[i]) add_kernel(u, u->g->nodes.data[i], u->f->buffer[i]);
   route_results(u);
   merge_kernels(u);
 }
@@ -577,6 +595,6 @@ struct fusion *fuse_graph(const struct graph *g, const struct model *m,
 
 const char *kernel_address(struct arena *a, const struct kernel *k) {
   const struct node *n = k->roots.data[k->roots.len - 1].node;
-  const char *role = op_info(n->op)->name;
+  const char *role = n->op == OP_extern ? n->attr.s : op_info(n->op)->name;
   return n->path ? str_printf(a, "%s/%s", n->path, role) : str_printf(a, "%%%d/%s", n->id, role);
 }

@@ -58,7 +58,7 @@ struct op_rules {
   // Vector-Jacobian product: from the result's cotangent `dy` (same type as the result), call
   // grad_add(g, i, d) for each operand i that wants one (grad_wants).
   void (*vjp)(struct grad *g, const struct node *n, struct node *dy);
-  // Reference evaluation in float64. `out` is allocated and typed.
+  // Reference evaluation in float64. `out` is allocated and typed. NULL: leaves with a name, and extern.
   void (*eval)(const struct node *n, const struct tensor64 *const *in, struct tensor64 *out);
   // Arithmetic operations of one evaluation; NULL: one per result element (ELEMENTWISE), none (MOVE),
   // one per operand element (REDUCE).
@@ -80,6 +80,7 @@ bool op_parse(const char *name, enum op *out);
 enum { CONV_STRIDE = 0, CONV_PAD = 2, CONV_DILATION = 4, CONV_GROUPS = 6 };
 enum { POOL_SIZE = 0, POOL_STRIDE = 2, POOL_PAD = 4 };
 enum { MATMUL_TA = 0, MATMUL_TB = 1 };
+enum { EXTERN_RESULT = 0, EXTERN_OF = 1 };
 enum { INPUT_KIND = 0 /* enum bt_input_kind */, INPUT_VIEW = 1, INPUT_SITE = 2 };
 
 struct attr {
@@ -218,6 +219,11 @@ struct tensor64 *tensor64_new(struct arena *a, const struct tensor_type *type);
 // id, in `a`. `round_f32`: rounds every f32 result to float, to learn an expression's fp32 noise.
 struct tensor64 **interp_run(const struct graph *g, struct arena *a, bool round_f32,
                              const struct tensor64 *(*leaf)(void *user, const struct node *n), void *user);
+// The same in double where only outputs are wanted: returns them in order, and holds every other value
+// no longer than it is needed, which takes interp_outputs_bytes beside the leaves.
+struct tensor64 **interp_outputs(const struct graph *g, struct arena *a,
+                                 const struct tensor64 *(*leaf)(void *user, const struct node *n), void *user);
+double interp_outputs_bytes(const struct graph *g);
 
 // ---- models: what elaboration makes of a file ----------------------------------------------------
 struct view_decl { const char *name; VEC(struct bt_view_step) steps; struct loc loc; };
@@ -242,6 +248,12 @@ struct variant_request {
   int64_t panel, mc, kc, nc;   // its arguments; 0: not given
   struct loc loc, variant_loc; // line 0: the command line
 };
+// A C function of the user's for one region, which becomes a variant of it by the function's name.
+struct kernel_binding {
+  const char *program, *address; // as of a request
+  const char *function, *source; // C name, path of the C file
+  struct loc loc, function_loc;
+};
 struct model {
   struct btc *b;
   const struct file *file;
@@ -249,7 +261,9 @@ struct model {
   VEC(struct view_decl) views;
   VEC(struct program) programs;
   VEC(struct variant_request) schedule;
+  VEC(struct kernel_binding) kernels;
   bool partial;                      // the file has more programs, which `schedule` may mean
+  bool scheduled;                    // its programs are variants of regions: simplified, their nodes say how they are lowered
   void *elab;                        // the elaborator's own state
 };
 // Elaborates a parsed file and its imports. Diagnoses; check b->n_errors.

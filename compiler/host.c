@@ -158,7 +158,17 @@ const char *host_flags(struct btc *b, const struct host *host) {
   return str_printf(b->arena, EMIT_C_FLAGS "%s -march=%s", host->clang ? "" : EMIT_C_GCC_FLAGS, host->march ? host->march : "native");
 }
 
-static bool host_words(struct btc *b, const struct host *host, const char *c_file, const char *out, bool shared, word_list *words) {
+// The objects, and that each defines what it was compiled for.
+static void source_words(struct arena *a, const host_source_list *sources, word_list *words) {
+  for (int i = 0; i < sources->len; i++) {
+    const struct host_source *s = &sources->data[i];
+    word_add(a, words, s->object);
+    for (int j = 0; j < s->functions.len; j++)
+      word_add(a, words, str_printf(a, "-Wl,--require-defined=%s", s->functions.data[j]));
+  }
+}
+
+static bool host_words(struct btc *b, const struct host *host, const char *c_file, const char *out, bool shared, const host_source_list *sources, word_list *words) {
   struct arena *a = b->arena;
   if (!driver_home(b)) return false;
   const char *library = shared ? NULL : driver_runtime_library(b);
@@ -170,6 +180,7 @@ static bool host_words(struct btc *b, const struct host *host, const char *c_fil
   words_add(a, words, "-o");
   word_add(a, words, out);
   word_add(a, words, c_file);
+  source_words(a, sources, words);
   // A shared object leaves the runtime to the process that loads it.
   if (library) word_add(a, words, library);
   words_add(a, words, library ? "-lopenblas -ljansson -lz -lm" : "-lopenblas -lm");
@@ -206,14 +217,35 @@ static bool lacks_openmp(const char *messages) {
   return strstr(messages, "omp.h") || strstr(messages, "cannot find -lomp") || strstr(messages, "cannot find -lgomp");
 }
 
-static void show_failure(struct btc *b, const struct host *host, const char *c_file, const char *log, int status) {
+static void show_messages(struct btc *b, const struct host *host, const char *c_file, const char *messages) {
+  diag_flush(b, stderr);
+  fprintf(stderr, "---- %s on %s says ----\n%s----\n", host->command, c_file, messages);
+}
+
+// Is the mistake that a file of the user's lacks a function? Then it is diagnosed.
+static bool lacks_function(struct btc *b, const host_source_list *sources, const char *messages) {
+  for (int i = 0; i < sources->len; i++) {
+    const struct host_source *s = &sources->data[i];
+    for (int j = 0; j < s->functions.len; j++) {
+      const char *quoted = str_printf(b->arena, "required symbol `%s'", s->functions.data[j]);
+      if (!strstr(messages, quoted)) continue;
+      diag_error(b, s->loc, "%s defines no function '%s'", s->path, s->functions.data[j]);
+      return true;
+    }
+  }
+  if (sources->len == 0 || !strstr(messages, "undefined reference")) return false;
+  diag_error(b, sources->data[0].loc, "a kernel of yours calls a function that neither it nor a library of the trainer defines");
+  return true;
+}
+
+static void show_failure(struct btc *b, const struct host *host, const char *c_file, const host_source_list *sources, const char *log, int status) {
   if (WIFSIGNALED(status)) {
     diag_error(b, nowhere, "'%s' was stopped by signal %d", host->command, WTERMSIG(status));
     return;
   }
   const char *messages = read_all(b->arena, log);
-  diag_flush(b, stderr);
-  fprintf(stderr, "---- %s on %s says ----\n%s----\n", host->command, c_file, messages);
+  show_messages(b, host, c_file, messages);
+  if (lacks_function(b, sources, messages)) return;
   if (lacks_openmp(messages))
     diag_error(b, nowhere, "'%s' has no OpenMP, which trainers need: `apt-get install %s`, or take another compiler with --cc", host->command, host_openmp_package(b, host));
   else if (strstr(messages, "cannot find -l"))
@@ -222,18 +254,60 @@ static void show_failure(struct btc *b, const struct host *host, const char *c_f
     diag_error(b, nowhere, "the C compiler did not accept what btc generated; this is a bug in btc (--keep-c keeps the file)");
 }
 
-bool host_compile(struct btc *b, const struct host *host, const char *c_file, const char *out, bool shared) {
-  word_list words = {0};
-  if (!host_words(b, host, c_file, out, shared, &words)) return false;
-  if (host->verbose) print_words(&words);
-  const char *log = str_printf(b->arena, "%s.log", c_file);
+// Runs it with its messages in `log`. False after a diagnostic; else *status is how it ended.
+static bool run_host(struct btc *b, const struct host *host, word_list *words, const char *log, const char *doing, int *status) {
+  if (host->verbose) print_words(words);
   pid_t pid;
-  if (!spawn(b->arena, &words, log, &pid)) {
+  if (!spawn(b->arena, words, log, &pid)) {
     diag_error(b, nowhere, "cannot run '%s': %s", host->command, strerror(errno));
     return false;
   }
-  int status = wait_for(pid, "compiling the generated C");
-  if (status != 0) show_failure(b, host, c_file, log, status);
+  *status = wait_for(pid, doing);
+  return true;
+}
+
+bool host_compile(struct btc *b, const struct host *host, const char *c_file, const char *out, bool shared, const host_source_list *sources) {
+  word_list words = {0};
+  if (!host_words(b, host, c_file, out, shared, sources, &words)) return false;
+  const char *log = str_printf(b->arena, "%s.log", c_file);
+  int status;
+  if (!run_host(b, host, &words, log, "compiling the generated C", &status)) return false;
+  if (status != 0) show_failure(b, host, c_file, sources, log, status);
   unlink(log);
+  return status == 0;
+}
+
+// ---- the user's C -----------------------------------------------------------------------------
+
+static const char *folder_of(struct btc *b, const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash ? str_ndup(b->arena, path, (size_t)(slash - path)) : ".";
+}
+
+static void include_words(struct btc *b, const struct host_source *s, word_list *words) {
+  for (int i = 0; i < s->headers.len; i++) {
+    const char *header = s->headers.data[i];
+    words_add(b->arena, words, "-include");
+    word_add(b->arena, words, header);
+    word_add(b->arena, words, str_printf(b->arena, "-I%s", folder_of(b, header)));
+  }
+}
+
+bool host_compile_source(struct btc *b, const struct host *host, const struct host_source *s, bool shared) {
+  struct arena *a = b->arena;
+  word_list words = {0};
+  words_add(a, &words, host->command);
+  words_add(a, &words, host_flags(b, host));
+  words_add(a, &words, shared ? "-Wall -fPIC -c -o" : "-Wall -c -o");
+  word_add(a, &words, s->object);
+  include_words(b, s, &words);
+  word_add(a, &words, s->path);
+  const char *log = str_printf(a, "%s.log", s->object);
+  int status;
+  if (!run_host(b, host, &words, log, str_printf(a, "compiling %s", s->path), &status)) return false;
+  const char *messages = read_all(a, log);
+  if (*messages) show_messages(b, host, s->path, messages);
+  unlink(log);
+  if (status != 0) diag_error(b, s->loc, "the C compiler did not accept %s", s->path);
   return status == 0;
 }

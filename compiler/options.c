@@ -2,6 +2,7 @@
 //
 // Accepted: -x, -xVALUE, -x VALUE, --name, --name=VALUE, --name VALUE. Short flags do not bundle.
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,12 +83,21 @@ static const char *set_number(struct arena *a, const char *value, int64_t *into)
   return NULL;
 }
 
+static const char *set_real(struct arena *a, const char *value, double *into) {
+  char *end;
+  double x = strtod(value, &end);
+  if (end == value || *end || !(x > 0 && isfinite(x))) return str_printf(a, "'%s' is not a number above 0", value);
+  *into = x;
+  return NULL;
+}
+
 static const char *set(struct arena *a, const struct option_row *row, const char *value, struct settings *s) {
   char *at = (char *)s + row->offset;
   switch (row->kind) {
   case OPTION_FLAG: return *(bool *)at = true, NULL;
   case OPTION_TEXT: return *(const char **)at = value, NULL;
   case OPTION_NUMBER: return set_number(a, value, (int64_t *)at);
+  case OPTION_REAL: return set_real(a, value, (double *)at);
   case OPTION_CHOICE: return set_choice(a, row, value, (const char **)at);
   case OPTION_ADD: return row->add(a, s, value);
   }
