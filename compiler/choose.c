@@ -114,11 +114,19 @@ struct asked {
   const char *why;              // that it was refused there; NULL: nobody knows its name
 };
 
+// A kernel of the file's, and the region that it was bound to.
+struct bound {
+  const struct kernel_binding *kernel;
+  const char *address; // NULL: none yet
+  bool clashes;        // diagnosed
+};
+
 struct choices {
   struct btc *b;
   const struct target *target;
   bool partial;
   VEC(struct asked) asked;
+  VEC(struct bound) bound;
   VEC(const char *) addresses; // of all regions so far
 };
 
@@ -134,6 +142,7 @@ struct choices *choices_begin(const struct model *m, const struct target *t) {
     else vec_push(m->b->arena, &c->asked, one);
   }
   for (int i = 0; i < m->schedule.len; i++) vec_push(m->b->arena, &c->asked, ((struct asked){.request = m->schedule.data[i]}));
+  for (int i = 0; i < m->kernels.len; i++) vec_push(m->b->arena, &c->bound, ((struct bound){.kernel = &m->kernels.data[i]}));
   return c;
 }
 
@@ -220,26 +229,43 @@ static void choose_for(struct choices *c, struct region *r) {
   if (r->nodes.len > 1) choose_cheapest(c, r);
 }
 
+// A function is for one region: its prototype has that region's sizes.
+static void bind_kernels(struct choices *c, struct region *r) {
+  for (int i = 0; i < c->bound.len; i++) {
+    struct bound *one = &c->bound.data[i];
+    const struct kernel_binding *k = one->kernel;
+    const struct variant_request as_request = {.program = k->program, .address = k->address};
+    if (request_fit(&as_request, r->address) == NO_FIT || one->clashes) continue;
+    if (!one->address) {
+      one->address = r->address;
+      region_bind(c->b, r, k);
+      continue;
+    }
+    one->clashes = true;
+    diag_error(c->b, k->loc, "'%s' means several regions, and a kernel is for one: %s, %s, …", k->address, one->address, r->address);
+  }
+}
+
 void choices_make(struct choices *c, struct regions *rs) {
   for (int i = 0; i < rs->list.len; i++) {
     vec_push(c->b->arena, &c->addresses, rs->list.data[i].address);
+    bind_kernels(c, &rs->list.data[i]);
     choose_for(c, &rs->list.data[i]);
   }
 }
 
 // ---- requests that were of no use -----------------------------------------------------------------
 
-static void no_such_region(struct choices *c, const struct asked *one) {
-  const struct variant_request *q = &one->request;
+static void no_such_region(struct choices *c, struct loc loc, const char *before, const char *program, const char *address) {
   int n = c->addresses.len;
   const char **names = NEW_ARRAY(c->b->arena, const char *, 2 * n + 1);
   for (int i = 0; i < n; i++) {
     names[i] = behind_program(c->addresses.data[i]);
     names[n + i] = c->addresses.data[i];
   }
-  const char *near = str_nearest(q->address, names, 2 * n);
-  const char *of = q->program ? str_printf(c->b->arena, " of program %s", q->program) : "";
-  diag_error(c->b, q->loc, "%sno region%s is called '%s'%s", of_command_line(c, one), of, q->address,
+  const char *near = str_nearest(address, names, 2 * n);
+  const char *of = program ? str_printf(c->b->arena, " of program %s", program) : "";
+  diag_error(c->b, loc, "%sno region%s is called '%s'%s", before, of, address,
              near ? str_printf(c->b->arena, "; did you mean '%s'?", near) : "; `btc variants` lists what there is");
 }
 
@@ -264,6 +290,10 @@ void choices_end(struct choices *c) {
     const struct asked *one = &c->asked.data[i];
     if (one->used) continue;
     if (one->met) no_such_variant(c, one);
-    else if (one->of_option || !c->partial) no_such_region(c, one);
+    else if (one->of_option || !c->partial) no_such_region(c, one->request.loc, of_command_line(c, one), one->request.program, one->request.address);
+  }
+  for (int i = 0; i < c->bound.len && !c->partial; i++) {
+    const struct kernel_binding *k = c->bound.data[i].kernel;
+    if (!c->bound.data[i].address) no_such_region(c, k->loc, "", k->program, k->address);
   }
 }

@@ -4,6 +4,7 @@
 // Everything is first gathered as JSON; the table for people is printed from that, so the two forms
 // cannot disagree.
 #include <jansson.h>
+#include <math.h>
 #include <string.h>
 
 #include "codegen.h"
@@ -17,6 +18,7 @@ static const struct option_row options[] = {
     OPTION_FUNCTION("a function with its gradients, instead of programs"),
     OPTION_SHAPE,
     {0, "json", OPTION_FLAG, NULL, "print JSON", OPTION_AT(json), NULL},
+    {0, "prototype", OPTION_TEXT, "REGION[=NAME]", "print a C header for a function of yours that computes the region", OPTION_AT(prototype), NULL},
     {'D', "define", OPTION_ADD, "NAME=VALUE", "rebind a constant; with --function also a size or a static input", 0, option_add_define},
     OPTION_VARIANT, OPTION_NO_TUNED, OPTION_MARCH, OPTION_DISABLE_PASS, OPTION_COLOR, OPTION_HELP,
 };
@@ -47,14 +49,17 @@ static json_t *ports_json(struct btc *b, struct node *const *nodes, const char *
   return list;
 }
 
+// null: not known.
+static json_t *number_json(double x) { return isnan(x) ? json_null() : json_real(x); }
+
 static json_t *variant_json(const struct region *r, int i) {
   const struct variant *v = &r->variants.data[i];
   json_t *o = json_pack("{s:s, s:s, s:b}", "name", v->name, "help", v->help, "chosen", i == r->chosen);
-  json_object_set_new(o, "flops", json_real(v->cost.flops));
+  json_object_set_new(o, "flops", number_json(v->cost.flops));
   json_object_set_new(o, "bytes", json_real(v->cost.bytes));
   json_object_set_new(o, "temporaries", json_integer((json_int_t)v->cost.temporaries));
   json_object_set_new(o, "kernels", json_integer(v->cost.kernels));
-  json_object_set_new(o, "predicted_seconds", json_real(v->cost.seconds));
+  json_object_set_new(o, "predicted_seconds", number_json(v->cost.seconds));
   return o;
 }
 
@@ -104,11 +109,18 @@ static void print_ports(const json_t *list, const char *before) {
   json_array_foreach(list, i, o) printf("%s%s: %s", i ? ", " : before, text_of(o, "name"), text_of(o, "type"));
 }
 
+static void print_scaled(const json_t *v, const char *key, double scale) {
+  if (json_is_null(json_object_get(v, key))) printf(" %9s", "?");
+  else printf(" %9.3f", scale * number_of(v, key));
+}
+
 static void print_variant(const json_t *v, const char *by) {
   double bytes = number_of(v, "temporaries");
   bool chosen = json_is_true(json_object_get(v, "chosen"));
-  printf("  %c %-12s %9.3f %9.1f %9.1f MiB %8.0f %9.3f", chosen ? '*' : ' ', text_of(v, "name"), 1e-9 * number_of(v, "flops"),
-         1e-6 * number_of(v, "bytes"), bytes / 0x1p20, number_of(v, "kernels"), 1e3 * number_of(v, "predicted_seconds"));
+  printf("  %c %-12s", chosen ? '*' : ' ', text_of(v, "name"));
+  print_scaled(v, "flops", 1e-9);
+  printf(" %9.1f %9.1f MiB %8.0f", 1e-6 * number_of(v, "bytes"), bytes / 0x1p20, number_of(v, "kernels"));
+  print_scaled(v, "predicted_seconds", 1e3);
   if (chosen && !str_eq(by, "default")) printf("  by %s", by);
   putchar('\n');
 }

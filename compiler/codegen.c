@@ -151,6 +151,11 @@ struct graph *codegen_step(struct model *m, struct program *p, const struct targ
   struct graph *g = codegen_regions(m, p, choices, &regions);
   if (g == NULL) return NULL;
   choices_end(choices);
+  for (int i = 0; i < regions->list.len; i++) {
+    const struct region *r = &regions->list.data[i];
+    const struct variant *v = &r->variants.data[r->chosen];
+    if (v->schedule.user) diag_error(m->b, v->schedule.user->loc, "%s is computed by `%s`, which only compiled code can call", r->address, v->name);
+  }
   return m->b->n_errors > 0 ? NULL : regions_splice(g, regions);
 }
 

@@ -2,8 +2,13 @@
 //
 //   schedule pretrain { objective: streamed(panel: 512)   "encoder.layer*": direct }
 //
+// `kernel` alone names no variant: it makes one, of a C function of the user's.
+//
 // Which regions there are is known only when the step is compiled, so addresses and variants are checked
 // there (choose.c); here the program must exist, and arguments must be whole numbers.
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "elab.h"
@@ -40,12 +45,57 @@ static bool read_arguments(struct elab *e, struct frame *f, const struct schedul
   return ok;
 }
 
+// ---- kernels of the user's ------------------------------------------------------------------------
+
+static bool string_of(struct elab *e, struct frame *f, const struct given *g, const char *what, const char **out) {
+  if (g->value.kind == V_STRING) return *out = g->value.string, true;
+  if (g->value.kind != V_ERROR) elab_error(e, f, g->loc, "%s is a string, not %s", what, value_text(e, &g->value));
+  return false;
+}
+
+static bool is_identifier(const char *s) {
+  bool good = isalpha((unsigned char)*s) || *s == '_';
+  for (; good && *s; s++) good = isalnum((unsigned char)*s) || *s == '_';
+  return good;
+}
+
+// Relative to the .btg file.
+static const char *beside(struct elab *e, struct loc at, const char *path) {
+  const char *file = e->b->files.data[at.file].path, *slash = path[0] == '/' ? NULL : strrchr(file, '/');
+  return slash ? str_printf(e->b->arena, "%.*s/%s", (int)(slash - file), file, path) : path;
+}
+
+// objective: kernel("fast.c", "fast"): makes `fast` a variant of the region; chooses nothing.
+static void bind_kernel(struct elab *e, struct frame *f, const char *program, const char *address, const struct schedule_entry *entry) {
+  const struct label labels[] = {{.name = "file", .required = true}, {.name = "function", .required = true}};
+  struct given given[2];
+  struct kernel_binding k = {.program = program, .address = address, .loc = entry->address.loc};
+  if (!args_match(e, f, &entry->args, entry->variant.loc, "`kernel`", labels, 2, given)) return;
+  if (!string_of(e, f, &given[0], "the file of a kernel", &k.source) || !string_of(e, f, &given[1], "the function of a kernel", &k.function)) return;
+  k.source = beside(e, entry->variant.loc, k.source);
+  k.function_loc = given[1].loc;
+  FILE *file = fopen(k.source, "r");
+  if (!file) {
+    elab_error(e, f, given[0].loc, "cannot read %s: %s", k.source, strerror(errno));
+    return;
+  }
+  fclose(file);
+  if (is_identifier(k.function)) vec_push(e->b->arena, &e->model->kernels, k);
+  else elab_error(e, f, given[1].loc, "'%s' is not the name of a C function", k.function);
+}
+
+// ---- entries --------------------------------------------------------------------------------------
+
 void schedule_elaborate(struct elab *e, struct frame *f, const struct decl *d) {
   if (d->name.name && !names_program(e, d)) return;
   for (int i = 0; i < d->entries.len; i++) {
     const struct schedule_entry *entry = &d->entries.data[i];
     struct variant_request r = {.program = d->name.name, .variant = entry->variant.name, .loc = entry->address.loc, .variant_loc = entry->variant.loc};
     r.address = entry->pattern ? entry->pattern : path_text(e->b->arena, &entry->address);
+    if (str_eq(r.variant, "kernel")) {
+      bind_kernel(e, f, r.program, r.address, entry);
+      continue;
+    }
     if (!read_arguments(e, f, entry, &r)) continue;
     const char *wrong = variant_request_fault(e->b->arena, &r);
     if (wrong) elab_error(e, f, r.variant_loc, "%s", wrong);

@@ -248,6 +248,12 @@ struct variant_request {
   int64_t panel, mc, kc, nc;   // its arguments; 0: not given
   struct loc loc, variant_loc; // line 0: the command line
 };
+// A C function of the user's for one region, which becomes a variant of it by the function's name.
+struct kernel_binding {
+  const char *program, *address; // as of a request
+  const char *function, *source; // C name, path of the C file
+  struct loc loc, function_loc;
+};
 struct model {
   struct btc *b;
   const struct file *file;
@@ -255,6 +261,7 @@ struct model {
   VEC(struct view_decl) views;
   VEC(struct program) programs;
   VEC(struct variant_request) schedule;
+  VEC(struct kernel_binding) kernels;
   bool partial;                      // the file has more programs, which `schedule` may mean
   bool scheduled;                    // its programs are variants of regions: simplified, their nodes say how they are lowered
   void *elab;                        // the elaborator's own state

@@ -12,7 +12,7 @@ struct settings {
   VEC(struct define) shapes;    // --shape NAME=AxB
   const char *output;           // -o, --output
   const char *emit, *program, *function, *cc;
-  const char *in, *backend, *format;
+  const char *in, *backend, *format, *prototype;
   const char *color;
   int64_t seed, steps, samples; // steps 0: as many as the data has
   int64_t threads;              // 0: the cores that this process may use

@@ -10,6 +10,7 @@
 //   outline.c       finds regions
 //   region.c        names them, takes them out, puts variants in their place
 //   variants.c      derives their variants
+//   bind.c          makes a variant of a C function of the user's
 //   cost.c          predicts what a variant costs
 //   choose.c        chooses
 //   derive_*.c      the algebra: one derivation a file, graph to graph
@@ -45,7 +46,7 @@ struct variant_cost {
   double flops, bytes;      // arithmetic; least memory traffic of its kernels
   size_t temporaries;       // arena bytes beside inputs and outputs
   int kernels;
-  double seconds;           // predicted, by roofline
+  double seconds;           // predicted, by roofline; NAN, like flops: a function of the user's, which nobody knows
 };
 
 struct rewrite_note { const char *text; struct loc loc; }; // what a derivation did, for `btc explain`
@@ -90,6 +91,8 @@ void region_derive(struct region *r);
 // The variant again with the panel given. NULL, or why not.
 const char *region_set_panel(struct region *r, int variant, int64_t panel);
 int region_variant(const struct region *r, const char *name); // index; -1: none
+// Adds the variant that calls a function of the user's. False after a diagnostic.
+bool region_bind(struct btc *b, struct region *r, const struct kernel_binding *k);
 void region_price(struct region *r, const struct target *t);  // all variants that it has
 // What a graph costs as code generation lowers it (cost.c).
 struct variant_cost graph_cost(const struct graph *g, const struct target *t);

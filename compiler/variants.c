@@ -3,6 +3,8 @@
 // Regions of several nodes get what the derivations (derive_*.c) make of their plain graph; a derivation
 // that does not apply says why, and that is kept for people. A single product may also be a call of BLAS.
 // A derived graph passes the verifier here, whoever made it.
+#include <math.h>
+
 #include "regions.h"
 
 struct derivation {
@@ -86,6 +88,7 @@ void region_price(struct region *r, const struct target *t) {
     struct variant *v = &r->variants.data[i];
     if (v->priced) continue;
     v->cost = graph_cost(graph_scheduled(v->graph, &v->schedule), t);
+    if (v->schedule.user) v->cost.flops = v->cost.seconds = NAN;
     v->priced = true;
   }
 }
