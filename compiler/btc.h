@@ -14,6 +14,7 @@
 //   code     codegen.c, emit_c.c, emit_module.c       C text
 //   command  main.c, cmd_*.c, options.c, driver.c     the btc command
 //            host.c, compiled.c, eval.c, gradcheck.c  host compiler, compiled code in process, checks
+//            measure.c, machine.c, tune.c, tuned.c    variants timed, the search, what it found
 //
 // This header is the bottom level: memory, strings, source places, diagnostics, and the context that
 // carries them. There are no mutable globals: everything hangs off a `struct btc`. Users' mistakes
