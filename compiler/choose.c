@@ -177,7 +177,7 @@ static const char *refusal_of(const struct region *r, const char *variant) {
 static const char *choose(struct region *r, const struct variant_request *q, const char *by) {
   if (!str_eq(q->variant, r->variants.data[0].name)) region_derive(r);
   const char *why = refusal_of(r, q->variant);
-  if (q->panel && (why || region_variant(r, q->variant) >= 0)) why = region_set_panel(r, q->variant, q->panel);
+  if (q->panel && (why || region_variant(r, q->variant) >= 0)) why = region_derive_panel(r, q->variant, q->panel);
   if (why) return why;
   int at = region_variant(r, q->variant);
   if (at < 0) return "";

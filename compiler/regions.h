@@ -87,7 +87,7 @@ struct graph *graph_scheduled(const struct graph *g, const struct schedule *how)
 // Derives every variant that there is and notes the refusals.
 void region_derive(struct region *r);
 // Derives the variant of this name (again) with the panel given. NULL, or why not.
-const char *region_set_panel(struct region *r, const char *name, int64_t panel);
+const char *region_derive_panel(struct region *r, const char *name, int64_t panel);
 int region_variant(const struct region *r, const char *name); // index; -1: none
 void region_price(struct region *r, const struct target *t);  // all variants that it has
 // What a graph costs as code generation lowers it (cost.c).

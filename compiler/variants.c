@@ -51,7 +51,7 @@ static void add_derived(struct region *r, const struct derivation *d) {
   else vec_push(a, &r->variants, v);
 }
 
-const char *region_set_panel(struct region *r, const char *name, int64_t panel) {
+const char *region_derive_panel(struct region *r, const char *name, int64_t panel) {
   struct variant v;
   const char *why = derive(r, derivation_of(name), panel, &v);
   if (why) return why;

@@ -322,7 +322,7 @@ static struct graph *random_objective(struct btc *b, unsigned seed) {
 // Each variant of the region by itself, and put into the graph. Panels are narrow, or there would be one.
 static int check_variants(const struct graph *g, struct regions *rs, struct region *r, unsigned seed) {
   region_derive(r);
-  if (r->nodes.len > 1) region_set_panel(r, "streamed", 1 + seed % 5);
+  if (r->nodes.len > 1) region_derive_panel(r, "streamed", 1 + seed % 5);
   for (int i = 0; i < r->variants.len; i++) {
     assert_same_values(r->variants.data[0].graph, r->variants.data[i].graph, seed);
     r->chosen = i;
@@ -364,7 +364,7 @@ static bool anyone_has(struct graph *const *g, const char *variant, int64_t pane
     struct regions *rs = outline(simplified(g[i]));
     if (rs->list.len == 0 || rs->list.data[0].nodes.len == 1) continue;
     region_derive(&rs->list.data[0]);
-    if (panel) region_set_panel(&rs->list.data[0], variant, panel);
+    if (panel) region_derive_panel(&rs->list.data[0], variant, panel);
     if (region_variant(&rs->list.data[0], variant) >= 0) return true;
   }
   return false;
