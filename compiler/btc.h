@@ -6,12 +6,15 @@
 //            grad.c                                   reverse-mode differentiation
 //            interp.c                                 float64 reference interpreter, the oracle
 //            rewrite.c, pass*.c, fold_*.c             the pass table and its rows
+//   regions  regions.h, outline.c, region.c           parts that can be computed in several ways
+//            variants.c, derive_*.c, cost.c, choose.c the ways, their prices, the choice
 //   kernels  kernels.h, layout.c, fuse.c, plan.c      layouts, fusion groups, the memory plan
 //   loops    loops.h, loops_*.c                       loop nests with vectors and register blocks
 //            body.c, nest.c, lower*.c, sched_conv.c   kernels to loop nests
 //   code     codegen.c, emit_c.c, emit_module.c       C text
 //   command  main.c, cmd_*.c, options.c, driver.c     the btc command
 //            host.c, compiled.c, eval.c, gradcheck.c  host compiler, compiled code in process, checks
+//            measure.c, machine.c, tune.c, tuned.c    variants timed, the search, what it found
 //
 // This header is the bottom level: memory, strings, source places, diagnostics, and the context that
 // carries them. There are no mutable globals: everything hangs off a `struct btc`. Users' mistakes

@@ -3,8 +3,8 @@
 // Requests come first: of --variant, then of the file's `schedule`; then what was tuned; then the least predicted
 // cost. Single products and convolutions are not priced: they keep their default.
 //
-// A request names regions by a glob, or by the beginning of an address up to a "/" or "@": `encoder.conv1`
-// is that layer forward and backward. Of several for one region, a whole address counts more than a
+// A request names regions by a glob, or by the beginning of an address up to a ".", "/" or "@": `encoder.conv1`
+// is that layer forward and backward, `encoder` all of them. Of several for one region, a whole address counts more than a
 // beginning, and that more than a glob; two of one kind are a mistake. A request that means several
 // regions is for those that have such a variant; it must be of use to one.
 #include <fnmatch.h>
@@ -75,7 +75,7 @@ enum fit { NO_FIT, BY_GLOB, BY_BEGINNING, WHOLE };
 static enum fit fit_of(const char *pattern, const char *address) {
   if (str_eq(pattern, address)) return WHOLE;
   size_t n = strlen(pattern);
-  if (strncmp(pattern, address, n) == 0 && (address[n] == '/' || address[n] == '@')) return BY_BEGINNING;
+  if (strncmp(pattern, address, n) == 0 && strchr("./@", address[n])) return BY_BEGINNING;
   char *beginning = strdup(address);
   expect(beginning, "out of memory");
   bool fits = fnmatch(pattern, beginning, 0) == 0;
@@ -185,10 +185,11 @@ static const char *refusal_of(const struct region *r, const char *variant) {
 // NULL, or why the region cannot have it ("" where nobody knows its name).
 static const char *choose(struct region *r, const struct variant_request *q, const char *by) {
   if (!str_eq(q->variant, r->variants.data[0].name)) region_derive(r);
+  const char *why = refusal_of(r, q->variant);
+  if (q->panel && (why || region_variant(r, q->variant) >= 0)) why = region_derive_panel(r, q->variant, q->panel);
+  if (why) return why;
   int at = region_variant(r, q->variant);
-  const char *why = at < 0 ? refusal_of(r, q->variant) : NULL;
-  if (at < 0) return why ? why : "";
-  if (q->panel && (why = region_set_panel(r, at, q->panel))) return why;
+  if (at < 0) return "";
   struct schedule *s = &r->variants.data[at].schedule;
   if (q->mc) s->mc = q->mc;
   if (q->kc) s->kc = q->kc;

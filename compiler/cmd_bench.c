@@ -131,7 +131,7 @@ static const char *bytes_text(struct arena *a, double bytes) {
 }
 
 static void print_candidate(struct arena *a, const json_t *c) {
-  printf("%s %-10s %10.3f %10.3f %10.3f", truth(c, "chosen") ? "*" : " ", text(c, "name"), number(c, "median_ms"), number(c, "q1_ms"), number(c, "q3_ms"));
+  printf("%s %-10s %10.4f %10.4f %10.4f", truth(c, "chosen") ? "*" : " ", text(c, "name"), number(c, "median_ms"), number(c, "q1_ms"), number(c, "q3_ms"));
   if (json_is_null(json_object_get(c, "gflops"))) printf(" %9s %7s", "?", "?");
   else printf(" %9.1f %5.1f %%", number(c, "gflops"), 100 * number(c, "peak_share"));
   printf(" %8.1f %12s", number(c, "gbps"), bytes_text(a, number(c, "temporaries")));

@@ -41,7 +41,7 @@ static void print_point(struct btc *b, const struct tune_result *t, int i) {
   const struct tune_point *p = &t->points.data[i];
   printf("  %c %-36s", i == t->best ? '*' : ' ', tune_text(b->arena, &p->request));
   if (p->wrong) printf(" WRONG: error %.1e", p->error);
-  else printf(" %10.3f ms %6d rounds", 1e3 * p->seconds, p->rounds);
+  else printf(" %10.4f ms %6d rounds", 1e3 * p->seconds, p->rounds);
   printf("%s\n", i == t->base ? "  the choice without" : "");
 }
 
@@ -51,10 +51,10 @@ static void print_region(struct btc *b, const struct region *r, const struct tun
   for (int i = 0; i < r->inputs.len; i++) printf("%s%s: %s", i ? ", " : "", r->input_names.data[i], type_text(b->arena, &r->inputs.data[i]->type));
   printf(")\n");
   for (int i = 0; i < t->points.len; i++) print_point(b, t, i);
-  if (t->best == t->base) printf("  %s stays, %.3f ms\n\n", tune_text(b->arena, &best->request), 1e3 * best->seconds);
-  else if (base->wrong) printf("  %s, %.3f ms\n\n", tune_text(b->arena, &best->request), 1e3 * best->seconds);
+  if (t->best == t->base) printf("  %s stays, %.4f ms\n\n", tune_text(b->arena, &best->request), 1e3 * best->seconds);
+  else if (base->wrong) printf("  %s, %.4f ms\n\n", tune_text(b->arena, &best->request), 1e3 * best->seconds);
   else
-    printf("  %s, %.3f ms, instead of %s, %.3f ms: %.2f times as fast\n\n", tune_text(b->arena, &best->request), 1e3 * best->seconds,
+    printf("  %s, %.4f ms, instead of %s, %.4f ms: %.2f times as fast\n\n", tune_text(b->arena, &best->request), 1e3 * best->seconds,
            tune_text(b->arena, &base->request), 1e3 * base->seconds, base->seconds / best->seconds);
   fflush(stdout);
 }

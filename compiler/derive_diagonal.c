@@ -83,12 +83,13 @@ static struct node *lifted(struct lift *l, struct node *u) {
   return fold_node(l->f, u->op, in, u->n_in, &u->attr, &(struct tensor_type){u->type.dtype, *l->to});
 }
 
-// x, which counts only where i = j, without diagonals; B₀(v) is B₁(v) there.
+// x, which counts only where i = j, without diagonals.
 static struct node *under_mask(struct lift *l, struct node *x) {
   struct node *in[3];
   bool changed = false;
   if (++l->walked > WALK) return x;
-  if (x->op == OP_broadcast && x->attr.n == 1) return lifted(l, x->in[0]);
+  if (x->op == OP_broadcast && x->attr.n == 1)
+    return from_diag(l, x->in[0]) ? lifted(l, x->in[0]) : x;
   if (op_info(x->op)->class != ELEMENTWISE) return x;
   for (int i = 0; i < x->n_in; i++) changed |= (in[i] = under_mask(l, x->in[i])) != x->in[i];
   return changed && !l->fails ? fold_node(l->f, x->op, in, x->n_in, &x->attr, &x->type) : x;
@@ -102,12 +103,20 @@ static bool reads_others(struct arena *a, const struct node *y, const struct nod
   return products.len > 0;
 }
 
+// where(i == j, B₀(v), Y) = where(i == j, B₁(v), Y), which is symmetric if Y is.
+static struct node *along_columns(struct fold *f, const struct node *n) {
+  const struct node *v = n->in[1];
+  if (v->op != OP_broadcast || v->attr.n != 1 || v->attr.i[0] == 1) return NULL;
+  struct node *turned = fold_broadcast(f, v->in[0], &n->type.shape, (int64_t[]){1});
+  return fold_node(f, OP_where, (struct node *[]){n->in[0], turned, n->in[2]}, 3, NULL, NULL);
+}
+
 struct node *wide_diag_under_mask(struct fold *f, const struct node *n) {
   if (!wide_is_mask(n->in[0])) return NULL;
   struct lift l = {.f = f, .to = &n->type.shape};
   struct node *x = under_mask(&l, n->in[1]), *y = n->in[2];
-  if (l.fails || x == n->in[1] || (l.product && reads_others(f->g->b->arena, y, l.product))) return NULL;
-  if (l.product) wide_note(f, "a vector made of the diagonal returns under the mask i == j: computed at the place instead");
+  if (l.fails || x == n->in[1] || reads_others(f->g->b->arena, y, l.product)) return along_columns(f, n);
+  wide_note(f, "a vector made of the diagonal returns under the mask i == j: computed at the place instead");
   return fold_node(f, OP_where, (struct node *[]){n->in[0], x, y}, 3, NULL, NULL);
 }
 

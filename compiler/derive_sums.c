@@ -11,8 +11,9 @@
 // factor that P has and A has not is divided away, so it must be one that cannot be zero: rsqrt, exp,
 // a quotient, a constant. With A = 1, LᵀA is a vector: Σ_n T_nj = Σ_i M_ij (Σ_n L_ni).
 //
-// Sums over all of one space are gathered into one: k Σ w + l Σ v = Σ (k w + l v), where one of them is
-// a choice by place, so that the parts of an objective on and off the diagonal become one choice.
+// Sums over all of one space that only their own sum reads are gathered into one: k Σ w + l Σ v =
+// Σ (k w + l v), where one of them is a choice by place, so that the parts of an objective on and off
+// the diagonal become one choice.
 #include "derive_wide.h"
 
 // ---- factors ----------------------------------------------------------------------------------
@@ -197,12 +198,14 @@ static struct node *mask_of(struct node *x, int *left) {
   return mask;
 }
 
-static bool space_sum_of(struct node *n, struct space_sum *s) {
+// A sum that something else reads too stays by itself.
+static bool space_sum_of(struct fold *f, struct node *n, struct space_sum *s) {
   int left = 64;
   s->k = 1;
+  if (fold_uses(f, n) > 1) return false;
   if (n->op == OP_mul && fold_constant(n->in[1], &s->k)) n = n->in[0];
   if (n->op == OP_neg) s->k = -1, n = n->in[0];
-  if (n->op != OP_sum || n->in[0]->type.shape.rank != 2 || n->type.shape.rank != 0) return false;
+  if (n->op != OP_sum || n->in[0]->type.shape.rank != 2 || n->type.shape.rank != 0 || fold_uses(f, n) > 1) return false;
   s->x = n->in[0];
   s->mask = mask_of(s->x, &left);
   return true;
@@ -240,7 +243,7 @@ static struct node *terms_where(struct fold *f, const struct space_sum *s, const
 // Without a choice the sum of both would be taken apart again (fold_sum.c).
 static struct node *merge_sums(struct fold *f, struct node *x, struct node *y) {
   struct space_sum s[2];
-  if (!space_sum_of(x, &s[0]) || !space_sum_of(y, &s[1]) || !same_space(f->g->b->arena, s[0].x, s[1].x)) return NULL;
+  if (!space_sum_of(f, x, &s[0]) || !space_sum_of(f, y, &s[1]) || !same_space(f->g->b->arena, s[0].x, s[1].x)) return NULL;
   struct node *mask = s[0].mask ? s[0].mask : s[1].mask;
   if (!mask) return NULL;
   wide_note(f, "sums over the product's elements are summed at once");

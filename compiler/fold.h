@@ -15,6 +15,8 @@ struct fold {
   struct graph *g;               // being built
   int depth;                     // of rules within rules
   bool sole_user;                // the node that the walk is at is the one user of its operand
+  const struct rewrite *walk;    // from the graph that is simplified
+  const int *uses;               // in that graph
   VEC(struct known_sum *) known; // by node id: what is known of sums over the node
   const struct fold_row *more;   // rules of a derivation, tried after the tables; NULL: none
   void *user;                    // theirs
@@ -55,6 +57,8 @@ bool fold_swaps(const struct node *n);    // is a transpose of the last two axes
 bool fold_compares_places(const struct node *n);
 // Whether n is the only user of its one operand, which then dies with it: redoing it is free.
 bool fold_may_replace_operand(const struct fold *f);
+// How many use what x stands for, in the graph that is simplified.
+int fold_uses(const struct fold *f, const struct node *x);
 struct node *fold_full(struct fold *f, const struct tensor_type *type, double value);
 
 #endif

@@ -105,6 +105,13 @@ bool fold_narrow(const struct node *n) {
 
 bool fold_may_replace_operand(const struct fold *f) { return f->sole_user && f->depth == 1; }
 
+int fold_uses(const struct fold *f, const struct node *x) {
+  int uses = 0;
+  for (int i = 0; i < f->walk->from->nodes.len; i++)
+    if (f->walk->map[i] == x) uses += f->uses[i];
+  return uses;
+}
+
 unsigned fold_axes(const struct node *n) {
   unsigned set = 0;
   for (int i = 0; i < n->attr.n; i++) set |= 1u << n->attr.i[i];
@@ -132,8 +139,8 @@ static struct node *walk_node(struct fold *f, struct rewrite *r, const struct no
 
 static struct graph *walk(const struct graph *g, const struct fold_row *more, void *user) {
   struct rewrite r = rewrite_begin(g);
-  struct fold f = {.g = r.to, .more = more, .user = user};
   const int *uses = graph_use_counts(g);
+  struct fold f = {.g = r.to, .walk = &r, .uses = uses, .more = more, .user = user};
   for (int i = 0; i < g->nodes.len; i++)
     if (uses[i]) {
       const struct node *n = g->nodes.data[i];

@@ -90,8 +90,8 @@ struct graph *graph_scheduled(const struct graph *g, const struct schedule *how)
 // ---- variants -----------------------------------------------------------------------------------
 // Derives every variant that there is and notes the refusals.
 void region_derive(struct region *r);
-// The variant again with the panel given. NULL, or why not.
-const char *region_set_panel(struct region *r, int variant, int64_t panel);
+// Derives the variant of this name (again) with the panel given. NULL, or why not.
+const char *region_derive_panel(struct region *r, const char *name, int64_t panel);
 int region_variant(const struct region *r, const char *name); // index; -1: none
 // Adds the variant that calls a function of the user's. False after a diagnostic.
 bool region_bind(struct btc *b, struct region *r, const struct kernel_binding *k);

@@ -55,11 +55,13 @@ static void assert_near(const char *name, const struct tensor64 *got, const stru
 void assert_matches_reference(const struct graph *g, const struct reference_file *r, double tolerance) {
   struct arena *a = arena_new();
   struct tensor64 **v = interp_run(g, a, false, reference_leaf, (void *)(uintptr_t)r);
-  assert_int_equal(g->outputs.len, 3);
-  for (int i = 0; i < 3; i++) {
+  int compared = 0;
+  for (int i = 0; i < g->outputs.len; i++) {
     const char *name = g->outputs.data[i].name;
-    const struct tensor64 *want = str_eq(name, "out") ? r->loss : str_eq(name, "dza") ? r->dza : r->dzb;
-    assert_near(name, v[g->outputs.data[i].node->id], want, tolerance);
+    const struct tensor64 *want = str_eq(name, "out") ? r->loss : str_eq(name, "dza") ? r->dza : str_eq(name, "dzb") ? r->dzb : NULL;
+    if (want) assert_near(name, v[g->outputs.data[i].node->id], want, tolerance);
+    compared += want != NULL;
   }
+  assert_int_equal(compared, 3);
   arena_free(a);
 }

@@ -119,6 +119,22 @@ static void sum_over_the_batch(struct graph *g) {
   out(g, sum(g, p, 7));
 }
 
+// Several tiles of rows and of columns, whose parts of the sums are added in the end.
+static void many_tiles(struct graph *g) {
+  struct node *x = in(g, "x", SHAPE(17, 343)), *y = in(g, "y", SHAPE(17, 1061));
+  struct node *c = g_matmul(g, x, y, true, false);
+  out(g, sum(g, mul(g, c, c), ALL));
+  out(g, sum(g, c, ROWS));
+  out(g, sum(g, g_unary(g, OP_abs, c), COLUMNS));
+  out(g, g_unary(g, OP_relu, c));
+}
+// Cut along k into pieces, the last of them short.
+static void long_sum(struct graph *g) {
+  struct node *x = in(g, "x", SHAPE(5, 2430)), *c = g_matmul(g, x, x, false, true);
+  out(g, g_scale(g, c, 0.01));
+  out(g, sum(g, product(g, x, in(g, "y", SHAPE(2430, 7))), ROWS));
+}
+
 // Each product adds to what the ones before it made.
 static void accumulation(struct graph *g) {
   struct node *s = product(g, in(g, "x0", SHAPE(9, 5)), in(g, "w0", SHAPE(5, 33)));
@@ -361,6 +377,8 @@ static const struct row rows[] = {
     ROW(of_one_column, 1, 1, 0, 2, 37 * 4),
     ROW(batch_sums, 1, 0, 0, 1, 0),
     ROW(sum_over_the_batch, 1, 1, 0, 2, 3 * 9 * 21 * 4),
+    ROW(many_tiles, 1, 0, 0, 1, 0),
+    ROW(long_sum, 2, 0, 0, 2, 0),
     ROW(accumulation, 5, 0, 0, 3, 9 * 33 * 4),
     ROW(training_step, 1, 0, 0, 1, 0),
     ROW(step_that_reads_its_target, 1, 1, 0, 2, 21 * 21 * 4),
