@@ -14,8 +14,8 @@
 // up; at last what needs all panels, among it results that are put side by side from theirs. Rows
 // instead of columns are the same with the axes exchanged, so everything here speaks of an axis.
 //
-// Slices are pushed down to what is stored (inputs, sums, products), so that the kernels of two panels
-// differ only in where they start to read.
+// Slices are pushed down to what is stored (inputs, vectors, products), so that the kernels of two
+// panels differ only in where they start to read.
 #include "derive_panels.h"
 
 enum manner {
@@ -207,8 +207,9 @@ static int operand_axis(const struct node *n, int axis, int i) {
   return axis;
 }
 
-// Whether the cut of a WHOLE n is made of cuts of its operands. (What is summed up is stored.)
+// Whether the cut of a WHOLE n is made of cuts of its operands. Vectors are computed once for all panels.
 static bool is_made_of_cuts(const struct node *n, int axis) {
+  if (n->type.shape.rank < 2) return false;
   switch (n->op) {
   case OP_broadcast: case OP_transpose: return true;
   case OP_concat: return n->attr.i[0] != axis;
