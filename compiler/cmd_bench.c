@@ -47,7 +47,7 @@ const struct command command_bench = {
 
 // ---- measuring --------------------------------------------------------------------------------
 
-static json_t *real(double x) { return isfinite(x) ? json_real(x) : json_null(); } // JSON has no infinity
+static json_t *real(double x) { return isfinite(x) ? json_real(x) : json_null(); } // JSON has neither infinity nor NaN
 
 // What the region calls the output that has the largest error; "out2" is the measured graph's name for it.
 static const char *worst_output(const struct region *r, const struct measured *m) {
@@ -56,14 +56,14 @@ static const char *worst_output(const struct region *r, const struct measured *m
 }
 
 static json_t *candidate_json(const struct region *r, int i, const struct measured *m, const struct machine *peak) {
-  double rate = m->flops / m->seconds.median;
+  double rate = r->variants.data[i].schedule.user ? NAN : m->flops / m->seconds.median; // what a user's function computes is not known
   json_t *o = json_pack("{s:s, s:b}", "name", r->variants.data[i].name, "chosen", i == r->chosen);
   json_object_set_new(o, "median_ms", json_real(1e3 * m->seconds.median));
   json_object_set_new(o, "q1_ms", json_real(1e3 * m->seconds.low));
   json_object_set_new(o, "q3_ms", json_real(1e3 * m->seconds.high));
   json_object_set_new(o, "rounds", json_integer(m->rounds));
-  json_object_set_new(o, "gflops", json_real(1e-9 * rate));
-  json_object_set_new(o, "peak_share", json_real(rate / peak->flops));
+  json_object_set_new(o, "gflops", real(1e-9 * rate));
+  json_object_set_new(o, "peak_share", real(rate / peak->flops));
   json_object_set_new(o, "gbps", json_real(1e-9 * m->bytes / m->seconds.median));
   json_object_set_new(o, "temporaries", json_integer((json_int_t)m->temporaries));
   json_object_set_new(o, "error", real(m->error));
@@ -131,9 +131,10 @@ static const char *bytes_text(struct arena *a, double bytes) {
 }
 
 static void print_candidate(struct arena *a, const json_t *c) {
-  printf("%s %-10s %10.4f %10.4f %10.4f %9.1f %5.1f %% %8.1f %12s", truth(c, "chosen") ? "*" : " ", text(c, "name"), number(c, "median_ms"),
-         number(c, "q1_ms"), number(c, "q3_ms"), number(c, "gflops"), 100 * number(c, "peak_share"), number(c, "gbps"),
-         bytes_text(a, number(c, "temporaries")));
+  printf("%s %-10s %10.4f %10.4f %10.4f", truth(c, "chosen") ? "*" : " ", text(c, "name"), number(c, "median_ms"), number(c, "q1_ms"), number(c, "q3_ms"));
+  if (json_is_null(json_object_get(c, "gflops"))) printf(" %9s %7s", "?", "?");
+  else printf(" %9.1f %5.1f %%", number(c, "gflops"), 100 * number(c, "peak_share"));
+  printf(" %8.1f %12s", number(c, "gbps"), bytes_text(a, number(c, "temporaries")));
   if (json_is_null(json_object_get(c, "error"))) printf("  infinite");
   else printf("  %8.1e", number(c, "error"));
   if (truth(c, "wrong")) printf("  WRONG: %s", text(c, "worst"));

@@ -10,10 +10,9 @@
 // gcc notes how wide vectors are passed, but all functions on them are inlined. Never -ffast-math:
 // btrt_math.h relies upon infinities, NaN and exact sums; errno, which nobody reads, would only keep
 // square roots from being one instruction.
-#define EMIT_C_FLAGS                                              \
-  "-std=gnu17 -O3 -fno-math-errno -fopenmp -Wno-psabi " \
-  "-Wno-ignored-optimization-argument"
+#define EMIT_C_FLAGS "-std=gnu17 -O3 -fno-math-errno -fopenmp -Wno-psabi"
 #define EMIT_C_GCC_FLAGS " -fno-predictive-commoning" // gcc's besides; clang refuses it
+#define EMIT_C_CLANG_FLAGS " -Wno-ignored-optimization-argument"
 
 // What comes once, before the kernels of a file: vector types and mathematics of runtime/btrt_math.h
 // at the target's width, and the macros KERNEL and IN_PART(n) by which the file may be compiled in

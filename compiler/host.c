@@ -155,7 +155,7 @@ bool host_find(struct btc *b, struct host *host, const char *wanted) {
 // ---- compiling --------------------------------------------------------------------------------
 
 const char *host_flags(struct btc *b, const struct host *host) {
-  return str_printf(b->arena, EMIT_C_FLAGS "%s -march=%s", host->clang ? "" : EMIT_C_GCC_FLAGS, host->march ? host->march : "native");
+  return str_printf(b->arena, EMIT_C_FLAGS "%s -march=%s", host->clang ? EMIT_C_CLANG_FLAGS : EMIT_C_GCC_FLAGS, host->march ? host->march : "native");
 }
 
 // The objects, and that each defines what it was compiled for.

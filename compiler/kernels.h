@@ -81,11 +81,18 @@ struct kernel {
 };
 
 // ---- fusion -----------------------------------------------------------------------------------
+// Two kernels of which one reads what the other computes or reads, and why they are not one.
+struct fusion_gap {
+  const struct kernel *first, *second;
+  const char *why;
+};
+
 struct fusion {
   const struct graph *graph;
   struct arena *arena;
   const struct model *model;    // names parameters and states; NULL in graph tests
   VEC(struct kernel *) kernels; // in an order that respects data flow
+  VEC(struct fusion_gap) gaps;  // for people
   VEC(struct buffer *) buffers;
   struct buffer **buffer;          // by node id: where its value is; NULL: inlined
   struct buffer **update;          // by update: where its new value is, before it is committed

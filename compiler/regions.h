@@ -21,6 +21,7 @@
 #define BTC_REGIONS_H
 
 #include "graph.h"
+#include "loops.h"
 #include "target.h"
 
 // A C function of the user's that computes a region (docs/variants.md).
@@ -35,6 +36,7 @@ struct user_kernel {
 // fused in, block sizes by shape.
 struct schedule {
   const char *variant; // the name of what was chosen
+  const char *region;  // the address of what it was chosen for; NULL: a variant by itself
   bool plain;          // nothing is fused into products: operands and results are stored
   bool blas;           // products are calls of BLAS
   int64_t mc, kc, nc;  // blocks of our own products; 0: by shape
@@ -96,6 +98,9 @@ bool region_bind(struct btc *b, struct region *r, const struct kernel_binding *k
 void region_price(struct region *r, const struct target *t);  // all variants that it has
 // What a graph costs as code generation lowers it (cost.c).
 struct variant_cost graph_cost(const struct graph *g, const struct target *t);
+// The same of one kernel: what its arithmetic, its memory traffic and its start take; all together.
+struct kernel_time { double arithmetic, traffic, launch, seconds; };
+struct kernel_time kernel_time(const struct loop_kernel *k, const struct target *t);
 
 // ---- choosing (choose.c) ------------------------------------------------------------------------
 // Arguments of variants, as in streamed(panel: 512).
