@@ -211,6 +211,7 @@ static bool worth_storing(const struct fuser *u, const struct node *n) {
 
 static void choose_stored(struct fuser *u) {
   store_forced(u);
+  fuse_store_parts(u);
   fuse_store_results(u);
   for (int i = u->n - 1; i >= 0; i--) {
     const struct node *n = u->g->nodes.data[i];
@@ -242,6 +243,12 @@ int fusion_tensor_slot(const struct fusion *f, const char *name) {
   for (int i = 0; i < f->model->tensors.len; i++)
     if (str_eq(f->model->tensors.data[i].name, name)) return i;
   die("no tensor is called %s", name);
+}
+
+bool fusion_is_update(const struct fusion *f, const struct buffer *b) {
+  for (int i = 0; i < f->graph->updates.len; i++)
+    if (f->update[i] == b) return true;
+  return false;
 }
 
 static bool same_input(const struct node *a, const struct node *b) {
@@ -593,6 +600,7 @@ static void merge_kernels(struct fuser *u) {
     if (m.kernel[i] != NULL) emit_ordered(&m, i, done);
   for (int i = 0; i < u->f->kernels.len; i++) u->f->kernels.data[i]->id = i;
   fuse_drop_private(u);
+  fuse_join_parts(u);
 }
 
 static void form_kernels(struct fuser *u) {
@@ -610,7 +618,7 @@ static void form_kernels(struct fuser *u) {
 static bool build_bodies(struct fuser *u) {
   for (int i = 0; i < u->f->kernels.len; i++) {
     struct kernel *k = u->f->kernels.data[i];
-    if (k->kind == KERNEL_CALL) continue;
+    if (k->kind == KERNEL_CALL || k->kind == KERNEL_JOIN) continue;
     const struct node *offender = body_build(u->f, k);
     if (offender == NULL) continue;
     expect(!u->stored[offender->id], "%%%d is stored and still not affine", offender->id);

@@ -3,6 +3,7 @@
 //   fuse.c          what is stored, which kernels become one
 //   fuse_product.c  what surrounds matrix products
 //   fuse_finish.c   what of it waits for sums of columns
+//   fuse_parts.c    values that are computed in parts
 #ifndef BTC_FUSE_INTERNAL_H
 #define BTC_FUSE_INTERNAL_H
 
@@ -95,5 +96,10 @@ bool fuse_may_finish(const struct fuser *u, const struct node *n, const struct n
 bool fuse_sums_matrix(const struct node *n); // over rows, columns or both of each matrix
 // Drops results that nobody but their own kernel reads, and kernels without others.
 void fuse_drop_private(struct fuser *u);
+
+// ---- parts (fuse_parts.c) ---------------------------------------------------------------------
+void fuse_store_parts(struct fuser *u);
+void fuse_join_parts(struct fuser *u); // once no kernel is merged any more
+bool fusion_is_update(const struct fusion *f, const struct buffer *b);
 
 #endif

@@ -188,12 +188,6 @@ void fuse_merge_products(struct merger *m) {
 
 // ---- results that nobody wants ----------------------------------------------------------------
 
-static bool is_update(const struct fusion *f, const struct buffer *b) {
-  for (int i = 0; i < f->graph->updates.len; i++)
-    if (f->update[i] == b) return true;
-  return false;
-}
-
 static bool is_read(const struct fusion *f, const struct buffer *b, const struct kernel *but) {
   for (int i = 0; i < f->kernels.len; i++)
     if (f->kernels.data[i] != but && kernel_reads(f->kernels.data[i], b)) return true;
@@ -206,7 +200,7 @@ static bool is_private(const struct fusion *f, const struct kernel *k,
                        const struct kernel_root *r) {
   bool point = class_of(r->node) == ELEMENTWISE || r->node == k->product;
   return point && r->reduce == OP_COUNT && r->buffer->space == SPACE_ARENA &&
-         r->buffer == f->buffer[r->node->id] && !is_update(f, r->buffer) &&
+         r->buffer == f->buffer[r->node->id] && !fusion_is_update(f, r->buffer) &&
          !is_read(f, r->buffer, k);
 }
 
