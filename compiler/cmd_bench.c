@@ -47,7 +47,8 @@ const struct command command_bench = {
 
 // ---- measuring --------------------------------------------------------------------------------
 
-static json_t *real(double x) { return isfinite(x) ? json_real(x) : json_null(); } // JSON has no infinity
+// JSON has no infinity, and nobody knows the arithmetic of a function of the user's.
+static json_t *real(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
 // What the region calls the output that has the largest error; "out2" is the measured graph's name for it.
 static const char *worst_output(const struct region *r, const struct measured *m) {
@@ -62,8 +63,8 @@ static json_t *candidate_json(const struct region *r, int i, const struct measur
   json_object_set_new(o, "q1_ms", json_real(1e3 * m->seconds.low));
   json_object_set_new(o, "q3_ms", json_real(1e3 * m->seconds.high));
   json_object_set_new(o, "rounds", json_integer(m->rounds));
-  json_object_set_new(o, "gflops", json_real(1e-9 * rate));
-  json_object_set_new(o, "peak_share", json_real(rate / peak->flops));
+  json_object_set_new(o, "gflops", real(1e-9 * rate));
+  json_object_set_new(o, "peak_share", real(rate / peak->flops));
   json_object_set_new(o, "gbps", json_real(1e-9 * m->bytes / m->seconds.median));
   json_object_set_new(o, "temporaries", json_integer((json_int_t)m->temporaries));
   json_object_set_new(o, "error", real(m->error));
@@ -93,7 +94,7 @@ static json_t *region_json(struct btc *b, const struct settings *s, const struct
   const char *against = candidates[want->candidate].name;
   measure_check(m, want);
   reference_free(want);
-  measure_run(m, NULL, s->seconds > 0 ? s->seconds : default_seconds, LEAST_ROUNDS);
+  measure_run(m, NULL, (struct budget){.seconds = s->seconds > 0 ? s->seconds : default_seconds, .least = LEAST_ROUNDS});
   json_t *list = json_array();
   for (int i = 0; i < r->variants.len; i++) {
     struct measured result = measure_result(m, i);
@@ -131,9 +132,10 @@ static const char *bytes_text(struct arena *a, double bytes) {
 }
 
 static void print_candidate(struct arena *a, const json_t *c) {
-  printf("%s %-10s %10.4f %10.4f %10.4f %9.1f %5.1f %% %8.1f %12s", truth(c, "chosen") ? "*" : " ", text(c, "name"), number(c, "median_ms"),
-         number(c, "q1_ms"), number(c, "q3_ms"), number(c, "gflops"), 100 * number(c, "peak_share"), number(c, "gbps"),
-         bytes_text(a, number(c, "temporaries")));
+  printf("%s %-10s %10.4f %10.4f %10.4f", truth(c, "chosen") ? "*" : " ", text(c, "name"), number(c, "median_ms"), number(c, "q1_ms"), number(c, "q3_ms"));
+  if (json_is_null(json_object_get(c, "gflops"))) printf(" %9s %7s", "?", "?");
+  else printf(" %9.1f %5.1f %%", number(c, "gflops"), 100 * number(c, "peak_share"));
+  printf(" %8.1f %12s", number(c, "gbps"), bytes_text(a, number(c, "temporaries")));
   if (json_is_null(json_object_get(c, "error"))) printf("  infinite");
   else printf("  %8.1e", number(c, "error"));
   if (truth(c, "wrong")) printf("  WRONG: %s", text(c, "worst"));

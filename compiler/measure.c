@@ -285,11 +285,14 @@ static void run_round(struct measurement *m, const bool *active, int round) {
   }
 }
 
-void measure_run(struct measurement *m, const bool *active, double seconds, int least_rounds) {
+void measure_run(struct measurement *m, const bool *active, struct budget budget) {
   for (int i = 0; i < m->contenders.len; i++)
     if ((!active || active[i]) && !m->contenders.data[i].repeats) warm_up(&m->contenders.data[i]);
   double start = omp_get_wtime();
-  for (int round = 0; round < least_rounds || omp_get_wtime() - start < seconds; round++) run_round(m, active, round);
+  for (int round = 0; round < budget.least || omp_get_wtime() - start < budget.seconds; round++) {
+    if (budget.most && round == budget.most) break;
+    run_round(m, active, round);
+  }
 }
 
 // ---- results ----------------------------------------------------------------------------------

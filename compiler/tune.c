@@ -12,7 +12,7 @@
 
 #include "tune.h"
 
-enum { GENERATIONS = 3, INCUMBENTS = 2, LEAST_ROUNDS = 3 };
+enum { GENERATIONS = 3, INCUMBENTS = 2, LEAST_ROUNDS = 3, ENOUGH_ROUNDS = 60 };
 static const double worth_varying = 1.5;  // variants slower than the best by more are not tried with other arguments
 static const double worth_changing = 0.02; // an argument must gain so much, or the default stays
 
@@ -161,7 +161,7 @@ static void run_halving(struct search *s, struct generation *g, double seconds) 
   for (int n = count_active(g); n > 3; n -= n / 2) stages++;
   for (int stage = 0; stage < stages; stage++) {
     if (stage) halve(s, g);
-    measure_run(g->m, g->active, seconds / stages, LEAST_ROUNDS);
+    measure_run(g->m, g->active, (struct budget){seconds / stages, LEAST_ROUNDS, ENOUGH_ROUNDS});
     collect(s, g);
   }
 }
