@@ -62,6 +62,7 @@ static json_t *candidate_json(const struct region *r, int i, const struct measur
   json_object_set_new(o, "median_ms", json_real(1e3 * m->seconds.median));
   json_object_set_new(o, "q1_ms", json_real(1e3 * m->seconds.low));
   json_object_set_new(o, "q3_ms", json_real(1e3 * m->seconds.high));
+  json_object_set_new(o, "min_ms", json_real(1e3 * m->seconds.least));
   json_object_set_new(o, "rounds", json_integer(m->rounds));
   json_object_set_new(o, "gflops", real(1e-9 * rate));
   json_object_set_new(o, "peak_share", real(rate / peak->flops));

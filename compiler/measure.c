@@ -310,7 +310,7 @@ static double quantile(const double *sorted, int n, double q) {
 
 struct quartiles quartiles_of(double *samples, int n) {
   qsort(samples, (size_t)n, sizeof *samples, compare_samples);
-  return (struct quartiles){quantile(samples, n, 0.25), quantile(samples, n, 0.5), quantile(samples, n, 0.75)};
+  return (struct quartiles){samples[0], quantile(samples, n, 0.25), quantile(samples, n, 0.5), quantile(samples, n, 0.75)};
 }
 
 struct measured measure_result(const struct measurement *m, int i) {

@@ -34,7 +34,7 @@ struct measure_setup {
   const char *what; // what is measured, for progress on standard error; NULL: silent
 };
 
-struct quartiles { double low, median, high; }; // seconds
+struct quartiles { double least, low, median, high; }; // seconds; low and high: of a quarter each
 // Interpolated between the samples' order statistics; sorts them. n > 0.
 struct quartiles quartiles_of(double *samples, int n);
 

@@ -93,7 +93,7 @@ static void quartiles(void **state) {
   (void)state;
   double odd[] = {5, 1, 4, 2, 3}, even[] = {4, 1, 3, 2}, one[] = {7};
   struct quartiles q = quartiles_of(odd, 5);
-  assert_true(q.low == 2 && q.median == 3 && q.high == 4);
+  assert_true(q.least == 1 && q.low == 2 && q.median == 3 && q.high == 4);
   q = quartiles_of(even, 4);
   assert_true(q.low == 1.75 && q.median == 2.5 && q.high == 3.25);
   q = quartiles_of(one, 1);
