@@ -134,6 +134,16 @@ static bool form_address(struct builder *s, const struct node *n, const struct a
   return true;
 }
 
+// Address of b's element `at` in its place.
+static bool form_element(struct builder *s, const struct buffer *b, const struct affine *at,
+                         struct affine *address) {
+  if (b->part_of == NULL) return form_address(s, b->node, at, address);
+  struct affine within[MAX_RANK];
+  memcpy(within, at, sizeof *at * (size_t)b->node->type.shape.rank);
+  within[b->axis].constant += b->start;
+  return form_address(s, b->part_of->node, within, address);
+}
+
 // ---- values -----------------------------------------------------------------------------------
 
 static bool value_eq(const struct value *a, const struct value *b) {
@@ -231,7 +241,7 @@ static struct value *product_value(struct builder *s, const struct node *n,
 
 static struct value *load(struct builder *s, const struct node *n, const struct affine *at) {
   struct affine address;
-  if (!form_address(s, n, at, &address)) {
+  if (!form_element(s, s->f->buffer[n->id], at, &address)) {
     if (s->split_axis < 0) s->offender = s->relayout;
     return NULL;
   }
@@ -259,7 +269,7 @@ static struct value *eval_reshape(struct builder *s, const struct node *n,
   const struct node *x = n->in[0];
   while (x->op == OP_reshape && memory_of(s, x) == NULL) x = x->in[0];
   struct buffer *buffer = memory_of(s, x);
-  if (x->block == 0 && buffer != NULL)
+  if (x->block == 0 && buffer != NULL && buffer->part_of == NULL)
     return value_new(
         s, (struct value){.kind = V_LOAD, .type = x->type.dtype, .at = linear, .buffer = buffer});
   if (x->op == OP_constant) return eval(s, x, at);
@@ -430,7 +440,7 @@ static bool add_root(struct builder *s, const struct kernel_root *r) {
     kept_coordinates(s, r->axes, at);
   root.value = eval(s, stored ? r->node : r->node->in[0], s->identity);
   if (root.value == NULL) return false;
-  if (!form_address(s, r->node, at, &root.at)) {
+  if (!form_element(s, r->buffer, at, &root.at)) {
     expect(s->split_axis >= 0, "result %%%d of a kernel has no affine address", r->node->id);
     return false;
   }
@@ -543,7 +553,7 @@ const struct node *body_build(struct fusion *f, struct kernel *k) {
 }
 
 struct buffer *buffer_place(struct buffer *b) {
-  while (b->over != NULL) b = b->over;
+  while (b->over != NULL || b->part_of != NULL) b = b->over != NULL ? b->over : b->part_of;
   return b;
 }
 

@@ -8,7 +8,6 @@
 //            rewrite.c, pass*.c, fold_*.c             the pass table and its rows
 //   regions  regions.h, outline.c, region.c           parts that can be computed in several ways
 //            variants.c, derive_*.c, cost.c, choose.c the ways, their prices, the choice
-//            derive_gram.c, structured*.c             objectives without their square products
 //   kernels  kernels.h, layout.c, fuse.c, plan.c      layouts, fusion groups, the memory plan
 //   loops    loops.h, loops_*.c                       loop nests with vectors and register blocks
 //            body.c, nest.c, lower*.c, sched_conv.c   kernels to loop nests

@@ -185,10 +185,11 @@ static const char *refusal_of(const struct region *r, const char *variant) {
 // NULL, or why the region cannot have it ("" where nobody knows its name).
 static const char *choose(struct region *r, const struct variant_request *q, const char *by) {
   if (!str_eq(q->variant, r->variants.data[0].name)) region_derive(r);
+  const char *why = refusal_of(r, q->variant);
+  if (q->panel && (why || region_variant(r, q->variant) >= 0)) why = region_derive_panel(r, q->variant, q->panel);
+  if (why) return why;
   int at = region_variant(r, q->variant);
-  const char *why = at < 0 ? refusal_of(r, q->variant) : NULL;
-  if (at < 0) return why ? why : "";
-  if (q->panel && (why = region_set_panel(r, at, q->panel))) return why;
+  if (at < 0) return "";
   struct schedule *s = &r->variants.data[at].schedule;
   if (q->mc) s->mc = q->mc;
   if (q->kc) s->kc = q->kc;

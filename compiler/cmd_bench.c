@@ -57,7 +57,7 @@ static const char *worst_output(const struct region *r, const struct measured *m
 }
 
 static json_t *candidate_json(const struct region *r, int i, const struct measured *m, const struct machine *peak) {
-  double rate = m->flops / m->seconds.median;
+  double rate = r->variants.data[i].schedule.user ? NAN : m->flops / m->seconds.median; // what a user's function computes is not known
   json_t *o = json_pack("{s:s, s:b}", "name", r->variants.data[i].name, "chosen", i == r->chosen);
   json_object_set_new(o, "median_ms", json_real(1e3 * m->seconds.median));
   json_object_set_new(o, "q1_ms", json_real(1e3 * m->seconds.low));

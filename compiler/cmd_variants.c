@@ -3,6 +3,7 @@
 //
 // Everything is first gathered as JSON; the table for people is printed from that, so the two forms
 // cannot disagree.
+#include <ctype.h>
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
@@ -12,6 +13,8 @@
 #include "places.h"
 #include "function_inputs.h"
 #include "kernels.h"
+#include "prototype.h"
+#include "subjects.h"
 
 static const struct option_row options[] = {
     OPTION_PROGRAM("only this program"),
@@ -27,7 +30,8 @@ static const char about[] =
     "Lists the regions of each program's step that can be computed in several ways: objectives, forward and\n"
     "backward together, and single products and convolutions. For every variant: arithmetic, memory traffic,\n"
     "temporaries, kernels and predicted time; `*` marks the choice. REGION, an address or a glob, restricts the list.\n"
-    "--variant, or a `schedule` block in FILE, chooses another.\n";
+    "--variant, or a `schedule` block in FILE, chooses another.\n\n"
+    "--prototype prints what a C function of your own must look like to compute a region (docs/variants.md).\n";
 static const char examples[] =
     "  btc variants model.btg objective\n"
     "  btc variants model.btg --program pretrain '*dweight*'\n"
@@ -190,11 +194,44 @@ static bool check_operand(struct btc *b, const struct settings *s, const json_t 
   return any;
 }
 
+// ---- prototypes -----------------------------------------------------------------------------------
+
+// The function that is bound already, else one called as the region's role is.
+static const char *function_name(struct arena *a, const struct region *r) {
+  for (int i = 0; i < r->variants.len; i++)
+    if (r->variants.data[i].schedule.user) return r->variants.data[i].name;
+  char *name = str_printf(a, "%s", strrchr(r->address, '/') + 1);
+  for (char *p = name; *p; p++)
+    if (!isalnum((unsigned char)*p)) *p = '_';
+  return name;
+}
+
+static bool print_prototype(struct btc *b, const struct settings *s, const struct target *t) {
+  const char *equals = strchr(s->prototype, '=');
+  size_t length = equals ? (size_t)(equals - s->prototype) : strlen(s->prototype);
+  struct settings one = *s;
+  subject_list found = {0};
+  one.operands = (typeof(one.operands)){0};
+  vec_push(b->arena, &one.operands, s->operands.data[0]);
+  vec_push(b->arena, &one.operands, str_ndup(b->arena, s->prototype, length));
+  if (!subjects_find(b, &one, t, &found)) return false;
+  if (found.len > 1) {
+    diag_error(b, (struct loc){0}, "--prototype %s: that means several regions, and a function is for one: %s, %s, …", s->prototype, found.data[0]->address, found.data[1]->address);
+    return false;
+  }
+  const struct region *r = found.data[0];
+  const char *name = equals ? equals + 1 : function_name(b->arena, r);
+  if (!prototype_may_name(name)) return diag_error(b, (struct loc){0}, "--prototype: '%s' is not the name of a C function", name), false;
+  fputs(prototype_header(b, r, name), stdout);
+  return true;
+}
+
 static int run(struct btc *b, struct settings *s) {
   if (s->function && s->program) return command_misuse(&command_variants, "give --function or --program, not both");
   if (!s->function && s->shapes.len) return command_misuse(&command_variants, "--shape goes with --function");
   struct target target;
   target_from_march(&target, s->opt.march);
+  if (s->prototype) return print_prototype(b, s, &target) ? EXIT_OK : EXIT_FAILED;
   json_t *programs = s->function ? function_json(b, s, &target) : programs_json(b, s, &target);
   bool good = programs && b->n_errors == 0 && check_operand(b, s, programs);
   if (good && s->json) {

@@ -189,10 +189,13 @@ static void print_buffer(FILE *out, const struct codegen *cg, const struct buffe
   const char *type = b->node ? type_text(cg->arena, &b->node->type) : b->name;
   fprintf(out, "%s", type);
   if (b->node && b->node->block) fprintf(out, "{block %d}", b->node->block);
+  const struct buffer *own = b;
+  b = buffer_place((struct buffer *)b);
   bool placed = b->space == SPACE_STORE || b->space == SPACE_ARENA;
   fprintf(out, " %s%s%zu", space[b->space], placed ? "+" : "#",
           placed ? b->offset : (size_t)b->slot);
-  if (b->over) fputs(" in place", out);
+  if (own->part_of) fputs(" in part", out);
+  if (own->over) fputs(" in place", out);
 }
 
 static void print_kernel(FILE *out, const struct codegen *cg, const struct kernel *k) {

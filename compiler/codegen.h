@@ -25,6 +25,9 @@ void codegen_print_loops(FILE *out, const struct codegen *cg);   // --emit=loops
 // One C translation unit: prelude, kernels, step functions, the tables of btrt.h, `bt_module`, and,
 // unless `shared`, main. `build` describes compiler and flags.
 void codegen_emit_c(FILE *out, const struct codegen *cg, const char *build, bool shared);
+// How many parts with kernels it has, to be compiled side by side with -DBTC_PART=1 … and 0 for the
+// rest; 0: it is too little to be worth it.
+int codegen_parts(const struct codegen *cg);
 
 struct codegen_size {  // of one program, in bytes
   size_t store, parameters, states, arena, thread_scratch;

@@ -18,9 +18,10 @@ static double bandwidth_for(double bytes, const struct target *t) {
   return bytes <= l3_bytes ? l3_bandwidth : memory_bandwidth;
 }
 
-static double kernel_seconds(const struct loop_kernel *k, const struct target *t) {
-  double arithmetic = k->flops / (lane_flops * t->lanes), traffic = k->bytes / bandwidth_for(k->bytes, t);
-  return launch_seconds + (arithmetic > traffic ? arithmetic : traffic);
+struct kernel_time kernel_time(const struct loop_kernel *k, const struct target *t) {
+  struct kernel_time c = {.arithmetic = k->flops / (lane_flops * t->lanes), .traffic = k->bytes / bandwidth_for(k->bytes, t), .launch = launch_seconds};
+  c.seconds = c.launch + (c.arithmetic > c.traffic ? c.arithmetic : c.traffic);
+  return c;
 }
 
 struct variant_cost graph_cost(const struct graph *g, const struct target *t) {
@@ -32,7 +33,7 @@ struct variant_cost graph_cost(const struct graph *g, const struct target *t) {
     const struct loop_kernel *k = f->kernels.data[i]->loops;
     c.flops += k->flops;
     c.bytes += k->bytes;
-    c.seconds += kernel_seconds(k, t);
+    c.seconds += kernel_time(k, t).seconds;
   }
   c.temporaries = plan_arena(f).arena_bytes;
   return c;

@@ -4,7 +4,7 @@
 //
 //   P_J = Xᵀ Y_J                            the columns J of P come from those of Y
 //   f(P, B₀(u), B₁(v))_J = f(P_J, B₀(u), B₁(v_J))
-//   (i == j)_J = (i == j + first of J)      a mask compares places
+//   (i == j)_J = (i == p_J), p_j = j         a mask compares places
 //   Σ_ij W = Σ_J Σ_ij W_J                   what sums over columns adds up, panel after panel,
 //   A·Wᵀ = Σ_J A_J·W_Jᵀ                     products that sum over them as well
 //   (Σ_i W)_J = Σ_i W_J,  (A·W)_J = A·W_J   what keeps columns is had a panel at a time
@@ -14,8 +14,8 @@
 // up; at last what needs all panels, among it results that are put side by side from theirs. Rows
 // instead of columns are the same with the axes exchanged, so everything here speaks of an axis.
 //
-// Slices are pushed down to what is stored (inputs, sums, products), so that the kernels of two panels
-// differ only in where they start to read.
+// Slices are pushed down to what is stored (inputs, vectors, products), so that the kernels of two
+// panels differ only in where they start to read.
 #include "derive_panels.h"
 
 enum manner {
@@ -183,11 +183,21 @@ static struct node *cut_operands(struct cutter *c, const struct node *n, int axi
   return graph_node(c->r.to, n->op, in, n->n_in, &n->attr, &type);
 }
 
+// 0, 1, 2, … along an axis, as a vector in memory. A place that is computed would be another constant in
+// each panel's kernels; one that is read is a slice, and the kernels are the same. What is summed up is
+// stored, and Σ_k (i k) over k < 2 is i.
+static struct node *stored_places(struct cutter *c, dtype t, int64_t length) {
+  struct shape pairs = shape_of(2, length, (int64_t)2);
+  struct node *i = g_iota(c->r.to, t, &pairs, 0), *k = g_iota(c->r.to, t, &pairs, 1);
+  return g_reduce(c->r.to, OP_sum, g_binary(c->r.to, OP_mul, i, k), (int[]){1}, 1);
+}
+
 static struct node *cut_places(struct cutter *c, const struct node *n, int axis) {
   struct tensor_type type = type_of_panel(c, n, axis);
-  struct node *places = g_iota(c->r.to, type.dtype, &type.shape, (int)n->attr.i[0]);
-  if (n->attr.i[0] != axis || c->start == 0) return places;
-  return g_binary(c->r.to, OP_add, places, g_constant(c->r.to, type.dtype, (double)c->start));
+  if (n->attr.i[0] != axis) return g_iota(c->r.to, type.dtype, &type.shape, (int)n->attr.i[0]);
+  struct node *places = stored_places(c, type.dtype, n->type.shape.dim[axis]);
+  struct shape size = shape_of(1, c->size);
+  return g_broadcast(c->r.to, g_slice(c->r.to, places, &c->start, &size), &type.shape, &axis);
 }
 
 static struct node *cut_stored(struct cutter *c, const struct node *n, int axis) {
@@ -207,8 +217,9 @@ static int operand_axis(const struct node *n, int axis, int i) {
   return axis;
 }
 
-// Whether the cut of a WHOLE n is made of cuts of its operands. (What is summed up is stored.)
+// Whether the cut of a WHOLE n is made of cuts of its operands. Vectors are computed once for all panels.
 static bool is_made_of_cuts(const struct node *n, int axis) {
+  if (n->type.shape.rank < 2) return false;
   switch (n->op) {
   case OP_broadcast: case OP_transpose: return true;
   case OP_concat: return n->attr.i[0] != axis;

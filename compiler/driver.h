@@ -61,9 +61,9 @@ typedef VEC(struct host_source) host_source_list;
 // Compiles it to its object; headers are also found by their names. What the compiler says is shown,
 // as the user's to mend. False after a diagnostic.
 bool host_compile_source(struct btc *b, const struct host *host, const struct host_source *s, bool shared);
-// Compiles one generated file to an executable (linked with libbtrt.a) or a shared object, with the
-// objects of `sources`. Shows the compiler's own messages where it fails, as a bug of btc unless a
+// Compiles one generated file, in `parts` side by side where that is not 0 (codegen_parts), to an
+// executable (linked with libbtrt.a) or a shared object, with the objects of `sources`. Shows the compiler's own messages where it fails, as a bug of btc unless a
 // function of the sources is missing. False after a diagnostic.
-bool host_compile(struct btc *b, const struct host *host, const char *c_file, const char *out, bool shared, const host_source_list *sources);
+bool host_compile(struct btc *b, const struct host *host, const char *c_file, int parts, const char *out, bool shared, const host_source_list *sources);
 
 #endif

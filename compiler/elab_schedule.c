@@ -6,13 +6,12 @@
 //
 // Which regions there are is known only when the step is compiled, so addresses and variants are checked
 // there (choose.c); here the program must exist, and arguments must be whole numbers.
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "elab.h"
-#include "regions.h"
+#include "prototype.h"
 
 static bool names_program(struct elab *e, const struct decl *d) {
   const char *names[256];
@@ -53,12 +52,6 @@ static bool string_of(struct elab *e, struct frame *f, const struct given *g, co
   return false;
 }
 
-static bool is_identifier(const char *s) {
-  bool good = isalpha((unsigned char)*s) || *s == '_';
-  for (; good && *s; s++) good = isalnum((unsigned char)*s) || *s == '_';
-  return good;
-}
-
 // Relative to the .btg file.
 static const char *beside(struct elab *e, struct loc at, const char *path) {
   const char *file = e->b->files.data[at.file].path, *slash = path[0] == '/' ? NULL : strrchr(file, '/');
@@ -80,7 +73,7 @@ static void bind_kernel(struct elab *e, struct frame *f, const char *program, co
     return;
   }
   fclose(file);
-  if (is_identifier(k.function)) vec_push(e->b->arena, &e->model->kernels, k);
+  if (prototype_may_name(k.function)) vec_push(e->b->arena, &e->model->kernels, k);
   else elab_error(e, f, given[1].loc, "'%s' is not the name of a C function", k.function);
 }
 

@@ -341,6 +341,24 @@ static void emit_externs(FILE *out, const struct codegen *cg) {
   }
 }
 
+// Kernels to a part. The host compiler takes seconds for a product's kernel, and more than
+// proportionally long, and much memory, for many in one file.
+enum { PART_KERNELS = 6 };
+
+int codegen_parts(const struct codegen *cg) {
+  return cg->distinct.len <= PART_KERNELS ? 0 : (cg->distinct.len + PART_KERNELS - 1) / PART_KERNELS;
+}
+
+static void emit_kernels(FILE *out, const struct codegen *cg) {
+  fputc('\n', out);
+  for (int i = 0; i < cg->distinct.len; i++) emit_c_prototype(out, cg->distinct.data[i]->loops);
+  for (int i = 0; i < cg->distinct.len; i++) {
+    if (i % PART_KERNELS == 0) fprintf(out, "%s\n#if IN_PART(%d)\n", i ? "#endif\n" : "", i / PART_KERNELS + 1);
+    emit_c_kernel(out, cg->distinct.data[i]->loops, &cg->target);
+  }
+  if (cg->distinct.len > 0) fputs("#endif\n", out);
+}
+
 void codegen_emit_c(FILE *out, const struct codegen *cg, const char *build, bool shared) {
   bool blas = false;
   for (int i = 0; i < cg->distinct.len; i++) blas |= calls_blas(cg->distinct.data[i]->loops->body);
@@ -350,8 +368,8 @@ void codegen_emit_c(FILE *out, const struct codegen *cg, const char *build, bool
   emit_c_prelude(out, &cg->target);
   fputs("#include \"btrt.h\"\n", out);
   emit_externs(out, cg);
-  for (int i = 0; i < cg->distinct.len; i++)
-    emit_c_kernel(out, cg->distinct.data[i]->loops, &cg->target);
+  emit_kernels(out, cg);
+  fputs("\n#if IN_PART(0)\n", out);
   emit_tensors(out, cg->model);
   emit_views(out, cg->model);
   VEC(const char *) ids = {0};
@@ -375,4 +393,5 @@ void codegen_emit_c(FILE *out, const struct codegen *cg, const char *build, bool
   emit_module(out, cg, build);
   if (!shared)
     fputs("\nint main(int argc, char **argv) { return bt_main(argc, argv, &bt_module); }\n", out);
+  fputs("#endif\n", out);
 }

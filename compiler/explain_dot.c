@@ -27,11 +27,12 @@ struct drawing {
 
 static bool is_drawn(const struct drawing *d, const struct kernel *k) { return explain_selects(d->cg, k, d->pattern); }
 
-static void draw_kernel(const struct drawing *d, const struct kernel *k, const char *indent) {
+static void draw_kernel(const struct drawing *d, const struct kernel *k) {
   struct arena *a = d->cg->arena;
-  struct bound b = explain_bound(d->cg, k);
-  const char *cost = !b.known ? "arithmetic not known" : str_printf(a, "%s, %s, %s-bound", unit_flops(a, k->loops->flops), unit_seconds(a, bound_seconds(b)), b.arithmetic > b.traffic ? "compute" : "memory");
-  fprintf(d->out, "%sp%dk%d [label=\"", indent, d->index, k->id);
+  struct kernel_time t = kernel_time(k->loops, &d->cg->target);
+  const char *bound = explain_bound(k, t);
+  const char *cost = str_eq(bound, "unknown") ? "arithmetic not known" : str_printf(a, "%s, %s, %s", unit_flops(a, k->loops->flops), unit_seconds(a, t.seconds), bound);
+  fprintf(d->out, "    p%dk%d [label=\"", d->index, k->id);
   print_quoted(d->out, str_printf(a, "%d %s\n%s\n%s", k->id, k->same->loops->name, kernel_address(a, k), cost));
   fputs("\"];\n", d->out);
 }
@@ -72,25 +73,59 @@ static void draw_writes(struct drawing *d, const struct kernel *k) {
   }
 }
 
-static bool draw_program(struct drawing *d) {
-  const struct fusion *f = d->p->fusion;
+static const char *variant_of(const struct drawing *d, const char *region) {
+  for (int i = 0; i < d->p->regions->list.len; i++) {
+    const struct region *r = &d->p->regions->list.data[i];
+    if (str_eq(r->address, region)) return r->variants.data[r->chosen].name;
+  }
+  die("no region is called %s", region);
+}
+
+// The kernels of one region, framed; of no region (NULL), bare.
+static bool draw_region(const struct drawing *d, const char *region, int index) {
   bool any = false;
+  for (int i = 0; i < d->p->fusion->kernels.len; i++) {
+    const struct kernel *k = d->p->fusion->kernels.data[i];
+    if (!is_drawn(d, k) || !str_eq(explain_region(k), region)) continue;
+    if (!any && region) {
+      fprintf(d->out, "    subgraph cluster_p%dr%d {\n    label=\"", d->index, index);
+      print_quoted(d->out, str_printf(d->cg->arena, "%s: %s", region, variant_of(d, region)));
+      fputs("\";\n", d->out);
+    }
+    any = true;
+    draw_kernel(d, k);
+  }
+  if (any && region) fputs("    }\n", d->out);
+  return any;
+}
+
+static bool draw_kernels(const struct drawing *d) {
+  bool any = draw_region(d, NULL, 0);
+  for (int i = 0; i < d->p->regions->list.len; i++) any |= draw_region(d, d->p->regions->list.data[i].address, i);
+  return any;
+}
+
+static void draw_buffers(struct drawing *d) {
+  const struct fusion *f = d->p->fusion;
   d->writer = NEW_ARRAY(d->cg->arena, int, f->buffers.len);
   d->outside = NEW_ARRAY(d->cg->arena, bool, f->buffers.len);
   for (int i = 0; i < f->buffers.len; i++) d->writer[i] = -1;
-  fprintf(d->out, "  subgraph cluster_p%d {\n    label=\"program ", d->index);
-  print_quoted(d->out, d->p->program->name);
-  fputs("\";\n", d->out);
   for (int i = 0; i < f->kernels.len; i++) {
     const struct kernel *k = f->kernels.data[i];
     if (is_drawn(d, k)) {
-      any = true;
-      draw_kernel(d, k, "    ");
       draw_reads(d, k);
       draw_writes(d, k);
     }
     for (int j = 0; j < k->roots.len; j++) d->writer[k->roots.data[j].buffer->id] = i;
   }
+}
+
+static bool draw_program(struct drawing *d) {
+  fprintf(d->out, "  subgraph cluster_p%d {\n    label=\"program ", d->index);
+  print_quoted(d->out, d->p->program->name);
+  fputs("\";\n", d->out);
+  bool any = draw_kernels(d);
+  draw_buffers(d);
   fputs("  }\n", d->out);
   return any;
 }

@@ -211,6 +211,7 @@ static bool worth_storing(const struct fuser *u, const struct node *n) {
 
 static void choose_stored(struct fuser *u) {
   store_forced(u);
+  fuse_store_parts(u);
   fuse_store_results(u);
   for (int i = u->n - 1; i >= 0; i--) {
     const struct node *n = u->g->nodes.data[i];
@@ -242,6 +243,12 @@ int fusion_tensor_slot(const struct fusion *f, const char *name) {
   for (int i = 0; i < f->model->tensors.len; i++)
     if (str_eq(f->model->tensors.data[i].name, name)) return i;
   die("no tensor is called %s", name);
+}
+
+bool fusion_is_update(const struct fusion *f, const struct buffer *b) {
+  for (int i = 0; i < f->graph->updates.len; i++)
+    if (f->update[i] == b) return true;
+  return false;
 }
 
 static bool same_input(const struct node *a, const struct node *b) {
@@ -485,20 +492,37 @@ static bool folds_nothing(const struct kernel *k) {
   return k->axes == 0 && k->roots.data[0].reduce != OP_COUNT;
 }
 
-static bool same_space(const struct kernel *a, const struct kernel *b) {
-  if (folds_nothing(a) || folds_nothing(b)) return false;
-  return a->kind == KERNEL_LOOP && b->kind == KERNEL_LOOP && shape_eq(&a->space, &b->space) &&
-         a->block == b->block && (a->axes == b->axes || a->axes == 0 || b->axes == 0);
+static const char *other_space(const struct kernel *j, const struct kernel *k) {
+  if (j->kind != KERNEL_LOOP || k->kind != KERNEL_LOOP) return "a sweep and a product";
+  if (!shape_eq(&j->space, &k->space)) return "they run over different spaces";
+  if (j->block != k->block) return "their values are laid out differently";
+  if (folds_nothing(j) || folds_nothing(k) || (j->axes != k->axes && j->axes != 0 && k->axes != 0))
+    return "they sum over different axes";
+  return NULL;
 }
 
-static bool mergeable(const struct merger *m, const struct kernel *j, const struct kernel *k) {
-  if (!same_space(j, k) || j->roots.len + k->roots.len > MAX_ROOTS ||
-      j->reads.len + k->reads.len > MAX_READS)
-    return false;
-  bool feeds = set_has(m->before[k->id], j->id), fed = set_has(m->before[j->id], k->id);
-  if (feeds) return fuse_feeds_point_by_point(m, j, k) && !fuse_detour(m, j->id, k->id);
-  if (fed) return fuse_feeds_point_by_point(m, k, j) && !fuse_detour(m, k->id, j->id);
-  return share_input(j, k) && streams(j, k) <= MAX_STREAMS;
+const char *fuse_too_many(const struct kernel *j, const struct kernel *k) {
+  if (j->roots.len + k->roots.len > MAX_ROOTS) return "too many results for one kernel";
+  if (j->reads.len + k->reads.len > MAX_READS) return "too many operands for one kernel";
+  return NULL;
+}
+
+// NULL where k can follow j, whose result it reads, in one kernel.
+const char *fuse_cannot_follow(const struct merger *m, const struct kernel *j, const struct kernel *k) {
+  if (!fuse_feeds_point_by_point(m, j, k)) return "a result is read otherwise than point by point";
+  if (fuse_detour(m, j->id, k->id)) return "another kernel must run between them";
+  return NULL;
+}
+
+// NULL where the two can be one sweep, else why not.
+static const char *why_apart(const struct merger *m, const struct kernel *j, const struct kernel *k) {
+  const char *why = other_space(j, k);
+  if (why == NULL) why = fuse_too_many(j, k);
+  if (why != NULL) return why;
+  if (set_has(m->before[k->id], j->id)) return fuse_cannot_follow(m, j, k);
+  if (set_has(m->before[j->id], k->id)) return fuse_cannot_follow(m, k, j);
+  if (!share_input(j, k)) return "they have no large operand in common";
+  return streams(j, k) <= MAX_STREAMS ? NULL : "too many large operands to stream at once";
 }
 
 void fuse_merge(struct merger *m, struct kernel *j, struct kernel *k) {
@@ -508,6 +532,36 @@ void fuse_merge(struct merger *m, struct kernel *j, struct kernel *k) {
   note_writers(m, j);
   fuse_find_reads(m->u, j);
   find_order(m);
+}
+
+// What keeps k from the kernel j whose result or operand it reads.
+static void note_gap(struct merger *m, const struct kernel *j, const struct kernel *k) {
+  struct fusion *f = m->u->f;
+  bool calls = j->kind == KERNEL_CALL || k->kind == KERNEL_CALL;
+  for (int i = f->gaps.len - 1; i >= 0 && f->gaps.data[i].second == k; i--)
+    if (f->gaps.data[i].first == j) return;
+  if (j == k || calls) return;
+  const char *why = j->kind == KERNEL_PRODUCT   ? fuse_not_absorbed(m, j, k)
+                    : k->kind == KERNEL_PRODUCT ? fuse_not_packed(k)
+                                                : why_apart(m, j, k);
+  if (why == NULL) why = "each had been joined with others before it could be";
+  vec_push(m->u->arena, &f->gaps, ((struct fusion_gap){j, k, why}));
+}
+
+static void note_gaps(struct merger *m) {
+  VEC(const struct kernel *) *readers = arena_alloc(m->u->arena, sizeof *readers * (size_t)m->u->f->buffers.len);
+  m->u->f->gaps.len = 0;
+  for (int i = 0; i < m->n; i++) {
+    const struct kernel *k = m->kernel[i];
+    for (int r = 0; k != NULL && r < k->reads.len; r++) {
+      const struct buffer *b = k->reads.data[r];
+      int writer = m->writer[b->id];
+      if (writer >= 0) note_gap(m, m->kernel[writer], k);
+      for (int j = 0; j < readers[b->id].len && full_size(k, b) && k->kind == KERNEL_LOOP; j++)
+        if (readers[b->id].data[j]->kind == KERNEL_LOOP) note_gap(m, readers[b->id].data[j], k);
+      vec_push(m->u->arena, &readers[b->id], k);
+    }
+  }
 }
 
 static void emit_ordered(struct merger *m, int id, uint64_t *done) {
@@ -537,14 +591,16 @@ static void merge_kernels(struct fuser *u) {
   fuse_finish_products(&m);
   for (int i = 0; i < m.n; i++)
     for (int j = 0; j < i && m.kernel[i] != NULL; j++)
-      if (m.kernel[j] != NULL && mergeable(&m, m.kernel[j], m.kernel[i]))
+      if (m.kernel[j] != NULL && why_apart(&m, m.kernel[j], m.kernel[i]) == NULL)
         fuse_merge(&m, m.kernel[j], m.kernel[i]);
+  note_gaps(&m);
   memset(&u->f->kernels, 0, sizeof u->f->kernels);
   uint64_t *done = set_new(u->arena, m.n);
   for (int i = 0; i < m.n; i++)
     if (m.kernel[i] != NULL) emit_ordered(&m, i, done);
   for (int i = 0; i < u->f->kernels.len; i++) u->f->kernels.data[i]->id = i;
   fuse_drop_private(u);
+  fuse_join_parts(u);
 }
 
 static void form_kernels(struct fuser *u) {
@@ -562,7 +618,7 @@ static void form_kernels(struct fuser *u) {
 static bool build_bodies(struct fuser *u) {
   for (int i = 0; i < u->f->kernels.len; i++) {
     struct kernel *k = u->f->kernels.data[i];
-    if (k->kind == KERNEL_CALL) continue;
+    if (k->kind == KERNEL_CALL || k->kind == KERNEL_JOIN) continue;
     const struct node *offender = body_build(u->f, k);
     if (offender == NULL) continue;
     expect(!u->stored[offender->id], "%%%d is stored and still not affine", offender->id);

@@ -3,6 +3,7 @@
 //   fuse.c          what is stored, which kernels become one
 //   fuse_product.c  what surrounds matrix products
 //   fuse_finish.c   what of it waits for sums of columns
+//   fuse_parts.c    values that are computed in parts
 #ifndef BTC_FUSE_INTERNAL_H
 #define BTC_FUSE_INTERNAL_H
 
@@ -72,6 +73,13 @@ bool fuse_feeds_point_by_point(const struct merger *m, const struct kernel *j,
 // Does a path lead from one kernel to the other through a third?
 bool fuse_detour(const struct merger *m, int from, int to);
 void fuse_merge(struct merger *m, struct kernel *j, struct kernel *k); // k into j
+// What stands against one kernel instead of two, for people; NULL: nothing.
+const char *fuse_too_many(const struct kernel *j, const struct kernel *k);
+const char *fuse_cannot_follow(const struct merger *m, const struct kernel *j, const struct kernel *k);
+// Why k, which reads a result of the product's kernel, is no part of its epilogue.
+const char *fuse_not_absorbed(const struct merger *m, const struct kernel *product, const struct kernel *k);
+// Why what the product reads is not computed by its prologue.
+const char *fuse_not_packed(const struct kernel *product);
 void fuse_find_reads(struct fuser *u, struct kernel *k);
 
 // ---- products (fuse_product.c) ----------------------------------------------------------------
@@ -88,5 +96,10 @@ bool fuse_may_finish(const struct fuser *u, const struct node *n, const struct n
 bool fuse_sums_matrix(const struct node *n); // over rows, columns or both of each matrix
 // Drops results that nobody but their own kernel reads, and kernels without others.
 void fuse_drop_private(struct fuser *u);
+
+// ---- parts (fuse_parts.c) ---------------------------------------------------------------------
+void fuse_store_parts(struct fuser *u);
+void fuse_join_parts(struct fuser *u); // once no kernel is merged any more
+bool fusion_is_update(const struct fusion *f, const struct buffer *b);
 
 #endif

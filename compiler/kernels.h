@@ -1,7 +1,7 @@
 // kernels.h: the kernel level: which nodes are computed together, and where their values lie.
 //
 //   fuse.c    decides which nodes get a buffer and groups them into kernels
-//   fuse_product.c, fuse_finish.c  what of it concerns matrix products
+//   fuse_product.c, fuse_finish.c, fuse_parts.c  products, and values in parts
 //   body.c    a kernel as DAGs of scalar values over iteration spaces
 //   plan.c    orders the kernels and gives every buffer its place
 //   lower*.c  turns each kernel into a loop nest
@@ -28,6 +28,9 @@ struct buffer {
   size_t offset;       // STORE, ARENA
   int first, last;     // ARENA: live from kernel `first` to kernel `last` of the order
   struct buffer *over; // written in place over this one, which dies there; NULL: a place of its own
+  struct buffer *part_of; // lies in this one, the value of a concat, from `start` along `axis`
+  int axis;
+  int64_t start;
 };
 
 // ---- kernels ----------------------------------------------------------------------------------
@@ -36,6 +39,8 @@ enum kernel_kind {
   KERNEL_PRODUCT, // a matrix product: what is read is computed while it is packed (the prologue), what
                   // becomes of a point of the result while it is at hand (the epilogue)
   KERNEL_CALL,    // one opaque op: product by BLAS, convolution, pool, argmax; or all results of one extern
+  KERNEL_JOIN,    // a concat whose parts are written where they belong: nothing to do. Only until the
+                  // order is settled
 };
 
 // One result. `reduce` says how a point of the space meets it: OP_COUNT stores it, OP_sum,
@@ -76,11 +81,18 @@ struct kernel {
 };
 
 // ---- fusion -----------------------------------------------------------------------------------
+// Two kernels of which one reads what the other computes or reads, and why they are not one.
+struct fusion_gap {
+  const struct kernel *first, *second;
+  const char *why;
+};
+
 struct fusion {
   const struct graph *graph;
   struct arena *arena;
   const struct model *model;    // names parameters and states; NULL in graph tests
   VEC(struct kernel *) kernels; // in an order that respects data flow
+  VEC(struct fusion_gap) gaps;  // for people
   VEC(struct buffer *) buffers;
   struct buffer **buffer;          // by node id: where its value is; NULL: inlined
   struct buffer **update;          // by update: where its new value is, before it is committed
@@ -107,7 +119,8 @@ void plan_order(struct fusion *f);
 struct plan plan_arena(struct fusion *f);
 void plan_check(const struct fusion *f); // dies on an overlap of live buffers
 size_t plan_align(size_t bytes);
-struct buffer *buffer_place(struct buffer *b); // the buffer in whose place it lies: its own, or what it is written over
+// The buffer in whose place b lies: itself, or what it is written over or a part of.
+struct buffer *buffer_place(struct buffer *b);
 
 // ---- layout -----------------------------------------------------------------------------------
 // The graph with every node's `block` chosen for vectors of `lanes`, relayouts put in where needed.

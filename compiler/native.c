@@ -106,7 +106,7 @@ static void remove_files(const host_source_list *sources) {
 bool native_build(const struct codegen *cg, const struct host *host, const char *c_file, const char *out, bool shared) {
   host_source_list sources = {0};
   bool good = compile_sources(cg, host, c_file, shared, &sources) && write_c(cg, host, c_file, shared) &&
-              host_compile(cg->model->b, host, c_file, out, shared, &sources);
+              host_compile(cg->model->b, host, c_file, codegen_parts(cg), out, shared, &sources);
   remove_files(&sources);
   return good;
 }

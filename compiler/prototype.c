@@ -28,10 +28,18 @@ static const char *const c_words[] = {
     "sizeof", "static", "register", "struct", "restrict", "switch",  "typedef",  "union",  "unsigned", "void", "volatile",
     "while"};
 
-static const char *c_name(struct arena *a, const char *name) {
+static bool is_c_word(const char *name) {
   for (size_t i = 0; i < sizeof c_words / sizeof *c_words; i++)
-    if (str_eq(name, c_words[i])) return str_printf(a, "%s_", name);
-  return name;
+    if (str_eq(name, c_words[i])) return true;
+  return false;
+}
+
+static const char *c_name(struct arena *a, const char *name) { return is_c_word(name) ? str_printf(a, "%s_", name) : name; }
+
+bool prototype_may_name(const char *function) {
+  bool good = isalpha((unsigned char)*function) || *function == '_';
+  for (const char *p = function; good && *p; p++) good = isalnum((unsigned char)*p) || *p == '_';
+  return good && !is_c_word(function) && !str_eq(function, "main");
 }
 
 static argument_list arguments_of(struct arena *a, const struct region *r) {

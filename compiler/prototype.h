@@ -4,6 +4,8 @@
 
 #include "regions.h"
 
+// Whether a C function can be called so.
+bool prototype_may_name(const char *function);
 // The whole header: what is computed, the sizes as constants, the prototype of `function`.
 const char *prototype_header(struct btc *b, const struct region *r, const char *function);
 

@@ -341,7 +341,9 @@ static bool is_default(const struct region *r) {
 static void build_region(struct splicer *s, const struct region *r) {
   struct arena *a = s->w.to->b->arena;
   const struct variant *v = &r->variants.data[r->chosen];
-  const struct graph *from = is_default(r) ? v->graph : graph_scheduled(v->graph, &v->schedule);
+  struct schedule how = v->schedule;
+  how.region = r->address;
+  const struct graph *from = is_default(r) ? v->graph : graph_scheduled(v->graph, &how);
   s->done[r - s->rs->list.data] = true;
   struct node **map = NEW_ARRAY(a, struct node *, from->nodes.len);
   for (int i = 0; i < r->inputs.len; i++) build(s, r->inputs.data[i]);

@@ -21,6 +21,7 @@
 #define BTC_REGIONS_H
 
 #include "graph.h"
+#include "loops.h"
 #include "target.h"
 
 // A C function of the user's that computes a region (docs/variants.md).
@@ -35,6 +36,7 @@ struct user_kernel {
 // fused in, block sizes by shape.
 struct schedule {
   const char *variant; // the name of what was chosen
+  const char *region;  // the address of what it was chosen for; NULL: a variant by itself
   bool plain;          // nothing is fused into products: operands and results are stored
   bool blas;           // products are calls of BLAS
   int64_t mc, kc, nc;  // blocks of our own products; 0: by shape
@@ -88,14 +90,17 @@ struct graph *graph_scheduled(const struct graph *g, const struct schedule *how)
 // ---- variants -----------------------------------------------------------------------------------
 // Derives every variant that there is and notes the refusals.
 void region_derive(struct region *r);
-// The variant again with the panel given. NULL, or why not.
-const char *region_set_panel(struct region *r, int variant, int64_t panel);
+// Derives the variant of this name (again) with the panel given. NULL, or why not.
+const char *region_derive_panel(struct region *r, const char *name, int64_t panel);
 int region_variant(const struct region *r, const char *name); // index; -1: none
 // Adds the variant that calls a function of the user's. False after a diagnostic.
 bool region_bind(struct btc *b, struct region *r, const struct kernel_binding *k);
 void region_price(struct region *r, const struct target *t);  // all variants that it has
 // What a graph costs as code generation lowers it (cost.c).
 struct variant_cost graph_cost(const struct graph *g, const struct target *t);
+// The same of one kernel: what its arithmetic, its memory traffic and its start take; all together.
+struct kernel_time { double arithmetic, traffic, launch, seconds; };
+struct kernel_time kernel_time(const struct loop_kernel *k, const struct target *t);
 
 // ---- choosing (choose.c) ------------------------------------------------------------------------
 // Arguments of variants, as in streamed(panel: 512).

@@ -10,13 +10,14 @@
 // varies, are refused.
 #include <string.h>
 
+#include "places.h"
 #include "structured.h"
 
 // ---- words ------------------------------------------------------------------------------------
 
 const char *place_text(struct btc *b, struct loc loc) {
-  if (!loc.line || loc.file >= b->files.len) return "";
-  return str_printf(b->arena, " at %s:%d", b->files.data[loc.file].path, loc.line);
+  const char *name = place_name(b, loc);
+  return name ? str_printf(b->arena, " at %s", name) : "";
 }
 
 enum { LONGEST_QUOTE = 60 };

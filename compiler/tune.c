@@ -63,9 +63,10 @@ static struct graph *graph_of(const struct search *s, const struct tune_point *p
   struct schedule how = v->schedule;
   int64_t panel = v->panel;
   how.mc = p->request.mc, how.kc = p->request.kc, how.nc = p->request.nc;
-  if (region_set_panel(s->r, p->variant, p->request.panel)) return NULL;
+  bool other = p->request.panel != panel;
+  if (other && region_derive_panel(s->r, v->name, p->request.panel)) return NULL;
   struct graph *g = graph_scheduled(v->graph, &how);
-  region_set_panel(s->r, p->variant, panel);
+  if (other) region_derive_panel(s->r, v->name, panel);
   return g;
 }
 

@@ -36,31 +36,33 @@ static const struct derivation *derivation_of(const char *name) {
 }
 
 // NULL, or why there is none.
-static const char *derive(const struct region *r, int64_t panel, struct variant *v) {
+static const char *derive(const struct region *r, const struct derivation *d, int64_t panel, struct variant *v) {
   const char *why = NULL;
-  v->panel = panel;
-  v->notes.len = 0;
-  v->priced = false;
-  v->graph = derivation_of(v->name)->derive(r->variants.data[0].graph, panel, &v->notes, &why);
-  if (v->graph) graph_verify(v->graph, v->name);
-  expect(v->graph || why, "the derivation of %s refuses %s without a reason", v->name, r->address);
+  *v = (struct variant){.name = d->name, .help = d->help, .schedule.variant = d->name, .panel = panel};
+  v->graph = d->derive(r->variants.data[0].graph, panel, &v->notes, &why);
+  if (v->graph) graph_verify(v->graph, d->name);
+  expect(v->graph || why, "the derivation of %s refuses %s without a reason", d->name, r->address);
   return v->graph ? NULL : why;
 }
 
 static void add_derived(struct region *r, const struct derivation *d) {
   struct arena *a = r->variants.data[0].graph->b->arena;
-  struct variant v = {.name = d->name, .help = d->help, .schedule.variant = d->name};
-  const char *why = derive(r, 0, &v);
+  struct variant v;
+  const char *why = derive(r, d, 0, &v);
   if (why) vec_push(a, &r->refused, ((struct refusal){d->name, why}));
   else vec_push(a, &r->variants, v);
 }
 
-const char *region_set_panel(struct region *r, int variant, int64_t panel) {
-  struct variant v = r->variants.data[variant];
-  if (v.panel == panel) return NULL;
-  const char *why = derive(r, panel, &v);
-  if (!why) r->variants.data[variant] = v;
-  return why;
+const char *region_derive_panel(struct region *r, const char *name, int64_t panel) {
+  struct variant v;
+  const char *why = derive(r, derivation_of(name), panel, &v);
+  if (why) return why;
+  int at = region_variant(r, name);
+  if (at < 0) vec_push(v.graph->b->arena, &r->variants, v);
+  else r->variants.data[at] = v;
+  for (int i = 0; i < r->refused.len; i++)
+    if (str_eq(r->refused.data[i].name, name)) r->refused.data[i] = r->refused.data[--r->refused.len];
+  return NULL;
 }
 
 void region_derive(struct region *r) {

@@ -22,7 +22,7 @@ static const struct streamed_case cases[] = {
 enum { CASES = sizeof cases / sizeof *cases };
 
 // Rows, columns, width of a panel: of the product of za's columns with zb's, and of their rows with rows.
-static const int64_t sizes[][3] = {{8, 5, 3}, {13, 23, 7}, {24, 14, 7}, {3, 2, 1}, {17, 33, 16}};
+static const int64_t sizes[][3] = {{8, 5, 3}, {13, 23, 7}, {24, 14, 7}, {5, 3, 1}, {17, 33, 16}};
 enum { SIZES = sizeof sizes / sizeof *sizes };
 
 static bool reads_rows(const struct streamed_case *c) { return str_eq(c->function, "uniformity") || str_eq(c->function, "info_nce"); }
@@ -48,9 +48,9 @@ static void check_no_square(const struct graph *g, int64_t d) {
 static void check_slices(const struct graph *g) {
   for (int i = 0; i < g->nodes.len; i++) {
     const struct node *n = g->nodes.data[i];
-    if (n->op != OP_slice) continue;
+    if (n->op != OP_slice || n->type.shape.rank < 2) continue; // vectors are made once
     enum op of = n->in[0]->op;
-    if (of != OP_input && of != OP_sum && of != OP_matmul) fail_msg("%s: %%%d slices %s", g->name, i, op_info(of)->name);
+    if (of != OP_input && of != OP_matmul) fail_msg("%s: %%%d slices %s", g->name, i, op_info(of)->name);
   }
 }
 

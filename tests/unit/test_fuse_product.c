@@ -300,6 +300,52 @@ static void panels(struct graph *g) {
   }
 }
 
+// The same with results in parts, each written where it belongs in the whole; the last is wider.
+static void parts_of_a_whole(struct graph *g) {
+  struct node *y = in(g, "y", SHAPE(19, 21)), *part[3];
+  for (int i = 0; i < 3; i++) {
+    struct node *w = in(g, str_printf(g->b->arena, "w%d", i), SHAPE(21, i == 2 ? 37 : 32));
+    part[i] = g_unary(g, OP_tanh, product(g, y, w));
+  }
+  struct node *whole = g_concat(g, part, 3, 1);
+  out(g, whole);
+  out(g, product(g, g_unary(g, OP_neg, whole), in(g, "v", SHAPE(101, 5))));
+  out(g, g_matmul(g, part[1], y, true, false)); // a part is read by itself
+}
+// Rows; the whole lies in the arena and dies where the sum is stored over it, one part a sweep later.
+static void parts_in_rows(struct graph *g) {
+  struct node *x = in(g, "x", SHAPE(9, 13)), *w = in(g, "w", SHAPE(13, 33)), *part[2];
+  part[0] = product(g, x, w);
+  part[1] = g_unary(g, OP_exp, in(g, "z", SHAPE(11, 33)));
+  struct node *whole = g_concat(g, part, 2, 0), *m = g_reduce(g, OP_reduce_max, whole, (int[]){0}, 1);
+  struct node *e = g_unary(g, OP_tanh, sub(g, whole, along(g, m, 1, whole)));
+  out(g, g_matmul(g, e, e, false, true));
+  out(g, g_matmul(g, part[0], e, false, true));
+}
+// By reshape: a part is not dense.
+static void parts_reshaped(struct graph *g) {
+  struct node *x = in(g, "x", SHAPE(6, 13)), *part[2];
+  for (int i = 0; i < 2; i++)
+    part[i] = product(g, x, in(g, str_printf(g->b->arena, "w%d", i), SHAPE(13, 20)));
+  out(g, g_concat(g, part, 2, 1));
+  struct shape s = SHAPE(24, 5);
+  out(g, g_unary(g, OP_neg, g_reshape(g, part[1], &s)));
+}
+// Not in parts: one is an input, one comes twice, one is wanted by a call, the whole is an update.
+static void not_in_parts(struct graph *g) {
+  struct node *x = in(g, "x", SHAPE(6, 13)), *p = product(g, x, in(g, "w", SHAPE(13, 13)));
+  out(g, g_concat(g, (struct node *[]){p, x}, 2, 1));
+  out(g, g_concat(g, (struct node *[]){g_unary(g, OP_exp, p), g_unary(g, OP_exp, p)}, 2, 0));
+  struct node *q = g_unary(g, OP_neg, x), *r = g_unary(g, OP_tanh, x);
+  out(g, g_concat(g, (struct node *[]){q, r}, 2, 0));
+  struct attr last = {.n = 1, .i = {1}};
+  out(g, graph_node(g, OP_argmax, &r, 1, &last, NULL));
+  struct node *old = g_leaf(g, OP_state, "old", &(struct tensor_type){BT_F32, SHAPE(12, 13)});
+  struct node *two[] = {g_unary(g, OP_sin, x), g_unary(g, OP_cos, x)};
+  graph_update(g, "old", g_concat(g, two, 2, 0));
+  out(g, product(g, old, in(g, "w", SHAPE(13, 13))));
+}
+
 // ---- both -------------------------------------------------------------------------------------
 
 static struct node *softmax(struct graph *g, struct node *x) {
@@ -398,6 +444,10 @@ static const struct row rows[] = {
     ROW(costly_operand, 2, 1, 0, 3, 21 * 21 * 4),
     ROW(moved_operands, 7, 1, 0, 8, -1),
     ROW(panels, 3, 0, 0, 1, 0),
+    ROW(parts_of_a_whole, 5, 0, 0, 4, 0),
+    ROW(parts_in_rows, 3, -1, 0, -1, -1),
+    ROW(parts_reshaped, 2, 1, 0, 2, -1),
+    ROW(not_in_parts, 2, -1, 1, -1, -1),
     ROW(attention, 2, 3, 0, 5, -1),
     ROW(attention_backward, -1, -1, 0, -1, -1),
     ROW(perceptron_backward, 5, 0, 0, 5, -1),
@@ -437,7 +487,8 @@ static bool structured(const struct row *r) {
   int64_t arena = r->arena < 0 ? -1 : (int64_t)plan_align((size_t)r->arena), is = 0;
   for (int i = 0; i < p->fusion->buffers.len; i++) { // without workspaces of the schedule
     const struct buffer *x = p->fusion->buffers.data[i];
-    bool place = x->space == SPACE_ARENA && x->over == NULL && x->first >= 0 && x->node != NULL;
+    bool place = x->space == SPACE_ARENA && buffer_place((struct buffer *)x) == x && x->first >= 0;
+    place = place && x->node != NULL;
     if (place) is += (int64_t)plan_align(x->bytes);
   }
   bool good = agrees(r->name, "products", kernels_of(p->fusion, KERNEL_PRODUCT), r->products);

@@ -319,9 +319,10 @@ static struct graph *random_objective(struct btc *b, unsigned seed) {
   return g;
 }
 
-// Each variant of the region by itself, and put into the graph.
+// Each variant of the region by itself, and put into the graph. Panels are narrow, or there would be one.
 static int check_variants(const struct graph *g, struct regions *rs, struct region *r, unsigned seed) {
   region_derive(r);
+  if (r->nodes.len > 1) region_derive_panel(r, "streamed", 1 + seed % 5);
   for (int i = 0; i < r->variants.len; i++) {
     assert_same_values(r->variants.data[0].graph, r->variants.data[i].graph, seed);
     r->chosen = i;
@@ -358,23 +359,25 @@ static void test_random_objectives(void **state) {
 enum { COMPILED = 12 };
 
 // Whether any of the graphs has an objective that can be computed this way.
-static bool anyone_has(struct graph *const *g, const char *variant) {
+static bool anyone_has(struct graph *const *g, const char *variant, int64_t panel) {
   for (int i = 0; i < COMPILED; i++) {
     struct regions *rs = outline(simplified(g[i]));
     if (rs->list.len == 0 || rs->list.data[0].nodes.len == 1) continue;
     region_derive(&rs->list.data[0]);
+    if (panel) region_derive_panel(&rs->list.data[0], variant, panel);
     if (region_variant(&rs->list.data[0], variant) >= 0) return true;
   }
   return false;
 }
 
 // What C computes does not depend on the variant, at sizes that no vector divides.
-static void check_compiled(const char *variant) {
+static void check_compiled(const char *variant, int64_t panel) {
   struct btc *b = btc_new();
   struct graph *g[COMPILED];
   for (int i = 0; i < COMPILED; i++) g[i] = random_objective(b, (unsigned)i);
-  if (anyone_has(g, variant)) {
-    vec_push(b->arena, &b->opt.variants, str_printf(b->arena, "objective=%s", variant));
+  if (anyone_has(g, variant, panel)) {
+    const char *arguments = panel ? str_printf(b->arena, "(panel: %d)", (int)panel) : "";
+    vec_push(b->arena, &b->opt.variants, str_printf(b->arena, "objective=%s%s", variant, arguments));
     struct compiled n = step_build(b, g, COMPILED, "native");
     for (int i = 0; i < COMPILED; i++) step_check(&n, i, 3);
     step_close(&n);
@@ -386,8 +389,10 @@ static void check_compiled(const char *variant) {
 
 static void test_compiled(void **state) {
   (void)state;
-  static const char *const variants[] = {"unfused", "fused", "streamed", "gram"};
-  for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) check_compiled(variants[i]);
+  check_compiled("unfused", 0);
+  check_compiled("fused", 0);
+  check_compiled("gram", 0);
+  check_compiled("streamed", 3);
 }
 
 // ---- random steps -------------------------------------------------------------------------------
