@@ -237,9 +237,12 @@ static bool lacks_function(struct btc *b, const host_source_list *sources, const
       return true;
     }
   }
-  if (sources->len == 0 || !strstr(messages, "undefined reference")) return false;
-  diag_error(b, sources->data[0].loc, "a kernel of yours calls a function that neither it nor a library of the trainer defines");
-  return true;
+  for (int i = 0; i < sources->len && strstr(messages, "undefined reference"); i++) {
+    if (!strstr(messages, sources->data[i].object)) continue;
+    diag_error(b, sources->data[i].loc, "%s calls a function that neither it nor a library of the trainer defines", sources->data[i].path);
+    return true;
+  }
+  return false;
 }
 
 static void show_failure(struct btc *b, const struct host *host, const char *c_file, const host_source_list *sources, const char *log, int status) {

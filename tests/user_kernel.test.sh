@@ -118,7 +118,7 @@ broken() {
 broken 'a mistake of syntax' 's/double sum = 0;/double sum = 0/' 'broken.btg:16:.*error: the C compiler did not accept broken.c'
 broken 'another signature' 's/const float \*zb/const double *zb/' 'conflicting types for .covariance'
 broken 'no such function' 's/^void covariance/static void covariances/; /include "covariance.h"/d' "broken.c defines no function 'covariance'"
-broken 'a function that is not there' 's/gradient(d_zb/gradientt(d_zb/' 'calls a function that neither it nor a library'
+broken 'a function that is not there' 's/gradient(d_zb/gradientt(d_zb/' 'broken.c calls a function that neither it nor a library'
 bound two.btg 'objective: kernel("covariance.c", "covariance") objective: covariance "projector.0/forward@a": kernel("covariance.c", "covariance") "projector.0/forward@a": covariance'
 expect 'one function for two regions' 1 err "'covariance' already computes another region" "$btc" compile two.btg -o two $small
 
