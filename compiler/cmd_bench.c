@@ -47,7 +47,8 @@ const struct command command_bench = {
 
 // ---- measuring --------------------------------------------------------------------------------
 
-static json_t *real(double x) { return isfinite(x) ? json_real(x) : json_null(); } // JSON has neither infinity nor NaN
+// JSON has no infinity, and nobody knows the arithmetic of a function of the user's.
+static json_t *real(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
 // What the region calls the output that has the largest error; "out2" is the measured graph's name for it.
 static const char *worst_output(const struct region *r, const struct measured *m) {
@@ -61,6 +62,7 @@ static json_t *candidate_json(const struct region *r, int i, const struct measur
   json_object_set_new(o, "median_ms", json_real(1e3 * m->seconds.median));
   json_object_set_new(o, "q1_ms", json_real(1e3 * m->seconds.low));
   json_object_set_new(o, "q3_ms", json_real(1e3 * m->seconds.high));
+  json_object_set_new(o, "min_ms", json_real(1e3 * m->seconds.least));
   json_object_set_new(o, "rounds", json_integer(m->rounds));
   json_object_set_new(o, "gflops", real(1e-9 * rate));
   json_object_set_new(o, "peak_share", real(rate / peak->flops));
@@ -93,7 +95,7 @@ static json_t *region_json(struct btc *b, const struct settings *s, const struct
   const char *against = candidates[want->candidate].name;
   measure_check(m, want);
   reference_free(want);
-  measure_run(m, NULL, s->seconds > 0 ? s->seconds : default_seconds, LEAST_ROUNDS);
+  measure_run(m, NULL, (struct budget){.seconds = s->seconds > 0 ? s->seconds : default_seconds, .least = LEAST_ROUNDS});
   json_t *list = json_array();
   for (int i = 0; i < r->variants.len; i++) {
     struct measured result = measure_result(m, i);

@@ -285,11 +285,14 @@ static void run_round(struct measurement *m, const bool *active, int round) {
   }
 }
 
-void measure_run(struct measurement *m, const bool *active, double seconds, int least_rounds) {
+void measure_run(struct measurement *m, const bool *active, struct budget budget) {
   for (int i = 0; i < m->contenders.len; i++)
     if ((!active || active[i]) && !m->contenders.data[i].repeats) warm_up(&m->contenders.data[i]);
   double start = omp_get_wtime();
-  for (int round = 0; round < least_rounds || omp_get_wtime() - start < seconds; round++) run_round(m, active, round);
+  for (int round = 0; round < budget.least || omp_get_wtime() - start < budget.seconds; round++) {
+    if (budget.most && round == budget.most) break;
+    run_round(m, active, round);
+  }
 }
 
 // ---- results ----------------------------------------------------------------------------------
@@ -307,7 +310,7 @@ static double quantile(const double *sorted, int n, double q) {
 
 struct quartiles quartiles_of(double *samples, int n) {
   qsort(samples, (size_t)n, sizeof *samples, compare_samples);
-  return (struct quartiles){quantile(samples, n, 0.25), quantile(samples, n, 0.5), quantile(samples, n, 0.75)};
+  return (struct quartiles){samples[0], quantile(samples, n, 0.25), quantile(samples, n, 0.5), quantile(samples, n, 0.75)};
 }
 
 struct measured measure_result(const struct measurement *m, int i) {

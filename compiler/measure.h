@@ -4,7 +4,7 @@
 //   struct measurement *m = measure_open(b, candidates, n, &setup);   // one shared object
 //   struct reference *want = measure_reference(m, 4e9);               // outputs in float64
 //   measure_check(m, want);                                           // errors
-//   measure_run(m, NULL, 3.0, 5);                                     // rounds; more of them, any time
+//   measure_run(m, NULL, (struct budget){.seconds = 3, .least = 5});  // rounds; more of them, any time
 //   struct measured r = measure_result(m, 0);
 //   measure_close(m);
 //
@@ -34,7 +34,7 @@ struct measure_setup {
   const char *what; // what is measured, for progress on standard error; NULL: silent
 };
 
-struct quartiles { double low, median, high; }; // seconds
+struct quartiles { double least, low, median, high; }; // seconds; low and high: of a quarter each
 // Interpolated between the samples' order statistics; sorts them. n > 0.
 struct quartiles quartiles_of(double *samples, int n);
 
@@ -63,8 +63,10 @@ struct reference *measure_reference(struct measurement *m, double bytes);
 void reference_free(struct reference *r);
 // Runs every candidate once and compares.
 void measure_check(struct measurement *m, const struct reference *want);
-// Times the candidates with active[i] (NULL: all) for about so many seconds, but so many rounds at least.
-void measure_run(struct measurement *m, const bool *active, double seconds, int least_rounds);
+// Times the candidates with active[i] (NULL: all) for about so many seconds, but `least` rounds at least, and
+// no more than `most` (0: any number).
+struct budget { double seconds; int least, most; };
+void measure_run(struct measurement *m, const bool *active, struct budget budget);
 struct measured measure_result(const struct measurement *m, int i);
 void measure_close(struct measurement *m);
 

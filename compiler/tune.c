@@ -4,17 +4,18 @@
 // so far and their neighbours: the same variant with one argument changed to another of the values worth
 // trying. A generation is compiled into one object and runs successive halving (Jamieson and Talwalkar, 2016):
 // all briefly, then the faster half for as long, and so on, so that time goes to those that are close. At last
-// the best, the same variant without arguments and what compilation would choose run side by side: times of
-// different generations are of different minutes, and a gain must be real.
+// the best two, the best variant without arguments and what compilation would choose run side by side: times
+// of different generations are of different minutes, the best of many is often a lucky one, and a gain must be real.
 #include <math.h>
 #include <omp.h>
 #include <string.h>
 
 #include "tune.h"
 
-enum { GENERATIONS = 3, INCUMBENTS = 2, LEAST_ROUNDS = 3 };
+enum { GENERATIONS = 3, INCUMBENTS = 2, LEAST_ROUNDS = 3, ENOUGH_ROUNDS = 60 };
 static const double worth_varying = 1.5;  // variants slower than the best by more are not tried with other arguments
 static const double worth_changing = 0.02; // an argument must gain so much, or the default stays
+static const double least_seconds = 0.2, least_last = 1; // of a stage and of the last, whatever the budget: a few rounds show chance
 
 struct search {
   struct btc *b;
@@ -135,7 +136,7 @@ static void collect(struct search *s, struct generation *g) {
   for (int i = 0; i < g->n; i++) {
     struct measured m = measure_result(g->m, i);
     struct tune_point *p = &s->result->points.data[g->points[i]];
-    if (m.rounds) p->seconds = m.seconds.low, p->rounds = m.rounds;
+    if (m.rounds) p->seconds = m.seconds.least, p->rounds = m.rounds;
   }
 }
 
@@ -162,7 +163,7 @@ static void run_halving(struct search *s, struct generation *g, double seconds) 
   for (int n = count_active(g); n > 3; n -= n / 2) stages++;
   for (int stage = 0; stage < stages; stage++) {
     if (stage) halve(s, g);
-    measure_run(g->m, g->active, seconds / stages, LEAST_ROUNDS);
+    measure_run(g->m, g->active, (struct budget){fmax(seconds / stages, least_seconds), LEAST_ROUNDS, ENOUGH_ROUNDS});
     collect(s, g);
   }
 }
@@ -180,7 +181,7 @@ static bool measure_points(struct search *s, int *points, int n, double seconds)
   g.m = measure_open(s->b, candidates, n, s->setup);
   if (!g.m) return false;
   compare_in(s, &g);
-  if (count_active(&g)) run_halving(s, &g, fmax(seconds, 0));
+  if (count_active(&g)) run_halving(s, &g, seconds);
   measure_close(g.m);
   return true;
 }
@@ -226,16 +227,25 @@ static int without_arguments(const struct search *s, int point) {
   return s->result->points.data[point].variant;
 }
 
+static void add_once(const struct search *s, int *points, int *n, int point) {
+  if (point < 0 || s->result->points.data[point].wrong) return;
+  for (int i = 0; i < *n; i++)
+    if (points[i] == point) return;
+  points[(*n)++] = point;
+}
+
 static bool last_round(struct search *s, double seconds) {
-  int best = fastest(s, -1), plain = without_arguments(s, best), base = s->result->base;
-  int points[3] = {best}, n = 1;
-  if (plain != best && !s->result->points.data[plain].wrong) points[n++] = plain;
-  if (base != best && base != plain && !s->result->points.data[base].wrong) points[n++] = base;
-  s->result->best = best;
-  if (n == 1) return true;
-  if (!measure_points(s, points, n, seconds)) return false;
-  for (int i = 1; i < n; i++)
-    if (s->result->points.data[points[i]].seconds * (1 - worth_changing) <= s->result->points.data[s->result->best].seconds) s->result->best = points[i];
+  int points[4], n = 0, best = fastest(s, -1), plain = without_arguments(s, best);
+  add_once(s, points, &n, plain);
+  add_once(s, points, &n, s->result->base);
+  add_once(s, points, &n, best);
+  add_once(s, points, &n, fastest(s, best));
+  if (n > 1 && !measure_points(s, points, n, fmax(seconds, least_last))) return false;
+  s->result->best = points[0];
+  for (int i = 1; i < n; i++) { // in order of preference
+    double gain = 1 - s->result->points.data[points[i]].seconds / s->result->points.data[s->result->best].seconds;
+    if (gain > worth_changing) s->result->best = points[i];
+  }
   return true;
 }
 

@@ -62,6 +62,31 @@ gives 'a function without products' 1 err 'no region with several variants' "$bt
 gives 'no time' 2 err 'not a number above 0' "$btc" bench "$model" --seconds 0
 gives 'shapes without a function' 2 err 'goes with --function' "$btc" bench "$model" --shape x=3x5
 
+# ---- a wrong kernel ----
+# A function of the user's that writes nothing but a loss, of its own.
+cat >"$work/own.btg" <<'MODEL'
+import std.nn
+import std.optim
+
+layer = linear(13)
+
+fn likeness(a: f32[n, d], b: f32[n, d]) -> f32 = sum((a' @ b)^2) / n
+
+program pretrain {
+  data xa: f32[11, 7], xb: f32[11, 7]
+  minimize likeness(layer(xa), layer(xb))
+  optimizer sgd(lr: 0.1)
+  epochs 2
+}
+MODEL
+cat >"$work/hasty.c" <<'KERNEL'
+void hasty(const float *a, const float *b, float *loss, float *d_a, float *d_b) { loss[0] = a[0] * b[0]; }
+KERNEL
+printf 'schedule pretrain { objective: kernel("hasty.c", "hasty") }\n' >>"$work/own.btg"
+gives 'a wrong kernel of the user is found' 1 out '^  hasty .* infinite  WRONG: d_' "$btc" bench "$work/own.btg" objective --seconds 0.05
+holds 'and it alone' test "$(grep -c WRONG "$work/out")" = 1
+gives 'tune does not take it' 0 out '^    hasty .*WRONG' env BTC_TUNED= "$btc" tune "$work/own.btg" objective --seconds 0.05
+
 # ---- tune ----
 gives 'tune stores' 0 out "^stored in $BTC_TUNED" "$btc" tune "$model" --seconds 0.5
 cp "$work/out" "$work/tuned"
@@ -76,7 +101,7 @@ gives 'another file with the same objective profits' 0 out 'by tuned' sh -c 'sed
 cat "$model" "$work/schedule" >"$work/pasted.btg"
 gives 'the schedule can be pasted' 0 out 'by schedule' "$btc" variants "$work/pasted.btg" objective --no-tuned
 gives 'and compiles' 0 out . env BTC_TUNED= "$btc" compile "$work/pasted.btg" --emit=c
-gives 'tune of a function tries arguments' 0 out '(mc: \|(kc: \|(nc: ' "$btc" tune "$model" --function barlow_twins --shape za=11x131 --shape zb=11x131 --seconds 12
+gives 'tune of a function tries arguments' 0 out '(mc: \|(kc: \|(nc: ' "$btc" tune "$model" --function barlow_twins --shape za=11x131 --shape zb=11x131 --seconds 200
 gives 'both are kept' 0 out 'by tuned' "$btc" variants "$model" objective
 gives 'tune without a store' 0 out '^schedule' env BTC_TUNED= "$btc" tune "$model" objective --seconds 0.1
 holds 'stores nothing' sh -c '! grep -q "^stored" "$0"' "$work/out"

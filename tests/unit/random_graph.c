@@ -464,10 +464,16 @@ static struct item random_layer(struct generator *r, struct item x) {
   static const enum op ops[] = {OP_add, OP_sub, OP_mul};
   struct graph *g = r->g;
   if (shape(&x)->rank != 2) return x;
-  int64_t m = shape(&x)->dim[0], k = shape(&x)->dim[1], n = roll(r, 3) ? 1 + roll(r, 40) : 256 + roll(r, 60);
-  if (m * n > r->limit || k * n > r->limit) return x;
+  int64_t m = shape(&x)->dim[0], k = shape(&x)->dim[1];
+  int64_t n = roll(r, 2) ? 1 + roll(r, 40) : 256 + roll(r, 60);
+  if (m * n > 2 * r->limit || k * n > 2 * r->limit) return x;
   struct node *p = g_matmul(g, x.node, param(r, shape_of(2, k, n)).node, false, false), *y = p;
   y = g_scale(g, y, 1.0 / (double)k);
+  if (roll(r, 3) == 0) { // orthogonal to something, column by column
+    struct node *a = param(r, p->type.shape).node;
+    struct node *mean = g_reduce(g, OP_mean, g_binary(g, OP_mul, y, a), (int[]){0}, 1);
+    y = g_binary(g, OP_sub, y, g_binary(g, OP_mul, a, g_broadcast(g, mean, &p->type.shape, (int[]){1})));
+  }
   for (int i = roll(r, 4); i > 0; i--) y = g_binary(g, ops[roll(r, 3)], y, companion(r, p, x.node));
   switch (roll(r, 4)) {
   case 0: y = g_unary(g, OP_tanh, y); break;

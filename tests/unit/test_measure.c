@@ -58,7 +58,7 @@ static void side_by_side(void **state) {
   struct measurement *m = opened(b, c, 3, 3); // more threads than most of these machines have
   check(m, 1e9, 0);
   const bool active[] = {true, false, true};
-  measure_run(m, active, 0, 5);
+  measure_run(m, active, (struct budget){.least = 5});
   struct measured plain = measure_result(m, 0), product = measure_result(m, 1), wrong = measure_result(m, 2);
   assert_true(plain.error <= 1e-6 && product.error <= 1e-6); // sums of 13 products
   assert_true(wrong.error > MEASURE_TOLERANCE && fabs(wrong.error - 0.001) < 1e-5);
@@ -68,8 +68,10 @@ static void side_by_side(void **state) {
   assert_true(plain.seconds.low > 0 && plain.seconds.low <= plain.seconds.median && plain.seconds.median <= plain.seconds.high);
   assert_true(product.flops > plain.flops && product.flops >= 37 * 37 * 13);
   assert_true(product.bytes > 0 && product.temporaries >= 37 * 37 * sizeof(float));
-  measure_run(m, NULL, 0, 5);
+  measure_run(m, NULL, (struct budget){.least = 5});
   assert_int_equal(measure_result(m, 0).rounds, 10);
+  measure_run(m, NULL, (struct budget){.seconds = 1000, .most = 7});
+  assert_int_equal(measure_result(m, 0).rounds, 17);
   measure_close(m);
   btc_free(b);
 }
@@ -91,7 +93,7 @@ static void quartiles(void **state) {
   (void)state;
   double odd[] = {5, 1, 4, 2, 3}, even[] = {4, 1, 3, 2}, one[] = {7};
   struct quartiles q = quartiles_of(odd, 5);
-  assert_true(q.low == 2 && q.median == 3 && q.high == 4);
+  assert_true(q.least == 1 && q.low == 2 && q.median == 3 && q.high == 4);
   q = quartiles_of(even, 4);
   assert_true(q.low == 1.75 && q.median == 2.5 && q.high == 3.25);
   q = quartiles_of(one, 1);
