@@ -63,7 +63,7 @@ check-sanitizers: ## build all and the tests with address and undefined sanitize
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/sanitize OPT="-O1 -g" \
 	  SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all tests
 
-bench: all $(BUILD)/bench_conv ## time the compiler's kernels and steps against PyTorch
+bench: all $(BUILD)/bench_conv $(BUILD)/bench_gemm ## time the compiler's kernels and steps against PyTorch
 	@bench/run.sh $(BUILD)
 
 # ---- rules ----
@@ -115,7 +115,7 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(HELPER_OBJ) $(BUILD)/libbtc.a $(
 	$(call say,LINK)
 	$(CC) $(CFLAGS) $(SAN) -fopenmp -rdynamic -o $@ $^ -lcmocka $(LDLIBS)
 
-$(BUILD)/bench_conv: $(BUILD)/obj/bench/bench_conv.o $(BUILD)/obj/tests/unit/jit.o $(BUILD)/libbtc.a $(BUILD)/libbtrt.a
+$(BUILD)/bench_%: $(BUILD)/obj/bench/bench_%.o $(BUILD)/obj/tests/unit/jit.o $(BUILD)/libbtc.a $(BUILD)/libbtrt.a
 	$(call say,LINK)
 	$(CC) $(CFLAGS) $(SAN) -fopenmp -rdynamic -o $@ $^ $(LDLIBS)
 $(BUILD)/obj/bench/%.o: bench/%.c

@@ -295,6 +295,24 @@ static struct kernel *kernel_new(struct fuser *u, const struct node *n, struct b
   return k;
 }
 
+static bool same_call(const struct node *a, const struct node *b) {
+  bool same = a->op == OP_extern && b->op == OP_extern && a->n_in == b->n_in && a->how == b->how &&
+              str_eq(a->attr.s, b->attr.s);
+  for (int i = 0; same && i < a->n_in; i++) same = a->in[i] == b->in[i];
+  return same;
+}
+
+// One call gives all results of an extern: the others join the kernel of the first.
+static void add_kernel(struct fuser *u, const struct node *n, struct buffer *to) {
+  for (int i = 0; i < u->f->kernels.len; i++) {
+    struct kernel *k = u->f->kernels.data[i];
+    if (!same_call(k->roots.data[0].node, n)) continue;
+    vec_push(u->arena, &k->roots, ((struct kernel_root){.node = n, .buffer = to, .reduce = OP_COUNT}));
+    return;
+  }
+  kernel_new(u, n, to);
+}
+
 // Results that have no kernel writing them where they are wanted get one that copies.
 static void route_results(struct fuser *u) {
   const struct graph *g = u->g;
@@ -474,20 +492,37 @@ static bool folds_nothing(const struct kernel *k) {
   return k->axes == 0 && k->roots.data[0].reduce != OP_COUNT;
 }
 
-static bool same_space(const struct kernel *a, const struct kernel *b) {
-  if (folds_nothing(a) || folds_nothing(b)) return false;
-  return a->kind == KERNEL_LOOP && b->kind == KERNEL_LOOP && shape_eq(&a->space, &b->space) &&
-         a->block == b->block && (a->axes == b->axes || a->axes == 0 || b->axes == 0);
+static const char *other_space(const struct kernel *j, const struct kernel *k) {
+  if (j->kind != KERNEL_LOOP || k->kind != KERNEL_LOOP) return "a sweep and a product";
+  if (!shape_eq(&j->space, &k->space)) return "they run over different spaces";
+  if (j->block != k->block) return "their values are laid out differently";
+  if (folds_nothing(j) || folds_nothing(k) || (j->axes != k->axes && j->axes != 0 && k->axes != 0))
+    return "they sum over different axes";
+  return NULL;
 }
 
-static bool mergeable(const struct merger *m, const struct kernel *j, const struct kernel *k) {
-  if (!same_space(j, k) || j->roots.len + k->roots.len > MAX_ROOTS ||
-      j->reads.len + k->reads.len > MAX_READS)
-    return false;
-  bool feeds = set_has(m->before[k->id], j->id), fed = set_has(m->before[j->id], k->id);
-  if (feeds) return fuse_feeds_point_by_point(m, j, k) && !fuse_detour(m, j->id, k->id);
-  if (fed) return fuse_feeds_point_by_point(m, k, j) && !fuse_detour(m, k->id, j->id);
-  return share_input(j, k) && streams(j, k) <= MAX_STREAMS;
+const char *fuse_too_many(const struct kernel *j, const struct kernel *k) {
+  if (j->roots.len + k->roots.len > MAX_ROOTS) return "too many results for one kernel";
+  if (j->reads.len + k->reads.len > MAX_READS) return "too many operands for one kernel";
+  return NULL;
+}
+
+// NULL where k can follow j, whose result it reads, in one kernel.
+const char *fuse_cannot_follow(const struct merger *m, const struct kernel *j, const struct kernel *k) {
+  if (!fuse_feeds_point_by_point(m, j, k)) return "a result is read otherwise than point by point";
+  if (fuse_detour(m, j->id, k->id)) return "another kernel must run between them";
+  return NULL;
+}
+
+// NULL where the two can be one sweep, else why not.
+static const char *why_apart(const struct merger *m, const struct kernel *j, const struct kernel *k) {
+  const char *why = other_space(j, k);
+  if (why == NULL) why = fuse_too_many(j, k);
+  if (why != NULL) return why;
+  if (set_has(m->before[k->id], j->id)) return fuse_cannot_follow(m, j, k);
+  if (set_has(m->before[j->id], k->id)) return fuse_cannot_follow(m, k, j);
+  if (!share_input(j, k)) return "they have no large operand in common";
+  return streams(j, k) <= MAX_STREAMS ? NULL : "too many large operands to stream at once";
 }
 
 void fuse_merge(struct merger *m, struct kernel *j, struct kernel *k) {
@@ -497,6 +532,36 @@ void fuse_merge(struct merger *m, struct kernel *j, struct kernel *k) {
   note_writers(m, j);
   fuse_find_reads(m->u, j);
   find_order(m);
+}
+
+// What keeps k from the kernel j whose result or operand it reads.
+static void note_gap(struct merger *m, const struct kernel *j, const struct kernel *k) {
+  struct fusion *f = m->u->f;
+  bool calls = j->kind == KERNEL_CALL || k->kind == KERNEL_CALL;
+  for (int i = f->gaps.len - 1; i >= 0 && f->gaps.data[i].second == k; i--)
+    if (f->gaps.data[i].first == j) return;
+  if (j == k || calls) return;
+  const char *why = j->kind == KERNEL_PRODUCT   ? fuse_not_absorbed(m, j, k)
+                    : k->kind == KERNEL_PRODUCT ? fuse_not_packed(k)
+                                                : why_apart(m, j, k);
+  if (why == NULL) why = "each had been joined with others before it could be";
+  vec_push(m->u->arena, &f->gaps, ((struct fusion_gap){j, k, why}));
+}
+
+static void note_gaps(struct merger *m) {
+  VEC(const struct kernel *) *readers = arena_alloc(m->u->arena, sizeof *readers * (size_t)m->u->f->buffers.len);
+  m->u->f->gaps.len = 0;
+  for (int i = 0; i < m->n; i++) {
+    const struct kernel *k = m->kernel[i];
+    for (int r = 0; k != NULL && r < k->reads.len; r++) {
+      const struct buffer *b = k->reads.data[r];
+      int writer = m->writer[b->id];
+      if (writer >= 0) note_gap(m, m->kernel[writer], k);
+      for (int j = 0; j < readers[b->id].len && full_size(k, b) && k->kind == KERNEL_LOOP; j++)
+        if (readers[b->id].data[j]->kind == KERNEL_LOOP) note_gap(m, readers[b->id].data[j], k);
+      vec_push(m->u->arena, &readers[b->id], k);
+    }
+  }
 }
 
 static void emit_ordered(struct merger *m, int id, uint64_t *done) {
@@ -526,8 +591,9 @@ static void merge_kernels(struct fuser *u) {
   fuse_finish_products(&m);
   for (int i = 0; i < m.n; i++)
     for (int j = 0; j < i && m.kernel[i] != NULL; j++)
-      if (m.kernel[j] != NULL && mergeable(&m, m.kernel[j], m.kernel[i]))
+      if (m.kernel[j] != NULL && why_apart(&m, m.kernel[j], m.kernel[i]) == NULL)
         fuse_merge(&m, m.kernel[j], m.kernel[i]);
+  note_gaps(&m);
   memset(&u->f->kernels, 0, sizeof u->f->kernels);
   uint64_t *done = set_new(u->arena, m.n);
   for (int i = 0; i < m.n; i++)
@@ -541,7 +607,7 @@ static void form_kernels(struct fuser *u) {
   memset(&u->f->kernels, 0, sizeof u->f->kernels);
   give_buffers(u);
   for (int i = 0; i < u->n; i++)
-    if (u->live[i] && u->stored[i]) kernel_new(u, u->g->nodes.data[i], u->f->buffer[i]);
+    if (u->live[i] && u->stored[i]) add_kernel(u, u->g->nodes.data[i], u->f->buffer[i]);
   route_results(u);
   merge_kernels(u);
 }
@@ -585,6 +651,6 @@ struct fusion *fuse_graph(const struct graph *g, const struct model *m,
 
 const char *kernel_address(struct arena *a, const struct kernel *k) {
   const struct node *n = k->roots.data[k->roots.len - 1].node;
-  const char *role = op_info(n->op)->name;
+  const char *role = n->op == OP_extern ? n->attr.s : op_info(n->op)->name;
   return n->path ? str_printf(a, "%s/%s", n->path, role) : str_printf(a, "%%%d/%s", n->id, role);
 }

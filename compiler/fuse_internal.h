@@ -73,6 +73,13 @@ bool fuse_feeds_point_by_point(const struct merger *m, const struct kernel *j,
 // Does a path lead from one kernel to the other through a third?
 bool fuse_detour(const struct merger *m, int from, int to);
 void fuse_merge(struct merger *m, struct kernel *j, struct kernel *k); // k into j
+// What stands against one kernel instead of two, for people; NULL: nothing.
+const char *fuse_too_many(const struct kernel *j, const struct kernel *k);
+const char *fuse_cannot_follow(const struct merger *m, const struct kernel *j, const struct kernel *k);
+// Why k, which reads a result of the product's kernel, is no part of its epilogue.
+const char *fuse_not_absorbed(const struct merger *m, const struct kernel *product, const struct kernel *k);
+// Why what the product reads is not computed by its prologue.
+const char *fuse_not_packed(const struct kernel *product);
 void fuse_find_reads(struct fuser *u, struct kernel *k);
 
 // ---- products (fuse_product.c) ----------------------------------------------------------------

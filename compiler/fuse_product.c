@@ -136,14 +136,16 @@ void fuse_store_results(struct fuser *u) {
 
 // ---- merging ----------------------------------------------------------------------------------
 
-static bool takes_results(const struct kernel *product, const struct kernel *k) {
-  if (product->kind != KERNEL_PRODUCT || !fuse_is_open(product->product) ||
-      k->kind != KERNEL_LOOP || k->block != 0 || !shape_eq(&product->space, &k->space))
-    return false;
+static const char *not_absorbed(const struct merger *m, const struct kernel *product,
+                                const struct kernel *k) {
+  if (!fuse_is_open(product->product)) return "the schedule keeps products by themselves";
+  if (k->kind != KERNEL_LOOP) return "a product waits for the whole result";
+  if (k->block != 0 || !shape_eq(&product->space, &k->space)) return "they run over different spaces";
   for (int i = 0; i < k->roots.len; i++)
-    if (k->roots.data[i].reduce != OP_COUNT && !fuse_sums_matrix(k->roots.data[i].node)) return false;
-  return product->roots.len + k->roots.len <= MAX_ROOTS &&
-         product->reads.len + k->reads.len <= MAX_READS;
+    if (k->roots.data[i].reduce != OP_COUNT && !fuse_sums_matrix(k->roots.data[i].node))
+      return "an epilogue only adds up rows, columns or all of a matrix";
+  const char *why = fuse_too_many(product, k);
+  return why != NULL ? why : fuse_cannot_follow(m, product, k);
 }
 
 static bool reads_result(const struct kernel *k, const struct kernel *of) {
@@ -154,8 +156,14 @@ static bool reads_result(const struct kernel *k, const struct kernel *of) {
 
 static bool may_absorb(const struct merger *m, const struct kernel *product,
                        const struct kernel *k) {
-  return takes_results(product, k) && reads_result(k, product) &&
-         fuse_feeds_point_by_point(m, product, k) && !fuse_detour(m, product->id, k->id);
+  return product->kind == KERNEL_PRODUCT && reads_result(k, product) &&
+         not_absorbed(m, product, k) == NULL;
+}
+
+const char *fuse_not_absorbed(const struct merger *m, const struct kernel *product,
+                              const struct kernel *k) {
+  const char *why = not_absorbed(m, product, k);
+  return why != NULL ? why : "it reads results of several products, and is computed with another";
 }
 
 // The last product whose epilogue k can be part of: earlier ones are then read from memory.
@@ -163,6 +171,11 @@ static struct kernel *absorber(const struct merger *m, const struct kernel *k) {
   for (int i = m->n - 1; i >= 0; i--)
     if (m->kernel[i] != NULL && may_absorb(m, m->kernel[i], k)) return m->kernel[i];
   return NULL;
+}
+
+const char *fuse_not_packed(const struct kernel *product) {
+  if (!fuse_is_open(product->product)) return "the schedule keeps products by themselves";
+  return "stored once it costs less than computed whenever the product is packed";
 }
 
 void fuse_merge_products(struct merger *m) {

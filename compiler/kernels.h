@@ -38,7 +38,7 @@ enum kernel_kind {
   KERNEL_LOOP,    // elementwise results and reductions over one iteration space, in one sweep
   KERNEL_PRODUCT, // a matrix product: what is read is computed while it is packed (the prologue), what
                   // becomes of a point of the result while it is at hand (the epilogue)
-  KERNEL_CALL,    // one opaque op: product by BLAS, convolution, pool, argmax
+  KERNEL_CALL,    // one opaque op: product by BLAS, convolution, pool, argmax; or all results of one extern
   KERNEL_JOIN,    // a concat whose parts are written where they belong: nothing to do. Only until the
                   // order is settled
 };
@@ -81,11 +81,18 @@ struct kernel {
 };
 
 // ---- fusion -----------------------------------------------------------------------------------
+// Two kernels of which one reads what the other computes or reads, and why they are not one.
+struct fusion_gap {
+  const struct kernel *first, *second;
+  const char *why;
+};
+
 struct fusion {
   const struct graph *graph;
   struct arena *arena;
   const struct model *model;    // names parameters and states; NULL in graph tests
   VEC(struct kernel *) kernels; // in an order that respects data flow
+  VEC(struct fusion_gap) gaps;  // for people
   VEC(struct buffer *) buffers;
   struct buffer **buffer;          // by node id: where its value is; NULL: inlined
   struct buffer **update;          // by update: where its new value is, before it is committed
@@ -130,6 +137,7 @@ void lower_matmul(struct fusion *f, struct kernel *k, const struct target *t); /
 void lower_conv(struct fusion *f, struct kernel *k, const struct target *t);
 void lower_pool(struct fusion *f, struct kernel *k, const struct target *t);
 void lower_argmax(struct fusion *f, struct kernel *k, const struct target *t);
+void lower_extern(struct fusion *f, struct kernel *k, const struct target *t);
 enum loop_type lower_type(dtype t);
 // One elementwise op on loop values: in[] are its operands, `from` the element type of the first.
 lx lower_scalar(struct lb *b, enum op op, dtype type, const lx *in);
@@ -141,7 +149,6 @@ struct lb *lower_begin(struct fusion *f, struct kernel *k, const struct target *
                        const char *name);
 void lower_end(struct kernel *k, struct lb *b);
 void lower_source(struct fusion *f, struct kernel *k); // for kernels that a scheduler has built
-const char *lower_place(const struct btc *b, struct loc at); // "model.btg:12"; NULL: nowhere
 struct loop_buf *lower_input(struct kernel *k, struct lb *b, struct buffer *from, const char *name);
 struct loop_buf *lower_output(struct kernel *k, struct lb *b, struct buffer *to, const char *name);
 

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "body.h"
+#include "places.h"
 
 enum loop_type lower_type(dtype t) {
   switch (t) {
@@ -17,19 +18,13 @@ enum loop_type lower_type(dtype t) {
 
 // ---- places and names -------------------------------------------------------------------------
 
-const char *lower_place(const struct btc *c, struct loc at) {
-  if (at.line == 0 || at.file < 0 || at.file >= c->files.len) return NULL;
-  const char *path = c->files.data[at.file].path, *slash = strrchr(path, '/');
-  return str_printf(c->arena, "%s:%d", slash ? slash + 1 : path, at.line);
-}
-
 static void add_place(struct fusion *f, struct lb *b, const struct node *n) {
-  const char *place = lower_place(f->graph->b, n->loc);
+  const char *place = place_name(f->graph->b, n->loc);
   if (place != NULL) lb_source(b, place);
 }
 
 void lower_source(struct fusion *f, struct kernel *k) {
-  const char *place = lower_place(f->graph->b, k->roots.data[0].node->loc);
+  const char *place = place_name(f->graph->b, k->roots.data[0].node->loc);
   if (place != NULL) vec_push(f->arena, &k->loops->sources, place);
 }
 
@@ -125,6 +120,7 @@ void lower_kernel(struct fusion *f, struct kernel *k, const struct target *t) {
   case OP_avg_pool2d:
   case OP_avg_pool2d_dx: lower_pool(f, k, t); break;
   case OP_argmax: lower_argmax(f, k, t); break;
+  case OP_extern: lower_extern(f, k, t); break;
   default: die("no lowering for %s", op_info(k->roots.data[0].node->op)->name);
   }
 }
