@@ -133,7 +133,7 @@ static void nothing_to_fuse(void **state) {
   struct btc *b = btc_new();
   note_list notes = {0};
   const char *why = NULL;
-  assert_null(derive_fused(spelling_graph(b, "alignment", 8, 5), &notes, &why));
+  assert_null(derive_fused(spelling_graph(b, "no_product", 8, 5), &notes, &why));
   assert_string_equal(why, "there is no product whose value is read here by anything but another product");
   btc_free(b);
 }

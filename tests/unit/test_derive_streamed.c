@@ -134,7 +134,7 @@ static const struct refusal_case refusals[] = {
     {"barlow_hsic", 512, 300, 0, "the product [300, 300] is no larger than one panel of 320 columns"},
     {"barlow_hsic", 8, 5, 5, "the product [5, 5] is no larger than one panel of 5 columns"},
     {"barlow_hsic", 8, 67, 2, "panels of 2 columns would be more than 32"},
-    {"alignment", 8, 5, 3, "there is no product whose value is read here by anything but another product"},
+    {"no_product", 8, 5, 3, "there is no product whose value is read here by anything but another product"},
 };
 
 static const char *reason(struct btc *b, const char *function, int64_t n, int64_t d, int64_t panel) {
