@@ -15,7 +15,7 @@
 //             = Σ_j where(i == j, P, 0)  otherwise: one more sum in P's epilogue.
 #include "derive_wide.h"
 
-enum { CHEAP = 8 /* operations */, WALK = 64 /* nodes */ };
+enum { CHEAP = 8 /* operations */, WALK = 512 /* nodes */ };
 
 static bool is_cheap(enum op op) {
   switch (op) {
@@ -57,13 +57,14 @@ struct lift {
   const struct shape *to;
   struct node *product;   // whose diagonal it is; NULL: none met yet
   int operations, walked; // so far
-  bool fails;             // several products, or too dear
+  bool fails;             // several products, too dear, or too large to tell
 };
 
 // Whether u is computed element by element from the diagonal of a product.
 static bool from_diag(struct lift *l, const struct node *u) {
   if (is_diag_of_product(u)) return true;
-  if (++l->walked > WALK) return false;
+  l->fails |= ++l->walked > WALK;
+  if (l->fails) return false;
   for (int i = 0; i < u->n_in && op_info(u->op)->class == ELEMENTWISE; i++)
     if (from_diag(l, u->in[i])) return true;
   return false;
@@ -87,7 +88,8 @@ static struct node *lifted(struct lift *l, struct node *u) {
 static struct node *under_mask(struct lift *l, struct node *x) {
   struct node *in[3];
   bool changed = false;
-  if (++l->walked > WALK) return x;
+  l->fails |= ++l->walked > WALK;
+  if (l->fails) return x;
   if (x->op == OP_broadcast && x->attr.n == 1)
     return from_diag(l, x->in[0]) ? lifted(l, x->in[0]) : x;
   if (op_info(x->op)->class != ELEMENTWISE) return x;
@@ -103,19 +105,11 @@ static bool reads_others(struct arena *a, const struct node *y, const struct nod
   return products.len > 0;
 }
 
-// where(i == j, B₀(v), Y) = where(i == j, B₁(v), Y), which is symmetric if Y is.
-static struct node *along_columns(struct fold *f, const struct node *n) {
-  const struct node *v = n->in[1];
-  if (v->op != OP_broadcast || v->attr.n != 1 || v->attr.i[0] == 1) return NULL;
-  struct node *turned = fold_broadcast(f, v->in[0], &n->type.shape, (int64_t[]){1});
-  return fold_node(f, OP_where, (struct node *[]){n->in[0], turned, n->in[2]}, 3, NULL, NULL);
-}
-
 struct node *wide_diag_under_mask(struct fold *f, const struct node *n) {
   if (!wide_is_mask(n->in[0])) return NULL;
   struct lift l = {.f = f, .to = &n->type.shape};
   struct node *x = under_mask(&l, n->in[1]), *y = n->in[2];
-  if (l.fails || x == n->in[1] || reads_others(f->g->b->arena, y, l.product)) return along_columns(f, n);
+  if (l.fails || x == n->in[1] || reads_others(f->g->b->arena, y, l.product)) return NULL;
   wide_note(f, "a vector made of the diagonal returns under the mask i == j: computed at the place instead");
   return fold_node(f, OP_where, (struct node *[]){n->in[0], x, y}, 3, NULL, NULL);
 }

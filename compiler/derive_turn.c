@@ -3,6 +3,7 @@
 //   f(Xᵀ, Yᵀ, B₀(v), …) = f(X, Y, B₁(v), …)ᵀ      transposes move out, to sums and products, which
 //                                                  read either way for nothing
 //   f(S, B₀(v))ᵀ = f(S, B₁(v))                     or vanish, where S = Sᵀ
+//   where(i == j, X, Y)ᵀ = where(i == j, X, Yᵀ)    the diagonal is where it was
 //   A·M + A·Mᵀ = A·(M + Mᵀ)                        one product for two, if Mᵀ needs no transpose
 //   A·(s M) = s (A·M)                              a number that is known only when all of M's product
 //                                                  is must not hold up M
@@ -27,8 +28,9 @@ static struct node *turned(struct fold *f, struct node *x, int *left) {
     return t == x ? x : NULL; // symmetric
   }
   if (op_info(x->op)->class != ELEMENTWISE) return NULL;
+  bool on_diagonal = x->op == OP_where && wide_is_mask(x->in[0]); // of what is chosen there
   for (int i = 0; i < x->n_in; i++)
-    if (!(in[i] = turned(f, x->in[i], left))) return NULL;
+    if (!(in[i] = on_diagonal && i == 1 ? x->in[i] : turned(f, x->in[i], left))) return NULL;
   struct tensor_type type = {x->type.dtype, in[0]->type.shape};
   return fold_node(f, x->op, in, x->n_in, &x->attr, &type);
 }
