@@ -14,8 +14,8 @@ static void fail_with_diagnostics(struct btc *b, const char *what) {
 }
 
 struct graph *spelling_graph(struct btc *b, const char *function, int64_t n, int64_t d) {
-  struct model *m = driver_model(b, "tests/models/spellings.btg");
-  if (!m) fail_with_diagnostics(b, "spellings.btg");
+  struct model *m = driver_model(b, "tests/models/gram.btg");
+  if (!m) fail_with_diagnostics(b, "gram.btg");
   struct tensor_type type = {BT_F32, shape_of(2, n, d)};
   struct named_type args[2] = {{"za", type, NULL}, {"zb", type, NULL}};
   struct program *p = model_function(m, function, args, 2, true);

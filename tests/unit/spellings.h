@@ -1,5 +1,5 @@
-// spellings.h: the objectives of tests/models/spellings.btg as plain graphs: forward and backward,
-// simplified, which is what derivations start from.
+// spellings.h: the objectives of tests/models/spellings.btg and gram.btg as plain graphs: forward and
+// backward, simplified, which is what derivations start from.
 #ifndef SPELLINGS_H
 #define SPELLINGS_H
 

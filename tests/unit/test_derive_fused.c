@@ -24,6 +24,13 @@ static const struct fused_case cases[] = {
     {"barlow_symmetrised", 3, 3, false}, // reads c and c' at one place
     {"nt_xent", 2, 2, true},            {"info_nce", 3, 4, true},
     {"uniformity", 3, 3, true},
+    {"written_out", 3, 3, true},        {"scaled_after", 3, 3, true},
+    {"divided_by_outer", 3, 3, true},   {"norm_of_rest", 3, 4, true},
+    {"weights_matrix", 3, 3, true},     {"masked_by_product", 3, 3, true},
+    {"rows_then_all", 3, 4, true},      {"columns_weighted", 3, 3, true},
+    {"negated", 3, 3, true},            {"hsic_shifted_after", 3, 3, true},
+    {"hsic_target", 3, 3, true},        {"hsic_expanded", 3, 4, true},
+    {"vicreg_halves", 4, 2, true},      {"uncentred", 3, 2, true},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
