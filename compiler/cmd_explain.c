@@ -63,9 +63,13 @@ static bool explain(struct btc *b, const struct settings *s) {
   struct codegen *cg = m && b->n_errors == 0 ? codegen_model(m, &target) : NULL;
   if (!cg || b->n_errors) return false;
   const char *pattern = s->operands.len > 1 ? s->operands.data[1] : NULL;
-  bool any = str_eq(s->format, "dot") ? explain_dot(stdout, cg, pattern) : explain_text(stdout, cg, pattern);
-  if (!any && pattern) diag_error(b, nowhere, "no region and no kernel is called '%s'", pattern);
-  return any || !pattern;
+  if (pattern && !explain_finds(cg, pattern)) {
+    diag_error(b, nowhere, "no region and no kernel is called '%s'", pattern);
+    return false;
+  }
+  if (str_eq(s->format, "dot")) explain_dot(stdout, cg, pattern);
+  else explain_text(stdout, cg, pattern);
+  return true;
 }
 
 static int run(struct btc *b, struct settings *s) {

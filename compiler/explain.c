@@ -101,14 +101,13 @@ static void print_cost(FILE *out, const struct codegen *cg, const struct kernel 
 
 static void print_buffer(FILE *out, const struct codegen_program *p, const char *what, const char *name, const struct buffer *b) {
   struct arena *a = p->fusion->arena;
-  fprintf(out, "        %-7s %-12s %-30s %-34s %s%s\n", what, name, explain_type(a, b), explain_place(p, b),
-          unit_bytes(a, (double)b->bytes), b->over ? ", in place" : "");
+  fprintf(out, "        %-7s %-12s %-30s %-34s %s\n", what, name, explain_type(a, b), explain_place(p, b), unit_bytes(a, (double)b->bytes));
 }
 
 static void print_buffers(FILE *out, const struct codegen_program *p, const struct kernel *k) {
   for (int i = 0; i < k->arguments.len; i++) {
     const struct loop_buf *param = k->loops->params.data[i];
-    const char *what = !param->write ? "reads" : param->read ? "updates" : "writes";
+    const char *what = !param->write ? "reads" : param->read ? "updates" /* in place */ : "writes";
     print_buffer(out, p, what, param->name, k->arguments.data[i].buffer);
   }
   if (k->work) print_buffer(out, p, "uses", "", k->work);
@@ -169,10 +168,17 @@ static void print_totals(FILE *out, const struct codegen *cg, const struct codeg
   if (all) fprintf(out, "  memory: arena %s, scratch %s a thread, store %s\n", unit_bytes(a, (double)p->plan.arena_bytes), unit_bytes(a, (double)p->plan.thread_bytes), unit_bytes(a, (double)cg->store_bytes));
 }
 
-static bool print_program(FILE *out, const struct codegen *cg, const struct codegen_program *p, const char *pattern) {
+static bool selects_any(const struct codegen *cg, const struct codegen_program *p, const char *pattern) {
+  bool any = !pattern;
+  for (int i = 0; i < p->regions->list.len && !any; i++) any = region_matches(pattern, p->regions->list.data[i].address);
+  for (int i = 0; i < p->fusion->kernels.len && !any; i++) any = explain_selects(cg, p->fusion->kernels.data[i], pattern);
+  return any;
+}
+
+static void print_program(FILE *out, const struct codegen *cg, const struct codegen_program *p, const char *pattern) {
   struct totals totals = {0};
   fprintf(out, "program %s\n", p->program->name);
-  bool any = explain_regions(out, cg, p, pattern);
+  explain_regions(out, cg, p, pattern);
   for (int i = 0; i < p->fusion->kernels.len; i++) {
     const struct kernel *k = p->fusion->kernels.data[i];
     if (!explain_selects(cg, k, pattern)) continue;
@@ -180,14 +186,20 @@ static bool print_program(FILE *out, const struct codegen *cg, const struct code
     add_to(&totals, k, kernel_time(k->loops, &cg->target));
   }
   print_totals(out, cg, p, &totals);
-  return any || totals.kernels > 0;
 }
 
-bool explain_text(FILE *out, const struct codegen *cg, const char *pattern) {
+void explain_text(FILE *out, const struct codegen *cg, const char *pattern) {
   bool any = false;
   for (int i = 0; i < cg->programs.len; i++) {
-    if (i) fputc('\n', out);
-    any |= print_program(out, cg, &cg->programs.data[i], pattern);
+    if (!selects_any(cg, &cg->programs.data[i], pattern)) continue;
+    if (any) fputc('\n', out);
+    any = true;
+    print_program(out, cg, &cg->programs.data[i], pattern);
   }
-  return any;
+}
+
+bool explain_finds(const struct codegen *cg, const char *pattern) {
+  for (int i = 0; i < cg->programs.len; i++)
+    if (selects_any(cg, &cg->programs.data[i], pattern)) return true;
+  return false;
 }

@@ -5,10 +5,11 @@
 
 #include "codegen.h"
 
-// Of every program of `cg`; of all kernels and regions, or those of which the address, or the name
-// of the C function, matches the pattern (fnmatch). False where nothing does.
-bool explain_text(FILE *out, const struct codegen *cg, const char *pattern);
-// The same as a graph for Graphviz's dot: kernels are nodes, buffers edges, regions clusters.
-bool explain_dot(FILE *out, const struct codegen *cg, const char *pattern);
+// Patterns (fnmatch) select regions and kernels by their addresses, kernels also by the names of their
+// C functions; NULL selects all.
+bool explain_finds(const struct codegen *cg, const char *pattern); // anything
+void explain_text(FILE *out, const struct codegen *cg, const char *pattern);
+// As a graph for Graphviz's dot: kernels are nodes, buffers edges, regions clusters.
+void explain_dot(FILE *out, const struct codegen *cg, const char *pattern);
 
 #endif

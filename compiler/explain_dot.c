@@ -82,7 +82,7 @@ static const char *variant_of(const struct drawing *d, const char *region) {
 }
 
 // The kernels of one region, framed; of no region (NULL), bare.
-static bool draw_region(const struct drawing *d, const char *region, int index) {
+static void draw_region(const struct drawing *d, const char *region, int index) {
   bool any = false;
   for (int i = 0; i < d->p->fusion->kernels.len; i++) {
     const struct kernel *k = d->p->fusion->kernels.data[i];
@@ -96,13 +96,11 @@ static bool draw_region(const struct drawing *d, const char *region, int index) 
     draw_kernel(d, k);
   }
   if (any && region) fputs("    }\n", d->out);
-  return any;
 }
 
-static bool draw_kernels(const struct drawing *d) {
-  bool any = draw_region(d, NULL, 0);
-  for (int i = 0; i < d->p->regions->list.len; i++) any |= draw_region(d, d->p->regions->list.data[i].address, i);
-  return any;
+static void draw_kernels(const struct drawing *d) {
+  draw_region(d, NULL, 0);
+  for (int i = 0; i < d->p->regions->list.len; i++) draw_region(d, d->p->regions->list.data[i].address, i);
 }
 
 static void draw_buffers(struct drawing *d) {
@@ -120,23 +118,20 @@ static void draw_buffers(struct drawing *d) {
   }
 }
 
-static bool draw_program(struct drawing *d) {
+static void draw_program(struct drawing *d) {
   fprintf(d->out, "  subgraph cluster_p%d {\n    label=\"program ", d->index);
   print_quoted(d->out, d->p->program->name);
   fputs("\";\n", d->out);
-  bool any = draw_kernels(d);
+  draw_kernels(d);
   draw_buffers(d);
   fputs("  }\n", d->out);
-  return any;
 }
 
-bool explain_dot(FILE *out, const struct codegen *cg, const char *pattern) {
-  bool any = false;
+void explain_dot(FILE *out, const struct codegen *cg, const char *pattern) {
   fputs("digraph btc {\n  node [shape=box, fontname=\"monospace\"];\n  edge [fontname=\"monospace\"];\n", out);
   for (int i = 0; i < cg->programs.len; i++) {
     struct drawing d = {.out = out, .cg = cg, .p = &cg->programs.data[i], .pattern = pattern, .index = i};
-    any |= draw_program(&d);
+    draw_program(&d);
   }
   fputs("}\n", out);
-  return any;
 }

@@ -16,7 +16,7 @@ const char *explain_place(const struct codegen_program *p, const struct buffer *
 const char *explain_type(struct arena *a, const struct buffer *b);
 // Lines of the source that the kernel computes: results first, then what is inlined into them.
 place_list explain_lines(const struct codegen_program *p, const struct kernel *k);
-// The part of the text that is about regions. False where the pattern selects none.
-bool explain_regions(FILE *out, const struct codegen *cg, const struct codegen_program *p, const char *pattern);
+// The part of the text that is about regions.
+void explain_regions(FILE *out, const struct codegen *cg, const struct codegen_program *p, const char *pattern);
 
 #endif

@@ -52,15 +52,12 @@ static bool is_wanted(const struct region *r, const char *pattern) {
   return r->nodes.len > 1 || r->chosen != 0;
 }
 
-bool explain_regions(FILE *out, const struct codegen *cg, const struct codegen_program *p, const char *pattern) {
-  bool any = false;
+void explain_regions(FILE *out, const struct codegen *cg, const struct codegen_program *p, const char *pattern) {
   for (int i = 0; i < p->regions->list.len; i++) {
     struct region *r = &p->regions->list.data[i];
     if (!is_wanted(r, pattern)) continue;
-    any = true;
     region_derive(r);
     region_price(r, &cg->target);
     print_region(out, cg->model->b, r);
   }
-  return any;
 }
