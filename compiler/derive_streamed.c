@@ -89,16 +89,26 @@ static bool meet(const struct graph *g, const struct node *p, const struct node 
   return false;
 }
 
+// Whether q is cut together with the products of a group: it meets one and is made of none.
+static bool belongs(const struct graph *g, const bool *group, const struct node *q) {
+  bool meets = false;
+  for (int k = 0; k < q->id; k++) {
+    if (!group[k]) continue;
+    if (wide_depends(g->b->arena, q, g->nodes.data[k])) return false;
+    meets |= meet(g, g->nodes.data[k], q);
+  }
+  return meets;
+}
+
 // The products that are cut together with p: by node id of the fused form.
-static bool *group_of(const struct graph *g, const struct node *p) {
+static bool *group_of(const struct streamed *s, const struct node *p) {
+  const struct graph *g = s->fused;
   bool *group = NEW_ARRAY(g->b->arena, bool, g->nodes.len);
   group[p->id] = true;
   for (int i = p->id + 1; i < g->nodes.len; i++) {
     const struct node *q = g->nodes.data[i];
-    if (!is_candidate(g, q) || !shape_eq(&q->type.shape, &p->type.shape)) continue;
-    for (int k = p->id; k < i && !group[i]; k++)
-      group[i] = group[k] && !wide_depends(g->b->arena, q, g->nodes.data[k]) &&
-                 meet(g, g->nodes.data[k], q);
+    if (!s->follows[i] && is_candidate(g, q) && shape_eq(&q->type.shape, &p->type.shape))
+      group[i] = belongs(g, group, q);
   }
   return group;
 }
@@ -142,7 +152,7 @@ static bool cut_along(struct streamed *s, const struct node *p, const bool *grou
 }
 
 static void cut_group(struct streamed *s, const struct node *p, bool *tried) {
-  bool *group = group_of(s->fused, p);
+  bool *group = group_of(s, p);
   for (int i = 0; i < s->fused->nodes.len; i++) tried[i] |= group[i];
   if (cut_along(s, p, group, 1) || cut_along(s, p, group, 0)) return;
   int64_t count = shape_count(&p->type.shape);
