@@ -1,27 +1,41 @@
 // derive_diagonal.c: the diagonal of a product as a choice by place.
 //
-// diag(P) is a vector, and a vector made of it that returns to P's shape would have to wait for all of
-// P. But where it returns under the mask i == j, it equals a value at the same place:
+// diag(P) is a vector, and a vector made of it that returns to P's shape would have to wait for all
+// of P. But where it returns under the mask i == j, it equals a value at the same place:
 //
 //   where(i == j, B(f(diag P, v)), Y) = where(i == j, f(P, B₁(v)), Y)
 //     for at i = j the left is f(P_ii, v_i) and the right f(P_ij, v_j) = f(P_ii, v_i).
 //   Σ_i f(diag(P)_i, v_i) = Σ_ij where(i == j, f(P_ij, v_j), 0)
 //     for the terms with i ≠ j are zero.
 //
-// f is evaluated at every (i, j), in registers, so it has to be cheap: a few additions, products and
-// choices. Otherwise, and where the vector is wanted as a vector:
+// f is evaluated at every (i, j), in registers, so it has to be cheap: a few additions, products
+// and choices. Otherwise, and where the vector is wanted as a vector:
 //
 //   diag(P)_i = Σ_k op(X)_ik op(Y)_ki    if it returns to P's shape: known before P is
 //             = Σ_j where(i == j, P, 0)  otherwise: one more sum in P's epilogue.
 #include "derive_wide.h"
 
-enum { CHEAP = 8 /* operations */, WALK = 64 /* nodes */ };
+enum { CHEAP = 8 /* operations */, WALK = 512 /* nodes */ };
 
 static bool is_cheap(enum op op) {
   switch (op) {
-  case OP_neg: case OP_add: case OP_sub: case OP_mul: case OP_min: case OP_max: case OP_abs:
-  case OP_relu: case OP_lt: case OP_le: case OP_eq: case OP_ne: case OP_and: case OP_or: case OP_not:
-  case OP_where: case OP_cast: return true;
+  case OP_neg:
+  case OP_add:
+  case OP_sub:
+  case OP_mul:
+  case OP_min:
+  case OP_max:
+  case OP_abs:
+  case OP_relu:
+  case OP_lt:
+  case OP_le:
+  case OP_eq:
+  case OP_ne:
+  case OP_and:
+  case OP_or:
+  case OP_not:
+  case OP_where:
+  case OP_cast: return true;
   default: return false;
   }
 }
@@ -57,13 +71,14 @@ struct lift {
   const struct shape *to;
   struct node *product;   // whose diagonal it is; NULL: none met yet
   int operations, walked; // so far
-  bool fails;             // several products, or too dear
+  bool fails;             // several products, too dear, or too large to tell
 };
 
 // Whether u is computed element by element from the diagonal of a product.
 static bool from_diag(struct lift *l, const struct node *u) {
   if (is_diag_of_product(u)) return true;
-  if (++l->walked > WALK) return false;
+  l->fails |= ++l->walked > WALK;
+  if (l->fails) return false;
   for (int i = 0; i < u->n_in && op_info(u->op)->class == ELEMENTWISE; i++)
     if (from_diag(l, u->in[i])) return true;
   return false;
@@ -80,14 +95,16 @@ static struct node *lifted(struct lift *l, struct node *u) {
   l->fails |= !is_cheap(u->op) || ++l->operations > CHEAP;
   for (int i = 0; i < u->n_in && !l->fails; i++) in[i] = lifted(l, u->in[i]);
   if (l->fails) return u;
-  return fold_node(l->f, u->op, in, u->n_in, &u->attr, &(struct tensor_type){u->type.dtype, *l->to});
+  return fold_node(l->f, u->op, in, u->n_in, &u->attr,
+                   &(struct tensor_type){u->type.dtype, *l->to});
 }
 
 // x, which counts only where i = j, without diagonals.
 static struct node *under_mask(struct lift *l, struct node *x) {
   struct node *in[3];
   bool changed = false;
-  if (++l->walked > WALK) return x;
+  l->fails |= ++l->walked > WALK;
+  if (l->fails) return x;
   if (x->op == OP_broadcast && x->attr.n == 1)
     return from_diag(l, x->in[0]) ? lifted(l, x->in[0]) : x;
   if (op_info(x->op)->class != ELEMENTWISE) return x;
@@ -103,20 +120,14 @@ static bool reads_others(struct arena *a, const struct node *y, const struct nod
   return products.len > 0;
 }
 
-// where(i == j, B₀(v), Y) = where(i == j, B₁(v), Y), which is symmetric if Y is.
-static struct node *along_columns(struct fold *f, const struct node *n) {
-  const struct node *v = n->in[1];
-  if (v->op != OP_broadcast || v->attr.n != 1 || v->attr.i[0] == 1) return NULL;
-  struct node *turned = fold_broadcast(f, v->in[0], &n->type.shape, (int64_t[]){1});
-  return fold_node(f, OP_where, (struct node *[]){n->in[0], turned, n->in[2]}, 3, NULL, NULL);
-}
-
 struct node *wide_diag_under_mask(struct fold *f, const struct node *n) {
   if (!wide_is_mask(n->in[0])) return NULL;
   struct lift l = {.f = f, .to = &n->type.shape};
   struct node *x = under_mask(&l, n->in[1]), *y = n->in[2];
-  if (l.fails || x == n->in[1] || reads_others(f->g->b->arena, y, l.product)) return along_columns(f, n);
-  wide_note(f, "a vector made of the diagonal returns under the mask i == j: computed at the place instead");
+  if (l.fails || x == n->in[1] || reads_others(f->g->b->arena, y, l.product)) return NULL;
+  wide_note(
+      f,
+      "a vector made of the diagonal returns under the mask i == j: computed at the place instead");
   return fold_node(f, OP_where, (struct node *[]){n->in[0], x, y}, 3, NULL, NULL);
 }
 
@@ -148,13 +159,15 @@ struct node *wide_sum_of_diag(struct fold *f, const struct node *n) {
   if (!from_diag(&l, u)) return NULL;
   struct node *x = lifted(&l, u);
   if (l.fails || depends_otherwise(f->g->b->arena, u, l.product)) return NULL;
-  wide_note(f, "a sum over the diagonal is summed over the product's elements, zero off the diagonal");
+  wide_note(f,
+            "a sum over the diagonal is summed over the product's elements, zero off the diagonal");
   return fold_sum(f, on_diagonal(f, x), 3);
 }
 
 // ---- masks as numbers -------------------------------------------------------------------------
 
-// A mask as a number: 1 or 0, or a choice between two constants. *mask chooses value[1] over value[0].
+// A mask as a number: 1 or 0, or a choice between two constants. *mask chooses value[1] over
+// value[0].
 static bool number_by_mask(const struct node *x, struct node **mask, double value[2]) {
   if (x->op == OP_cast && wide_is_mask(x->in[0])) {
     *mask = x->in[0];
@@ -166,7 +179,8 @@ static bool number_by_mask(const struct node *x, struct node **mask, double valu
   return fold_constant(x->in[1], &value[1]) && fold_constant(x->in[2], &value[0]);
 }
 
-// f(X, Y), where operand i is a number by mask; NULL where a choice between two results is no simpler.
+// f(X, Y), where operand i is a number by mask; NULL where a choice between two results is no
+// simpler.
 static struct node *as_choice(struct fold *f, const struct node *n, int i) {
   struct node *mask, *branch[2], *in[2] = {n->in[0], n->in[1]}, *x = n->in[1 - i];
   double value[2], c;
@@ -175,11 +189,15 @@ static struct node *as_choice(struct fold *f, const struct node *n, int i) {
     in[i] = fold_full(f, &n->in[i]->type, value[k]);
     branch[k] = fold_node(f, n->op, in, 2, &n->attr, &n->type);
   }
-  bool simpler = n->in[i]->op == OP_cast || branch[0] == x || branch[1] == x || (fold_constant(branch[0], &c) && fold_constant(branch[1], &c));
-  return simpler ? fold_node(f, OP_where, (struct node *[]){mask, branch[1], branch[0]}, 3, NULL, NULL) : NULL;
+  bool simpler = n->in[i]->op == OP_cast || branch[0] == x || branch[1] == x ||
+                 (fold_constant(branch[0], &c) && fold_constant(branch[1], &c));
+  return simpler
+             ? fold_node(f, OP_where, (struct node *[]){mask, branch[1], branch[0]}, 3, NULL, NULL)
+             : NULL;
 }
 
-// f(1 where i == j else 0, X) = where(i == j, f(1, X), f(0, X)): c − eye, c ∘ (1 − eye) and the like.
+// f(1 where i == j else 0, X) = where(i == j, f(1, X), f(0, X)): c − eye, c ∘ (1 − eye) and the
+// like.
 struct node *wide_mask_as_number(struct fold *f, const struct node *n) {
   if (op_info(n->op)->class != ELEMENTWISE || n->n_in != 2) return NULL;
   struct node *to = as_choice(f, n, 0);
@@ -205,7 +223,8 @@ static bool returns(const struct graph *g, const struct node *d) {
 }
 
 // Σ_k op(X)_ik op(Y)_ki, along whichever axis of X and Y k runs.
-static struct node *sums_of_operands(struct graph *g, const struct node *product, struct node *x, struct node *y) {
+static struct node *sums_of_operands(struct graph *g, const struct node *product, struct node *x,
+                                     struct node *y) {
   bool first = product->attr.i[MATMUL_TA]; // k runs along axis 0 of X
   if (first == product->attr.i[MATMUL_TB]) y = g_transpose(g, y, (int[]){1, 0});
   return g_reduce(g, OP_sum, g_binary(g, OP_mul, x, y), (int[]){!first}, 1);
@@ -221,7 +240,8 @@ static struct node *sums_of_product(struct graph *g, struct node *product) {
 static struct node *replaced(struct rewrite *r, const struct node *n, note_list *notes) {
   const struct node *p = n->in[0];
   bool before = returns(r->from, n);
-  const char *text = before ? "the diagonal, which the product's own elements depend on, is summed up from the operands beforehand"
+  const char *text = before ? "the diagonal, which the product's own elements depend on, is summed "
+                              "up from the operands beforehand"
                             : "the diagonal is summed up with the product";
   vec_push(r->to->b->arena, notes, ((struct rewrite_note){text, n->loc}));
   if (before) return sums_of_operands(r->to, p, r->map[p->in[0]->id], r->map[p->in[1]->id]);

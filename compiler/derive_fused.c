@@ -1,16 +1,16 @@
 // derive_fused.c: a region's graph with everything of a product's shape made pointwise.
 //
-// An objective over P = XᵀY, of D×D elements, reads P at its elements, on its diagonal, transposed, and
-// its gradients read something of P's shape once more. What reads P element by element, or sums it up,
-// can be computed in P's epilogue while the element is in a register; everything else needs P stored.
-// So the rest is rewritten, by rules on top of those of simplification (fold.h):
+// An objective over P = XᵀY, of D×D elements, reads P at its elements, on its diagonal, transposed,
+// and its gradients read something of P's shape once more. What reads P element by element, or sums
+// it up, can be computed in P's epilogue while the element is in a register; everything else needs
+// P stored. So the rest is rewritten, by rules on top of those of simplification (fold.h):
 //
 //   derive_diagonal.c  the diagonal, as a choice by place
 //   derive_turn.c      transposes, moved out or made to vanish; products of wide values
 //   derive_sums.c      sums over the gradients, as sums over P's elements; sums of sums
 //
-// Barlow Twins ends as one product whose epilogue stores dL/dP and keeps three sums (of all, by row,
-// by column), and two products that read dL/dP, whose epilogues finish the gradients.
+// Barlow Twins ends as one product whose epilogue stores dL/dP and keeps three sums (of all, by
+// row, by column), and two products that read dL/dP, whose epilogues finish the gradients.
 #include "derive_wide.h"
 #include "passes.h"
 
@@ -41,7 +41,9 @@ void wide_note(struct fold *f, const char *text) {
   const struct wide *w = f->user;
   for (int i = 0; i < w->notes->len; i++) {
     const struct rewrite_note *n = &w->notes->data[i];
-    if (str_eq(n->text, text) && n->loc.file == f->g->loc.file && n->loc.line == f->g->loc.line && n->loc.column == f->g->loc.column) return;
+    if (str_eq(n->text, text) && n->loc.file == f->g->loc.file && n->loc.line == f->g->loc.line &&
+        n->loc.column == f->g->loc.column)
+      return;
   }
   vec_push(f->g->b->arena, w->notes, ((struct rewrite_note){text, f->g->loc}));
 }
@@ -54,7 +56,8 @@ static void find_products(struct arena *a, struct node *x, bool *seen, node_list
   if (seen[x->id]) return;
   seen[x->id] = true;
   if (x->op == OP_matmul) vec_push(a, out, x);
-  for (int i = 0; i < x->n_in && op_info(x->op)->class == ELEMENTWISE; i++) find_products(a, x->in[i], seen, out);
+  for (int i = 0; i < x->n_in && op_info(x->op)->class == ELEMENTWISE; i++)
+    find_products(a, x->in[i], seen, out);
 }
 
 node_list wide_products(struct arena *a, const struct node *x) {

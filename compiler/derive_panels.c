@@ -9,10 +9,11 @@
 //   A·Wᵀ = Σ_J A_J·W_Jᵀ                     products that sum over them as well
 //   (Σ_i W)_J = Σ_i W_J,  (A·W)_J = A·W_J   what keeps columns is had a panel at a time
 //
-// Each node's *manner* follows from its operands' (find_manner). Then the graph is built three times
-// over: what does not depend on the products; for each panel what is split, and the terms of what adds
-// up; at last what needs all panels, among it results that are put side by side from theirs. Rows
-// instead of columns are the same with the axes exchanged, so everything here speaks of an axis.
+// Each node's *manner* follows from its operands' (find_manner). Then the graph is built three
+// times over: what does not depend on the products; for each panel what is split, and the terms of
+// what adds up; at last what needs all panels, among it results that are put side by side from
+// theirs. Rows instead of columns are the same with the axes exchanged, so everything here speaks
+// of an axis.
 //
 // Slices are pushed down to what is stored (inputs, vectors, products), so that the kernels of two
 // panels differ only in where they start to read.
@@ -36,12 +37,12 @@ struct cutter {
   const struct panels *p;
   struct arena *arena;
   struct rewrite r;
-  struct part *part;                 // by node id
-  const char *why;                   // NULL: nothing in the way yet
-  int64_t start, size;               // the present panel
-  struct node **piece;               // by node id: the present panel's part of what is SPLIT
-  struct node **cut;                 // by node id and axis: likewise of what is WHOLE
-  VEC(struct node *) *pieces;        // by node id: all panels', of what is SPLIT
+  struct part *part;           // by node id
+  const char *why;             // NULL: nothing in the way yet
+  int64_t start, size;         // the present panel
+  struct node **piece;         // by node id: the present panel's part of what is SPLIT
+  struct node **cut;           // by node id and axis: likewise of what is WHOLE
+  VEC(struct node *) * pieces; // by node id: all panels', of what is SPLIT
 };
 
 // ---- manners ----------------------------------------------------------------------------------
@@ -51,7 +52,9 @@ static const char *named(const struct cutter *c, const struct node *n) {
   return n->loc.line ? str_printf(c->arena, "%s at line %d", op, n->loc.line) : op;
 }
 
-static const struct part *part_of(const struct cutter *c, const struct node *n) { return &c->part[n->id]; }
+static const struct part *part_of(const struct cutter *c, const struct node *n) {
+  return &c->part[n->id];
+}
 
 static bool reads_wide(const struct cutter *c, const struct node *n) {
   for (int i = 0; i < n->n_in; i++)
@@ -59,7 +62,8 @@ static bool reads_wide(const struct cutter *c, const struct node *n) {
   return false;
 }
 
-// What n waits for: among all that it needs whole, something that adds up over the panels. NULL: nothing.
+// What n waits for: among all that it needs whole, something that adds up over the panels. NULL:
+// nothing.
 static const struct node *waits_for(const struct cutter *c, const struct node *n) {
   for (int i = 0; i < n->n_in; i++) {
     if (part_of(c, n->in[i])->manner == TERMS) return n->in[i];
@@ -69,14 +73,20 @@ static const struct node *waits_for(const struct cutter *c, const struct node *n
   return NULL;
 }
 
-// Something that cannot be had a panel at a time. Of what is narrow the panels are put together first.
+// Something that cannot be had a panel at a time. Of what is narrow the panels are put together
+// first.
 static struct part late(struct cutter *c, const struct node *n) {
   const struct node *first = NULL;
   if (!c->why && reads_wide(c, n)) {
     if ((first = waits_for(c, n)))
-      c->why = str_printf(c->arena, "%s, on the product's elements, needs %s, which is known only after the last panel", named(c, n), named(c, first));
+      c->why = str_printf(
+          c->arena,
+          "%s, on the product's elements, needs %s, which is known only after the last panel",
+          named(c, n), named(c, first));
     else
-      c->why = str_printf(c->arena, "%s reads the product otherwise than by element, by sum or by product", named(c, n));
+      c->why = str_printf(c->arena,
+                          "%s reads the product otherwise than by element, by sum or by product",
+                          named(c, n));
   }
   return (struct part){.manner = LATE};
 }
@@ -104,13 +114,17 @@ static int position(const struct attr *a, int64_t value) {
 static struct part by_reduction(struct cutter *c, const struct node *n) {
   int axis = part_of(c, n->in[0])->axis, after = axis;
   if (part_of(c, n->in[0])->manner != SPLIT) return late(c, n);
-  if (position(&n->attr, axis) >= 0) return n->op == OP_argmax ? late(c, n) : (struct part){.manner = TERMS};
+  if (position(&n->attr, axis) >= 0)
+    return n->op == OP_argmax ? late(c, n) : (struct part){.manner = TERMS};
   for (int i = 0; i < n->attr.n; i++) after -= n->attr.i[i] < axis;
   return split(after, false);
 }
 
-// The axis of operand i of a matrix product that is an axis of the result; the other is summed over.
-static int free_axis(const struct node *n, int i) { return i == 0 ? (int)n->attr.i[MATMUL_TA] : 1 - (int)n->attr.i[MATMUL_TB]; }
+// The axis of operand i of a matrix product that is an axis of the result; the other is summed
+// over.
+static int free_axis(const struct node *n, int i) {
+  return i == 0 ? (int)n->attr.i[MATMUL_TA] : 1 - (int)n->attr.i[MATMUL_TB];
+}
 
 static struct part by_product(struct cutter *c, const struct node *n) {
   if (c->p->product[n->id]) return split(c->p->axis, true);
@@ -131,13 +145,15 @@ static struct part by_product(struct cutter *c, const struct node *n) {
 
 static struct part by_movement(struct cutter *c, const struct node *n) {
   const struct part *x = part_of(c, n->in[0]);
-  if (n->op == OP_concat) return by_element(c, n).axis == n->attr.i[0] ? late(c, n) : by_element(c, n);
+  if (n->op == OP_concat)
+    return by_element(c, n).axis == n->attr.i[0] ? late(c, n) : by_element(c, n);
   if (x->manner != SPLIT) return late(c, n);
   switch (n->op) {
   case OP_broadcast: return split((int)n->attr.i[x->axis], x->wide);
   case OP_transpose: return split(position(&n->attr, x->axis), x->wide);
   case OP_slice:
-    if (n->type.shape.dim[x->axis] == n->in[0]->type.shape.dim[x->axis]) return split(x->axis, x->wide); // fall through
+    if (n->type.shape.dim[x->axis] == n->in[0]->type.shape.dim[x->axis])
+      return split(x->axis, x->wide); // fall through
   default: return late(c, n);
   }
 }
@@ -155,11 +171,13 @@ static struct part find_manner(struct cutter *c, const struct node *n) {
 }
 
 static void check_result(struct cutter *c, const struct node *n) {
-  if (!c->why && part_of(c, n)->wide) c->why = str_printf(c->arena, "%s, of the product's elements, is itself a result", named(c, n));
+  if (!c->why && part_of(c, n)->wide)
+    c->why = str_printf(c->arena, "%s, of the product's elements, is itself a result", named(c, n));
 }
 
 static bool find_manners(struct cutter *c) {
-  for (int i = 0; i < c->g->nodes.len && !c->why; i++) c->part[i] = find_manner(c, c->g->nodes.data[i]);
+  for (int i = 0; i < c->g->nodes.len && !c->why; i++)
+    c->part[i] = find_manner(c, c->g->nodes.data[i]);
   for (int i = 0; i < c->g->outputs.len; i++) check_result(c, c->g->outputs.data[i].node);
   for (int i = 0; i < c->g->updates.len; i++) check_result(c, c->g->updates.data[i].node);
   return !c->why;
@@ -178,14 +196,15 @@ static struct node *cut(struct cutter *c, const struct node *n, int axis);
 // n over operands that are cut along the given axes; -1: whole.
 static struct node *cut_operands(struct cutter *c, const struct node *n, int axis, const int *of) {
   struct node **in = NEW_ARRAY(c->arena, struct node *, n->n_in);
-  for (int i = 0; i < n->n_in; i++) in[i] = of[i] < 0 ? c->r.map[n->in[i]->id] : cut(c, n->in[i], of[i]);
+  for (int i = 0; i < n->n_in; i++)
+    in[i] = of[i] < 0 ? c->r.map[n->in[i]->id] : cut(c, n->in[i], of[i]);
   struct tensor_type type = axis < 0 ? n->type : type_of_panel(c, n, axis);
   return graph_node(c->r.to, n->op, in, n->n_in, &n->attr, &type);
 }
 
-// 0, 1, 2, … along an axis, as a vector in memory. A place that is computed would be another constant in
-// each panel's kernels; one that is read is a slice, and the kernels are the same. What is summed up is
-// stored, and Σ_k (i k) over k < 2 is i.
+// 0, 1, 2, … along an axis, as a vector in memory. A place that is computed would be another
+// constant in each panel's kernels; one that is read is a slice, and the kernels are the same. What
+// is summed up is stored, and Σ_k (i k) over k < 2 is i.
 static struct node *stored_places(struct cutter *c, dtype t, int64_t length) {
   struct shape pairs = shape_of(2, length, (int64_t)2);
   struct node *i = g_iota(c->r.to, t, &pairs, 0), *k = g_iota(c->r.to, t, &pairs, 1);
@@ -207,7 +226,8 @@ static struct node *cut_stored(struct cutter *c, const struct node *n, int axis)
   return g_slice(c->r.to, c->r.map[n->id], start, &type.shape);
 }
 
-// The axis of n's operand i that n's axis is, as far as cutting one is cutting the other: -1 if it is none.
+// The axis of n's operand i that n's axis is, as far as cutting one is cutting the other: -1 if it
+// is none.
 static int operand_axis(const struct node *n, int axis, int i) {
   if (n->op == OP_broadcast) return position(&n->attr, axis);
   if (n->op == OP_transpose) return (int)n->attr.i[axis];
@@ -217,11 +237,13 @@ static int operand_axis(const struct node *n, int axis, int i) {
   return axis;
 }
 
-// Whether the cut of a WHOLE n is made of cuts of its operands. Vectors are computed once for all panels.
+// Whether the cut of a WHOLE n is made of cuts of its operands. Vectors are computed once for all
+// panels.
 static bool is_made_of_cuts(const struct node *n, int axis) {
   if (n->type.shape.rank < 2) return false;
   switch (n->op) {
-  case OP_broadcast: case OP_transpose: return true;
+  case OP_broadcast:
+  case OP_transpose: return true;
   case OP_concat: return n->attr.i[0] != axis;
   default: return op_info(n->op)->class == ELEMENTWISE;
   }
@@ -237,7 +259,8 @@ static struct node *build_cut(struct cutter *c, const struct node *n, int axis) 
 
 // The present panel's part of n, along `axis`.
 static struct node *cut(struct cutter *c, const struct node *n, int axis) {
-  struct node **known = part_of(c, n)->manner == SPLIT ? &c->piece[n->id] : &c->cut[n->id * MAX_RANK + axis];
+  struct node **known =
+      part_of(c, n)->manner == SPLIT ? &c->piece[n->id] : &c->cut[n->id * MAX_RANK + axis];
   if (!*known) *known = build_cut(c, n, axis);
   return *known;
 }
@@ -245,11 +268,14 @@ static struct node *cut(struct cutter *c, const struct node *n, int axis) {
 // What the present panel contributes to n.
 static struct node *term(struct cutter *c, const struct node *n) {
   int of[2] = {0};
-  for (int i = 0; i < n->n_in; i++) of[i] = n->op == OP_matmul ? 1 - free_axis(n, i) : part_of(c, n->in[i])->axis;
+  for (int i = 0; i < n->n_in; i++)
+    of[i] = n->op == OP_matmul ? 1 - free_axis(n, i) : part_of(c, n->in[i])->axis;
   return cut_operands(c, n, -1, of);
 }
 
-static enum op combines(enum op op) { return op == OP_reduce_max ? OP_max : op == OP_reduce_min ? OP_min : OP_add; }
+static enum op combines(enum op op) {
+  return op == OP_reduce_max ? OP_max : op == OP_reduce_min ? OP_min : OP_add;
+}
 
 static void place(struct cutter *c, const struct node *n) {
   c->r.to->loc = n->loc;
@@ -287,11 +313,13 @@ static void build_others(struct cutter *c, enum manner manner) {
     const struct part *p = &c->part[i];
     place(c, n);
     if (p->manner == manner) c->r.map[i] = rewrite_copy(&c->r, n);
-    if (manner == LATE && p->manner == SPLIT && !p->wide) c->r.map[i] = g_concat(c->r.to, c->pieces[i].data, c->pieces[i].len, p->axis);
+    if (manner == LATE && p->manner == SPLIT && !p->wide)
+      c->r.map[i] = g_concat(c->r.to, c->pieces[i].data, c->pieces[i].len, p->axis);
   }
 }
 
-struct graph *panels_cut(const struct graph *g, const struct panels *p, struct node **map, const char **why) {
+struct graph *panels_cut(const struct graph *g, const struct panels *p, struct node **map,
+                         const char **why) {
   struct cutter c = {.g = g, .p = p, .arena = g->b->arena};
   c.part = NEW_ARRAY(c.arena, struct part, g->nodes.len);
   if (!find_manners(&c)) return *why = c.why, NULL;

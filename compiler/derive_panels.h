@@ -10,9 +10,10 @@ struct panels {
   int64_t length;      // of that axis
   int64_t width;       // of a panel, the last may be narrower
 };
-// The graph with the products made, read and dropped panel by panel. NULL, and *why, where something
-// wants them otherwise. In map, by node id: the nodes of the result that stand for g's; NULL for those
-// that exist only in panels.
-struct graph *panels_cut(const struct graph *g, const struct panels *p, struct node **map, const char **why);
+// The graph with the products made, read and dropped panel by panel. NULL, and *why, where
+// something wants them otherwise. In map, by node id: the nodes of the result that stand for g's;
+// NULL for those that exist only in panels.
+struct graph *panels_cut(const struct graph *g, const struct panels *p, struct node **map,
+                         const char **why);
 
 #endif

@@ -1,19 +1,20 @@
 // derive_sums.c: sums that the epilogue of a product can take.
 //
-// The backward pass of a normalisation needs Σ_n A_nj T_nj, where T = L·M is the gradient product, M is
-// wide, and A is what L's fellow operand in the forward product was made of. The sum does not need T:
+// The backward pass of a normalisation needs Σ_n A_nj T_nj, where T = L·M is the gradient product,
+// M is wide, and A is what L's fellow operand in the forward product was made of. The sum does not
+// need T:
 //
 //   Σ_n A_nj (Σ_i L_ni M_ij) = Σ_i M_ij (Σ_n L_ni A_nj) = Σ_i M_ij (LᵀA)_ij
 //
 // and LᵀA is the forward product P = XᵀY, up to factors by row and by column: where X = L·B₁(x) and
-// Y = A·B₁(y),  P_ij = x_i (LᵀA)_ij y_j. So it is a sum over P's own elements, in P's epilogue, and the
-// gradient product is left with nothing that has to be summed before its result is finished. A
-// factor that P has and A has not is divided away, so it must be one that cannot be zero: rsqrt, exp,
-// a quotient, a constant. With A = 1, LᵀA is a vector: Σ_n T_nj = Σ_i M_ij (Σ_n L_ni).
+// Y = A·B₁(y),  P_ij = x_i (LᵀA)_ij y_j. So it is a sum over P's own elements, in P's epilogue, and
+// the gradient product is left with nothing that has to be summed before its result is finished. A
+// factor that P has and A has not is divided away, so it must be one that cannot be zero: rsqrt,
+// exp, a quotient, a constant. With A = 1, LᵀA is a vector: Σ_n T_nj = Σ_i M_ij (Σ_n L_ni).
 //
 // Sums over all of one space that only their own sum reads are gathered into one: k Σ w + l Σ v =
-// Σ (k w + l v), where one of them is a choice by place, so that the parts of an objective on and off
-// the diagonal become one choice.
+// Σ (k w + l v), where one of them is a choice by place, so that the parts of an objective on and
+// off the diagonal become one choice.
 #include "derive_wide.h"
 
 // ---- factors ----------------------------------------------------------------------------------
@@ -36,7 +37,8 @@ static struct node *factor_along(struct fold *f, const struct node *x, int axis)
 static struct stripped strip(struct fold *f, struct node *x, int axis) {
   struct stripped s = {.base = x};
   while (s.base->op == OP_mul && s.n < MAX_FACTORS) {
-    struct node *a = factor_along(f, s.base->in[0], axis), *b = a ? NULL : factor_along(f, s.base->in[1], axis);
+    struct node *a = factor_along(f, s.base->in[0], axis),
+                *b = a ? NULL : factor_along(f, s.base->in[1], axis);
     if (!a && !b) break;
     s.factor[s.n++] = a ? a : b;
     s.base = s.base->in[a ? 1 : 0];
@@ -102,13 +104,16 @@ static struct meeting meeting_of(const struct node *t, int over) {
   return (struct meeting){t->in[1], t->in[0], !tb, ta};
 }
 
-// LᵀA as a product that exists, in M's orientation, and the vectors that it has to be multiplied by,
-// along M's axis that meets L and along the one that is kept.
-struct match { struct node *product, *met, *kept; };
+// LᵀA as a product that exists, in M's orientation, and the vectors that it has to be multiplied
+// by, along M's axis that meets L and along the one that is kept.
+struct match {
+  struct node *product, *met, *kept;
+};
 
 // Tries p = op(X)·op(Y) with X made of L and Y of A if `straight`, else the other way round.
-static bool matches(struct fold *f, const struct meeting *m, struct node *a, int over, struct node *p, bool straight, struct match *out) {
-  struct node *x = p->in[!straight], *y = p->in[straight]; // of L, of A
+static bool matches(struct fold *f, const struct meeting *m, struct node *a, int over,
+                    struct node *p, bool straight, struct match *out) {
+  struct node *x = p->in[!straight], *y = p->in[straight];                 // of L, of A
   int k[2] = {p->attr.i[MATMUL_TA] ? 0 : 1, p->attr.i[MATMUL_TB] ? 1 : 0}; // where the two meet
   if (m->thin_free != k[!straight] || over != k[straight]) return false;
   out->met = ratio(f, m->thin, x, !m->thin_free);
@@ -118,11 +123,14 @@ static bool matches(struct fold *f, const struct meeting *m, struct node *a, int
   return out->kept && out->product;
 }
 
-static bool find_match(struct fold *f, const struct meeting *m, struct node *a, int over, struct match *out) {
+static bool find_match(struct fold *f, const struct meeting *m, struct node *a, int over,
+                       struct match *out) {
   node_list products = wide_products(f->g->b->arena, m->wide);
   for (int i = 0; i < products.len; i++)
     for (int straight = 1; straight >= 0; straight--)
-      if (products.data[i]->type.shape.rank == 2 && matches(f, m, a, over, products.data[i], straight, out)) return true;
+      if (products.data[i]->type.shape.rank == 2 &&
+          matches(f, m, a, over, products.data[i], straight, out))
+        return true;
   return false;
 }
 
@@ -134,7 +142,8 @@ static struct node *sum_with_operand(struct fold *f, struct node *a, struct node
   struct meeting m = meeting_of(t, over);
   struct match found;
   if (!find_match(f, &m, a, over, &found)) return NULL;
-  wide_note(f, "a sum of a gradient with the operand that it is the gradient of is taken over the product's own elements");
+  wide_note(f, "a sum of a gradient with the operand that it is the gradient of is taken over the "
+               "product's own elements");
   struct node *terms = fold_binary(f, OP_mul, m.wide, found.product);
   terms = fold_binary(f, OP_mul, terms, along(f, m.wide, found.met, !m.wide_kept));
   return fold_binary(f, OP_mul, fold_sum(f, terms, 1u << !m.wide_kept), found.kept);
@@ -145,19 +154,22 @@ static struct node *sum_alone(struct fold *f, struct node *t, int over) {
   if (wide_products(f->g->b->arena, m.wide).len == 0) return NULL;
   wide_note(f, "a sum of a gradient is taken over the product's own elements");
   struct node *v = fold_sum(f, m.thin, 1u << m.thin_free);
-  return fold_sum(f, fold_binary(f, OP_mul, m.wide, along(f, m.wide, v, !m.wide_kept)), 1u << !m.wide_kept);
+  return fold_sum(f, fold_binary(f, OP_mul, m.wide, along(f, m.wide, v, !m.wide_kept)),
+                  1u << !m.wide_kept);
 }
 
 enum { MAX_TERMS_DEPTH = 6 }; // of sums within sums, which share operands
 static struct node *sum_of(struct fold *f, struct node *a, struct node *t, int over, int depth);
 
 // Σ a∘(s ± t), where one of the two can be had without its product.
-static struct node *sum_of_terms(struct fold *f, struct node *a, struct node *t, int over, int depth) {
+static struct node *sum_of_terms(struct fold *f, struct node *a, struct node *t, int over,
+                                 int depth) {
   struct node *part[2];
   for (int i = 0; i < 2; i++) part[i] = sum_of(f, a, t->in[i], over, depth - 1);
   if (!part[0] && !part[1]) return NULL;
   for (int i = 0; i < 2; i++)
-    if (!part[i]) part[i] = fold_sum(f, a ? fold_binary(f, OP_mul, a, t->in[i]) : t->in[i], 1u << over);
+    if (!part[i])
+      part[i] = fold_sum(f, a ? fold_binary(f, OP_mul, a, t->in[i]) : t->in[i], 1u << over);
   return fold_binary(f, t->op, part[0], part[1]);
 }
 
@@ -187,7 +199,10 @@ struct node *wide_sum_of_thin(struct fold *f, const struct node *n) {
 // ---- sums of one space ------------------------------------------------------------------------
 
 // k Σ x over a matrix.
-struct space_sum { double k; struct node *x, *mask; };
+struct space_sum {
+  double k;
+  struct node *x, *mask;
+};
 
 // The mask by which x chooses; NULL: by none.
 static struct node *mask_of(struct node *x, int *left) {
@@ -205,7 +220,9 @@ static bool space_sum_of(struct fold *f, struct node *n, struct space_sum *s) {
   if (fold_uses(f, n) > 1) return false;
   if (n->op == OP_mul && fold_constant(n->in[1], &s->k)) n = n->in[0];
   if (n->op == OP_neg) s->k = -1, n = n->in[0];
-  if (n->op != OP_sum || n->in[0]->type.shape.rank != 2 || n->type.shape.rank != 0 || fold_uses(f, n) > 1) return false;
+  if (n->op != OP_sum || n->in[0]->type.shape.rank != 2 || n->type.shape.rank != 0 ||
+      fold_uses(f, n) > 1)
+    return false;
   s->x = n->in[0];
   s->mask = mask_of(s->x, &left);
   return true;
@@ -219,18 +236,21 @@ static bool same_space(struct arena *a, const struct node *x, const struct node 
 }
 
 // What x is where the mask is `on`. Gives up, and returns x, after *left nodes: still right.
-static struct node *chosen(struct fold *f, struct node *x, const struct node *mask, bool on, int *left) {
+static struct node *chosen(struct fold *f, struct node *x, const struct node *mask, bool on,
+                           int *left) {
   struct node *in[3];
   bool changed = false;
   if (x == mask) return fold_full(f, &x->type, on);
   if (--*left < 0 || op_info(x->op)->class != ELEMENTWISE) return x;
   if (x->op == OP_where && x->in[0] == mask) return chosen(f, x->in[on ? 1 : 2], mask, on, left);
-  for (int i = 0; i < x->n_in; i++) changed |= (in[i] = chosen(f, x->in[i], mask, on, left)) != x->in[i];
+  for (int i = 0; i < x->n_in; i++)
+    changed |= (in[i] = chosen(f, x->in[i], mask, on, left)) != x->in[i];
   return changed ? fold_node(f, x->op, in, x->n_in, &x->attr, &x->type) : x;
 }
 
 // k x + l y where the mask is `on`.
-static struct node *terms_where(struct fold *f, const struct space_sum *s, const struct node *mask, bool on) {
+static struct node *terms_where(struct fold *f, const struct space_sum *s, const struct node *mask,
+                                bool on) {
   struct node *term[2];
   for (int i = 0; i < 2; i++) {
     int left = 64;
@@ -243,7 +263,9 @@ static struct node *terms_where(struct fold *f, const struct space_sum *s, const
 // Without a choice the sum of both would be taken apart again (fold_sum.c).
 static struct node *merge_sums(struct fold *f, struct node *x, struct node *y) {
   struct space_sum s[2];
-  if (!space_sum_of(f, x, &s[0]) || !space_sum_of(f, y, &s[1]) || !same_space(f->g->b->arena, s[0].x, s[1].x)) return NULL;
+  if (!space_sum_of(f, x, &s[0]) || !space_sum_of(f, y, &s[1]) ||
+      !same_space(f->g->b->arena, s[0].x, s[1].x))
+    return NULL;
   struct node *mask = s[0].mask ? s[0].mask : s[1].mask;
   if (!mask) return NULL;
   wide_note(f, "sums over the product's elements are summed at once");
@@ -254,6 +276,7 @@ static struct node *merge_sums(struct fold *f, struct node *x, struct node *y) {
 struct node *wide_sum_of_sums(struct fold *f, const struct node *n) {
   if (n->type.shape.rank > 0) return NULL;
   if (n->op == OP_add) return wide_pairs(f, n, merge_sums);
-  struct node minus = {.op = OP_add, .n_in = 2, .in = (struct node *[]){n->in[0], fold_unary(f, OP_neg, n->in[1])}};
+  struct node minus = {
+      .op = OP_add, .n_in = 2, .in = (struct node *[]){n->in[0], fold_unary(f, OP_neg, n->in[1])}};
   return wide_pairs(f, &minus, merge_sums);
 }

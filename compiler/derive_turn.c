@@ -3,8 +3,10 @@
 //   f(Xᵀ, Yᵀ, B₀(v), …) = f(X, Y, B₁(v), …)ᵀ      transposes move out, to sums and products, which
 //                                                  read either way for nothing
 //   f(S, B₀(v))ᵀ = f(S, B₁(v))                     or vanish, where S = Sᵀ
+//   where(i == j, X, Y)ᵀ = where(i == j, X, Yᵀ)    the diagonal is where it was
 //   A·M + A·Mᵀ = A·(M + Mᵀ)                        one product for two, if Mᵀ needs no transpose
-//   A·(s M) = s (A·M)                              a number that is known only when all of M's product
+//   A·(s M) = s (A·M)                              a number that is known only when all of M's
+//   product
 //                                                  is must not hold up M
 #include "derive_wide.h"
 
@@ -27,8 +29,9 @@ static struct node *turned(struct fold *f, struct node *x, int *left) {
     return t == x ? x : NULL; // symmetric
   }
   if (op_info(x->op)->class != ELEMENTWISE) return NULL;
+  bool on_diagonal = x->op == OP_where && wide_is_mask(x->in[0]); // of what is chosen there
   for (int i = 0; i < x->n_in; i++)
-    if (!(in[i] = turned(f, x->in[i], left))) return NULL;
+    if (!(in[i] = on_diagonal && i == 1 ? x->in[i] : turned(f, x->in[i], left))) return NULL;
   struct tensor_type type = {x->type.dtype, in[0]->type.shape};
   return fold_node(f, x->op, in, x->n_in, &x->attr, &type);
 }
@@ -80,7 +83,8 @@ struct node *wide_pairs(struct fold *f, const struct node *add, wide_merge merge
 static struct node *both_ways(struct fold *f, const struct node *x, const struct node *y, int i) {
   struct node *m = x->in[i];
   int flag = i == 0 ? MATMUL_TA : MATMUL_TB, other = i == 0 ? MATMUL_TB : MATMUL_TA;
-  bool match = x->in[0] == y->in[0] && x->in[1] == y->in[1] && x->attr.i[flag] != y->attr.i[flag] && x->attr.i[other] == y->attr.i[other];
+  bool match = x->in[0] == y->in[0] && x->in[1] == y->in[1] && x->attr.i[flag] != y->attr.i[flag] &&
+               x->attr.i[other] == y->attr.i[other];
   if (!match || wide_products(f->g->b->arena, m).len == 0) return NULL;
   struct node *t = wide_turned(f, m);
   return t ? fold_binary(f, OP_add, m, t) : NULL;
@@ -101,7 +105,9 @@ static struct node *merge_products(struct fold *f, struct node *x, struct node *
   return NULL;
 }
 
-struct node *wide_sum_of_products(struct fold *f, const struct node *n) { return wide_pairs(f, n, merge_products); }
+struct node *wide_sum_of_products(struct fold *f, const struct node *n) {
+  return wide_pairs(f, n, merge_products);
+}
 
 // The number by which operand `i` is scaled, if it depends on the operand's product.
 static struct node *late_factor(struct fold *f, const struct node *m) {

@@ -1,8 +1,8 @@
 // derive_wide.h: between derive_fused.c and its rules: values of a product's shape.
 //
-// A *wide* value is computed element by element from a product P = op(X)·op(Y): at (i, j) it reads P at
-// (i, j), vectors at i or at j, and masks. What is wide and read only by sums, other products and
-// further wide values fits into the epilogue of P, which meets every element once.
+// A *wide* value is computed element by element from a product P = op(X)·op(Y): at (i, j) it reads
+// P at (i, j), vectors at i or at j, and masks. What is wide and read only by sums, other products
+// and further wide values fits into the epilogue of P, which meets every element once.
 //
 // Notation: B₀(v) repeats a vector along columns, v_i at (i, j); B₁(v) along rows, v_j at (i, j).
 #ifndef BTC_DERIVE_WIDE_H
@@ -11,7 +11,9 @@
 #include "fold.h"
 #include "regions.h"
 
-struct wide { note_list *notes; }; // fold.user of the rules
+struct wide {
+  note_list *notes;
+}; // fold.user of the rules
 typedef VEC(struct node *) node_list;
 
 // Says what was done at the place of the node that is being rebuilt; once for each place.
@@ -24,8 +26,8 @@ bool wide_reads(struct arena *a, const struct node *x, const struct node *produc
 bool wide_depends(struct arena *a, const struct node *x, const struct node *from);
 // xᵀ without a transpose, NULL if there is none: a mask, a vector turned, what is symmetric.
 struct node *wide_turned(struct fold *f, struct node *x);
-// x + y by `merge`, which knows two terms that are better summed at once: tried on x and y, and on the
-// terms that they are sums of. NULL: no such two.
+// x + y by `merge`, which knows two terms that are better summed at once: tried on x and y, and on
+// the terms that they are sums of. NULL: no such two.
 typedef struct node *(*wide_merge)(struct fold *f, struct node *x, struct node *y);
 struct node *wide_pairs(struct fold *f, const struct node *add, wide_merge merge);
 

@@ -110,6 +110,8 @@ static bool symmetric(const struct node *x, int depth) {
     return x->in[0] == x->in[1] && x->attr.i[MATMUL_TA] != x->attr.i[MATMUL_TB];
   if (fold_compares_places(x)) return true;
   if (op_info(x->op)->class != ELEMENTWISE) return false;
+  if (x->op == OP_where && x->in[0]->op == OP_eq && fold_compares_places(x->in[0]))
+    return symmetric(x->in[2], depth - 1); // a diagonal is its own transpose
   for (int i = 0; i < x->n_in; i++)
     if (!symmetric(x->in[i], depth - 1)) return false;
   return true;

@@ -431,11 +431,36 @@ static bool full_size(const struct kernel *k, const struct buffer *b) {
   return shape_count(&b->node->type.shape) >= shape_count(&k->space);
 }
 
-// Do the two read something as large as their space?
-static bool share_input(const struct kernel *a, const struct kernel *b) {
+// The slice through which n, or what is inlined into it, reads r: of the first way there. NULL: none.
+static bool find_slice(const struct merger *m, const struct node *n, const struct buffer *r,
+                       const struct node **slice, uint64_t *seen) {
+  for (int i = 0; i < n->n_in; i++) {
+    const struct node *x = n->in[i], *outer = *slice;
+    struct buffer *b = fusion_value(m->u->f, x);
+    if (set_has(seen, x->id)) continue;
+    set_add(seen, x->id);
+    if (n->op == OP_slice) *slice = n;
+    if (b != NULL ? b == r : find_slice(m, x, r, slice, seen)) return true;
+    *slice = outer;
+  }
+  return false;
+}
+
+static const struct node *slice_of(const struct merger *m, const struct kernel *k, const struct buffer *r) {
+  const struct node *slice = NULL;
+  uint64_t *seen = set_new(m->u->arena, m->u->n);
+  for (int i = 0; i < k->roots.len; i++)
+    if (find_slice(m, k->roots.data[i].node, r, &slice, seen)) break;
+  return slice;
+}
+
+// Do the two read something as large as their space? Two slices of it are two things: kernels of
+// successive panels, in one, would keep all of the panels' values alive.
+static bool share_input(const struct merger *m, const struct kernel *a, const struct kernel *b) {
   for (int i = 0; i < a->reads.len; i++) {
     const struct buffer *r = a->reads.data[i];
-    if (full_size(a, r) && reads_buffer(b, r)) return true;
+    if (!full_size(a, r) || !reads_buffer(b, r)) continue;
+    if (slice_of(m, a, r) == slice_of(m, b, r)) return true;
   }
   return false;
 }
@@ -521,7 +546,7 @@ static const char *why_apart(const struct merger *m, const struct kernel *j, con
   if (why != NULL) return why;
   if (set_has(m->before[k->id], j->id)) return fuse_cannot_follow(m, j, k);
   if (set_has(m->before[j->id], k->id)) return fuse_cannot_follow(m, k, j);
-  if (!share_input(j, k)) return "they have no large operand in common";
+  if (!share_input(m, j, k)) return "they have no large operand in common";
   return streams(j, k) <= MAX_STREAMS ? NULL : "too many large operands to stream at once";
 }
 

@@ -136,7 +136,8 @@ bool tuned_choice(const struct region *r, const struct target *t, struct variant
 struct graph *derive_fused(const struct graph *g, note_list *notes, const char **why);
 // Sums of squares of products as Gram products, chains reassociated: no D x D value is left.
 struct graph *derive_gram(const struct graph *g, note_list *notes, const char **why);
-// The fused form, panel of columns by panel: no D x D value is left. panel 0: chosen.
+// The fused form, panel of columns by panel (of rows where a softmax of rows wants that): no D x D value is
+// left. panel 0: chosen.
 struct graph *derive_streamed(const struct graph *g, int64_t panel, note_list *notes, const char **why);
 
 #endif

@@ -103,12 +103,15 @@ lx gemm_block_row(const struct gemm *g, lx block) {
 }
 
 // ---- the register block -----------------------------------------------------------------------
+enum { TOGETHER = 4 /* steps of p to a branch, and to a prefetch */, LINE = 16 /* floats */ };
+
 struct register_block {
   int64_t rows;
   int vectors;
   lx a, b, to; // in the packed operands and in the sums
   lx steps;    // of p
   lx first;    // whether these are the first steps of the sum; NULL: yes
+  lx ahead;    // of B, what to fetch into the L2 cache meanwhile; NULL: nothing
   struct loop_reg *acc;
 };
 
@@ -141,17 +144,20 @@ static void store_sums(struct gemm *g, const struct register_block *r, bool add)
 }
 
 static void multiply_block(struct gemm *g, struct register_block *r) {
-  enum { TOGETHER = 4 }; // steps to a branch
   struct lb *b = g->b;
   r->acc = lb_reg(b, "acc", LT_F32, (int)g->lanes, (int)(r->vectors * r->rows), lx_vf32(b, 0));
-  lx quarters = lb_let(b, "quarters", lx_divi(r->steps, TOGETHER));
-  lx quarter = lb_for_range(b, "quarter", lx_int(b, 0), quarters, 1);
+  lx whole = lb_let(b, "whole", lx_divi(r->steps, TOGETHER));
+  lx few = lb_for_range(b, "few", lx_int(b, 0), whole, 1);
+  if (r->ahead)
+    lb_call(b, NULL, "__builtin_prefetch", 3,
+            lx_address(g->right.buf, lx_add(r->ahead, lx_muli(few, LINE)), 1), lx_int(b, 0),
+            lx_int(b, 2));
   lx p = lb_unroll(b, "p", TOGETHER);
-  multiply_step(g, r, lx_add(lx_muli(quarter, TOGETHER), p));
+  multiply_step(g, r, lx_add(lx_muli(few, TOGETHER), p));
   lb_end(b);
   lb_end(b);
   if (g->s->k % TOGETHER) {
-    p = lb_for_range(b, "p", lx_muli(quarters, TOGETHER), r->steps, 1);
+    p = lb_for_range(b, "p", lx_muli(whole, TOGETHER), r->steps, 1);
     multiply_step(g, r, p);
     lb_end(b);
   }
@@ -211,6 +217,16 @@ static lx panel_offset(const struct gemm_packed *o, lx panel, lx first, lx p0) {
                  o->width);
 }
 
+// Packed B of all tasks streams from the L3 cache or memory. While a strip is used, its blocks fetch
+// the next one, at `strip_at` + depth, a share each until all is there.
+static lx next_strip(struct gemm *g, const struct gemm_task *t, lx strip_at, lx block) {
+  if (!g->right.shared) return NULL;
+  int64_t share = g->kc / TOGETHER * LINE, most = g->kc * g->strip - share;
+  lx offset = lx_mini(lx_muli(lx_sub(block, t->block0), share), most);
+  lx at = lx_add(lx_addi(strip_at, g->right.depth * g->strip), offset);
+  return lb_let(g->b, "ahead", lx_mini(at, g->right.buf->count - share));
+}
+
 static void block_row(struct gemm *g, const struct gemm_task *t, const struct steps *k, lx strip,
                       int vectors, lx block, bool small) {
   struct lb *b = g->b;
@@ -221,6 +237,7 @@ static void block_row(struct gemm *g, const struct gemm_task *t, const struct st
   lx row = lx_muli(row_in_tile(g, t, block, small), g->strip);
   r.to = lb_let(b, "to", lx_add(strip_sums(g, t, strip), row));
   r.steps = lx_sub(k->p1, k->p0);
+  r.ahead = next_strip(g, t, r.b, block);
   multiply_block(g, &r);
 }
 

@@ -16,14 +16,33 @@ struct fused_case {
 static const struct fused_case cases[] = {
     {"barlow_offdiag", 3, 6, true}, // and what it reports
     {"barlow_where", 3, 3, true},
-    {"barlow_minus_eye", 3, 3, true},   {"barlow_root_inside", 3, 3, true},
-    {"barlow_less_diagonal", 3, 3, true}, {"barlow_transposed", 3, 3, true},
-    {"barlow_scaled_inside", 3, 3, true}, {"barlow_hsic", 3, 3, true},
+    {"barlow_minus_eye", 3, 3, true},
+    {"barlow_root_inside", 3, 3, true},
+    {"barlow_less_diagonal", 3, 3, true},
+    {"barlow_transposed", 3, 3, true},
+    {"barlow_scaled_inside", 3, 3, true},
+    {"barlow_hsic", 3, 3, true},
     {"barlow_divided", 3, 3, true},
-    {"vicreg", 4, 2, true},             {"vicreg_diagonal", 4, 2, true},
+    {"vicreg", 4, 2, true},
+    {"vicreg_diagonal", 4, 2, true},
     {"barlow_symmetrised", 3, 3, false}, // reads c and c' at one place
-    {"nt_xent", 2, 2, true},            {"info_nce", 3, 4, true},
+    {"nt_xent", 2, 2, true},
+    {"info_nce", 3, 4, true},
     {"uniformity", 3, 3, true},
+    {"written_out", 3, 3, true},
+    {"scaled_after", 3, 3, true},
+    {"divided_by_outer", 3, 3, true},
+    {"norm_of_rest", 3, 4, true},
+    {"weights_matrix", 3, 3, true},
+    {"masked_by_product", 3, 3, true},
+    {"rows_then_all", 3, 4, true},
+    {"columns_weighted", 3, 3, true},
+    {"negated", 3, 3, true},
+    {"hsic_shifted_after", 3, 3, true},
+    {"hsic_target", 3, 3, true},
+    {"hsic_expanded", 3, 4, true},
+    {"vicreg_halves", 4, 2, true},
+    {"uncentred", 3, 2, true},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
@@ -49,7 +68,8 @@ static bool *wide_values(const struct graph *g) {
   for (int i = 0; i < g->nodes.len; i++) {
     const struct node *n = g->nodes.data[i];
     wide[i] = is_first_product(n);
-    for (int k = 0; k < n->n_in && op_info(n->op)->class == ELEMENTWISE; k++) wide[i] |= wide[n->in[k]->id];
+    for (int k = 0; k < n->n_in && op_info(n->op)->class == ELEMENTWISE; k++)
+      wide[i] |= wide[n->in[k]->id];
   }
   return wide;
 }
@@ -63,13 +83,16 @@ static void check_readers(const struct graph *g, const struct fused_case *c) {
     for (int k = 0; k < n->n_in; k++) reads |= wide[n->in[k]->id];
     sums += reads && n->op == OP_sum;
     if (!reads || !c->pointwise || op_info(n->op)->class == ELEMENTWISE) continue;
-    if (n->op != OP_matmul && op_info(n->op)->class != REDUCE) fail_msg("%s: %s reads a product", c->function, op_info(n->op)->name);
+    if (n->op != OP_matmul && op_info(n->op)->class != REDUCE)
+      fail_msg("%s: %s reads a product", c->function, op_info(n->op)->name);
   }
-  if (sums != c->sums) fail_msg("%s: %d sums over products instead of %d", c->function, sums, c->sums);
+  if (sums != c->sums)
+    fail_msg("%s: %d sums over products instead of %d", c->function, sums, c->sums);
 }
 
 // No sum over a gradient of za's shape is left: it was taken over the product's elements.
-static void check_gradients(const struct graph *g, const struct fused_case *c, int64_t n, int64_t d) {
+static void check_gradients(const struct graph *g, const struct fused_case *c, int64_t n,
+                            int64_t d) {
   for (int i = 0; i < g->nodes.len; i++) {
     const struct node *s = g->nodes.data[i];
     if (s->op != OP_sum || s->in[0]->type.shape.rank != 2) continue;
@@ -91,7 +114,8 @@ static void check_stored(const struct graph *g, const struct fused_case *c) {
       read[n->in[k]->id] = true;
     }
   }
-  if (c->pointwise && values != first) fail_msg("%s: %d values are read by products", c->function, values);
+  if (c->pointwise && values != first)
+    fail_msg("%s: %d values are read by products", c->function, values);
 }
 
 static void fuses(void **state) {
@@ -133,8 +157,36 @@ static void nothing_to_fuse(void **state) {
   struct btc *b = btc_new();
   note_list notes = {0};
   const char *why = NULL;
-  assert_null(derive_fused(spelling_graph(b, "alignment", 8, 5), &notes, &why));
-  assert_string_equal(why, "there is no product whose value is read here by anything but another product");
+  assert_null(derive_fused(spelling_graph(b, "no_product", 8, 5), &notes, &why));
+  assert_string_equal(
+      why, "there is no product whose value is read here by anything but another product");
+  btc_free(b);
+}
+
+// sum over n of x * (y f(c)) with c = x'y: y'x is there only transposed, so the sum stays where it
+// is.
+static const char other_way_round[] =
+    "graph other_way {\n"
+    "  %0 = input {name: \"x\", kind: 2, view: 0, site: 0} : f32[4, 3]\n"
+    "  %1 = input {name: \"y\", kind: 2, view: 0, site: 0} : f32[4, 3]\n"
+    "  %2 = matmul(%0, %1) {transpose_a: 1, transpose_b: 0} : f32[3, 3]\n"
+    "  %3 = exp(%2) : f32[3, 3]\n"
+    "  %4 = matmul(%1, %3) {transpose_a: 0, transpose_b: 0} : f32[4, 3]\n"
+    "  %5 = mul(%0, %4) : f32[4, 3]\n"
+    "  %6 = sum(%5) {axes: 0} : f32[3]\n"
+    "  output value \"s\" = %6\n"
+    "}\n";
+
+static void a_product_is_not_its_transpose(void **state) {
+  (void)state;
+  struct btc *b = btc_new();
+  struct graph *g = graph_of_text(b, other_way_round);
+  note_list notes = {0};
+  const char *why = NULL;
+  struct graph *fused = derive_fused(g, &notes, &why);
+  assert_non_null(fused);
+  assert_same_values(g, fused, 1);
+  assert_int_equal(notes.len, 0);
   btc_free(b);
 }
 
@@ -158,10 +210,19 @@ static void random_graphs_keep_their_values(void **state) {
 // ---- reference tensors ------------------------------------------------------------------------
 
 static const char *const references[][2] = {
-    {"barlow_twins_small", "barlow_offdiag"}, {"barlow_twins_wide", "barlow_offdiag"}, {"barlow_twins_tall", "barlow_offdiag"},
-    {"barlow_twins_offset", "barlow_offdiag"}, {"barlow_hsic_small", "barlow_hsic"}, {"barlow_hsic_wide", "barlow_hsic"},
-    {"barlow_hsic_tall", "barlow_hsic"}, {"vicreg_small", "vicreg"}, {"vicreg_wide", "vicreg"}, {"vicreg_tall", "vicreg_diagonal"},
-    {"nt_xent_small", "nt_xent"}, {"nt_xent_wide", "nt_xent"}, {"nt_xent_tall", "nt_xent"},
+    {"barlow_twins_small", "barlow_offdiag"},
+    {"barlow_twins_wide", "barlow_offdiag"},
+    {"barlow_twins_tall", "barlow_offdiag"},
+    {"barlow_twins_offset", "barlow_offdiag"},
+    {"barlow_hsic_small", "barlow_hsic"},
+    {"barlow_hsic_wide", "barlow_hsic"},
+    {"barlow_hsic_tall", "barlow_hsic"},
+    {"vicreg_small", "vicreg"},
+    {"vicreg_wide", "vicreg"},
+    {"vicreg_tall", "vicreg_diagonal"},
+    {"nt_xent_small", "nt_xent"},
+    {"nt_xent_wide", "nt_xent"},
+    {"nt_xent_tall", "nt_xent"},
 };
 enum { REFERENCES = sizeof references / sizeof *references };
 
@@ -171,19 +232,24 @@ static void matches_reference(void **state) {
   struct reference_file r = reference_objective(b, c[0]);
   note_list notes = {0};
   const char *why = NULL;
-  struct graph *fused = derive_fused(spelling_graph(b, c[1], r.za->type.shape.dim[0], r.za->type.shape.dim[1]), &notes, &why);
+  struct graph *fused = derive_fused(
+      spelling_graph(b, c[1], r.za->type.shape.dim[0], r.za->type.shape.dim[1]), &notes, &why);
   assert_non_null(fused);
   assert_matches_reference(fused, &r, 1e-9);
   btc_free(b);
 }
 
 int main(void) {
-  enum { OTHERS = 3 };
+  enum { OTHERS = 4 };
   struct CMUnitTest tests[CASES + REFERENCES + OTHERS] = {
-      cmocka_unit_test(notes_have_places), cmocka_unit_test(nothing_to_fuse), cmocka_unit_test(random_graphs_keep_their_values)};
+      cmocka_unit_test(notes_have_places), cmocka_unit_test(nothing_to_fuse),
+      cmocka_unit_test(a_product_is_not_its_transpose),
+      cmocka_unit_test(random_graphs_keep_their_values)};
   for (int i = 0; i < CASES; i++)
-    tests[OTHERS + i] = (struct CMUnitTest){cases[i].function, fuses, NULL, NULL, (void *)(uintptr_t)&cases[i]};
+    tests[OTHERS + i] =
+        (struct CMUnitTest){cases[i].function, fuses, NULL, NULL, (void *)(uintptr_t)&cases[i]};
   for (int i = 0; i < REFERENCES; i++)
-    tests[OTHERS + CASES + i] = (struct CMUnitTest){references[i][0], matches_reference, NULL, NULL, (void *)(uintptr_t)references[i]};
+    tests[OTHERS + CASES + i] = (struct CMUnitTest){references[i][0], matches_reference, NULL, NULL,
+                                                    (void *)(uintptr_t)references[i]};
   return _cmocka_run_group_tests("derive_fused", tests, CASES + REFERENCES + OTHERS, NULL, NULL);
 }
