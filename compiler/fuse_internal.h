@@ -1,6 +1,7 @@
 // fuse_internal.h: what the files of fusion share.
 //
-//   fuse.c          what is stored, which kernels become one
+//   fuse.c          which kernels become one
+//   fuse_store.c    what is stored
 //   fuse_product.c  what surrounds matrix products
 //   fuse_finish.c   what of it waits for sums of columns
 //   fuse_parts.c    values that are computed in parts
@@ -81,6 +82,8 @@ const char *fuse_not_absorbed(const struct merger *m, const struct kernel *produ
 // Why what the product reads is not computed by its prologue.
 const char *fuse_not_packed(const struct kernel *product);
 void fuse_find_reads(struct fuser *u, struct kernel *k);
+
+void fuse_choose_stored(struct fuser *u); // fuse_store.c
 
 // ---- products (fuse_product.c) ----------------------------------------------------------------
 bool fuse_is_product(const struct node *n); // by our own kernels
