@@ -226,7 +226,12 @@ static void finished_batch(struct graph *g) {
   struct node *t = sum(g, c, 2), *r = g_scale(g, t, 0.2);
   out(g, sub(g, c, g_broadcast(g, r, &c->type.shape, (int[]){0, 2})));
 }
-// Sums of other columns, of rows, of everything: not in time.
+// The sum of the column whose number is the row's: another column's.
+static void of_another_column(struct graph *g) {
+  struct node *c = product(g, in(g, "x", SHAPE(259, 7)), in(g, "y", SHAPE(7, 259)));
+  out(g, mul(g, c, along(g, sum(g, c, ROWS), 0, c)));
+}
+// Sums of rows and of everything: not in time.
 static void not_in_time(struct graph *g) {
   struct node *c = wide_product(g), *t = sum(g, c, ROWS), *one = sum(g, t, 1);
   struct node *u = sum(g, c, COLUMNS);
@@ -436,6 +441,7 @@ static const struct row rows[] = {
     ROW(finished_and_stored, 1, 1, 0, 2, 301 * 4),
     ROW(finished_update, 1, 0, 0, 1, -1),
     ROW(finished_batch, 1, 0, 0, 1, 3 * 270 * 4),
+    ROW(of_another_column, 1, 1, 0, 2, -1),
     ROW(not_in_time, 1, 1, 0, 2, -1),
     ROW(standardised_operand, 3, 4, 0, 7, 256),
     ROW(gram, 1, 4, 0, 5, 256),
