@@ -174,7 +174,7 @@ static void multiply_block(struct gemm *g, struct register_block *r) {
 
 // ---- a tile -----------------------------------------------------------------------------------
 struct steps {
-  lx block, p0, p1, first; // of k: which block, its steps, whether it is the first of its piece
+  lx p0, p1, first, last; // of k; whether the first and the last ones of a sum (NULL: yes)
 };
 typedef void strip_body(struct gemm *g, const struct gemm_task *t, const struct steps *k, lx strip,
                         bool cut);
@@ -202,15 +202,6 @@ static lx strip_sums(const struct gemm *g, const struct gemm_task *t, lx strip) 
   return g->partial ? lx_add(t->sums, at) : at;
 }
 
-// The first row of a block in its tile. Of a block after n_big, in a tile that may start before it:
-// all blocks before it in the tile have `rows` rows or one fewer.
-static lx row_in_tile(struct gemm *g, const struct gemm_task *t, lx block, bool small) {
-  lx most = lx_muli(lx_sub(block, t->block0), g->rows);
-  if (!small) return most;
-  lx row = lx_sub(gemm_block_row(g, block), t->row0);
-  return lx_checked(row, 0, g->tile_rows - g->rows + 2);
-}
-
 static lx panel_offset(const struct gemm_packed *o, lx panel, lx first, lx p0) {
   return lx_muli(o->shared ? lx_add(lx_muli(panel, o->depth), p0)
                            : lx_muli(lx_sub(panel, first), o->depth),
@@ -227,47 +218,69 @@ static lx next_strip(struct gemm *g, const struct gemm_task *t, lx strip_at, lx 
   return lb_let(g->b, "ahead", lx_mini(at, g->right.buf->count - share));
 }
 
-static void block_row(struct gemm *g, const struct gemm_task *t, const struct steps *k, lx strip,
-                      int vectors, lx block, bool small) {
-  struct lb *b = g->b;
-  struct register_block r = {.rows = g->rows - small, .vectors = vectors, .first = k->first};
-  r.a = lb_let(b, "a_at", panel_offset(&g->left, block, t->block0, k->p0));
-  lx first = g->right.shared ? t->panel_strip : t->strip0;
-  r.b = lb_let(b, "b_at", panel_offset(&g->right, lx_sub(strip, first), lx_int(b, 0), k->p0));
-  lx row = lx_muli(row_in_tile(g, t, block, small), g->strip);
-  r.to = lb_let(b, "to", lx_add(strip_sums(g, t, strip), row));
-  r.steps = lx_sub(k->p1, k->p0);
-  r.ahead = next_strip(g, t, r.b, block);
+static void multiply_rows(struct gemm *g, const struct register_block *at, int64_t rows) {
+  struct register_block r = *at;
+  r.rows = rows;
   multiply_block(g, &r);
 }
 
-// One strip of a tile over the steps at hand: all blocks of rows, except those below the diagonal.
+// One block of rows of one strip: in `to`, its place among the sums.
+static void block_sums(struct gemm *g, const struct gemm_task *t, const struct steps *k, lx strip,
+                       bool cut, lx block, lx to) {
+  struct lb *b = g->b;
+  struct register_block r = {.vectors = STRIP_VECTORS, .to = to, .first = k->first};
+  if (cut) r.vectors = (int)gemm_ceil_div(g->s->n % g->strip, g->lanes);
+  r.a = lb_let(b, "a_at", panel_offset(&g->left, block, t->block0, k->p0));
+  lx first = g->right.shared ? t->panel_strip : t->strip0;
+  r.b = lb_let(b, "b_at", panel_offset(&g->right, lx_sub(strip, first), lx_int(b, 0), k->p0));
+  r.steps = lx_sub(k->p1, k->p0);
+  r.ahead = next_strip(g, t, r.b, block);
+  if (g->n_big == g->blocks) {
+    multiply_rows(g, &r, g->rows);
+    return;
+  }
+  lb_if(b, lx_lt(block, lx_int(b, g->n_big)));
+  multiply_rows(g, &r, g->rows);
+  lb_else(b);
+  multiply_rows(g, &r, g->rows - 1);
+  lb_end(b);
+}
+
+// Where rows of a strip end: those of a symmetric product at the diagonal.
+static lx strip_rows(const struct gemm *g, const struct gemm_task *t, lx strip) {
+  return g->s->symmetric ? lx_mini(lx_muli(lx_addi(strip, 1), g->strip), g->s->m) : t->row1;
+}
+
+static void finish_block(struct gemm *g, const struct gemm_task *t, const struct steps *k, lx block,
+                         lx row0, lx in_tile, lx strip, struct gemm_strip *s) {
+  struct lb *b = g->b;
+  if (k->last) lb_if(b, k->last);
+  lx end = lx_min(lx_addi(row0, g->rows), gemm_block_row(g, lx_addi(block, 1)));
+  if (g->s->symmetric) end = lx_min(end, strip_rows(g, t, strip));
+  gemm_strip_rows(g, s, row0, end, in_tile);
+  if (k->last) lb_end(b);
+}
+
+// One strip of a tile over the steps at hand. Every block starts at a row of the matrix; before it in
+// the tile are fewer than tile_blocks of at most `rows` rows.
 static void multiply_strip(struct gemm *g, const struct gemm_task *t, const struct steps *k, lx strip,
                            bool cut) {
   struct lb *b = g->b;
-  int vectors = cut ? (int)gemm_ceil_div(g->s->n % g->strip, g->lanes) : STRIP_VECTORS;
-  for (int small = 0; small < 2; small++) {
-    if (small && g->n_big == g->blocks) continue;
-    lx lo = small ? lx_maxi(t->block0, g->n_big) : t->block0;
-    lx hi = small ? t->block1 : lx_mini(t->block1, g->n_big);
-    lx block = lb_for_range(b, "block", lo, hi, 1);
-    if (g->s->symmetric)
-      lb_if(b, lx_lt(gemm_block_row(g, block), lx_muli(lx_addi(strip, 1), g->strip)));
-    block_row(g, t, k, strip, vectors, block, small);
-    if (g->s->symmetric) lb_end(b);
-    lb_end(b);
-  }
-}
-
-static void finish_strip(struct gemm *g, const struct gemm_task *t, const struct steps *k, lx strip,
-                         bool cut) {
-  struct lb *b = g->b;
-  multiply_strip(g, t, k, strip, cut);
-  if (g->pieces > 1) return;
-  bool waits = sums_wait(g);
-  if (waits) lb_if(b, lx_eq(k->block, lx_int(b, g->k_blocks - 1)));
-  gemm_strip_done(g, t, strip, strip_sums(g, t, strip), cut);
-  if (waits) lb_end(b);
+  lx sums = strip_sums(g, t, strip);
+  struct gemm_strip *s = g->pieces == 1 ? gemm_strip_begin(g, t, strip, sums, cut) : NULL;
+  lx block = lb_for_range(b, "block", t->block0, t->block1, 1);
+  lx row0 = lb_let(b, "row", lx_checked(gemm_block_row(g, block), 0, g->s->m));
+  if (g->s->symmetric) lb_if(b, lx_lt(row0, strip_rows(g, t, strip)));
+  lx in_tile = lb_let(b, "in_tile", lx_checked(lx_sub(row0, t->row0), 0, g->tile_rows - g->rows + 1));
+  lx to = lb_let(b, "to", lx_add(sums, lx_muli(in_tile, g->strip)));
+  block_sums(g, t, k, strip, cut, block, to);
+  if (s) finish_block(g, t, k, block, row0, in_tile, strip, s);
+  if (g->s->symmetric) lb_end(b);
+  lb_end(b);
+  if (!s) return;
+  if (k->last) lb_if(b, k->last);
+  gemm_strip_end(g, s);
+  if (k->last) lb_end(b);
 }
 
 // A tile over the blocks of k of one piece.
@@ -275,15 +288,16 @@ static void multiply_tile(struct gemm *g, const struct gemm_task *t, lx piece) {
   struct lb *b = g->b;
   lx begin = lx_muli(piece, g->piece_blocks);
   struct steps k;
-  k.block = lb_for_range(b, "k_block", begin, lx_mini(lx_addi(begin, g->piece_blocks), g->k_blocks), 1);
-  k.p0 = lb_let(b, "p0", lx_muli(k.block, g->kc));
+  lx block = lb_for_range(b, "k_block", begin, lx_mini(lx_addi(begin, g->piece_blocks), g->k_blocks), 1);
+  k.p0 = lb_let(b, "p0", lx_muli(block, g->kc));
   k.p1 = g->s->k % g->kc ? lb_let(b, "p1", lx_mini(lx_addi(k.p0, g->kc), g->s->k))
                          : lx_addi(k.p0, g->kc);
-  k.first = g->piece_blocks > 1 ? lx_eq(k.block, begin) : NULL;
+  k.first = g->piece_blocks > 1 ? lx_eq(block, begin) : NULL;
+  k.last = g->piece_blocks > 1 ? lx_eq(block, lx_int(b, g->k_blocks - 1)) : NULL;
   if (!g->left.shared) gemm_pack_local(g, &g->left, t->batch, t->block0, t->block1, k.p0, k.p1);
   if (!g->right.shared) gemm_pack_local(g, &g->right, t->batch, t->strip0, lx_mini(t->strip1, g->strips), k.p0,
                                          k.p1);
-  each_strip(g, t, &k, finish_strip);
+  each_strip(g, t, &k, multiply_strip);
   lb_end(b);
 }
 
@@ -373,8 +387,7 @@ static void add_strip(struct gemm *g, const struct gemm_task *t, lx strip) {
   lx from = lx_add(lx_muli(tile, tile_elements(g)),
                    lx_muli(lx_modi(strip, g->tile_strips), strip_elements(g)));
   from = lb_let(b, "from", from);
-  lx row1 = g->s->symmetric ? lx_mini(lx_muli(lx_addi(strip, 1), g->strip), g->s->m) : t->row1;
-  lx row = lb_for_range(b, "row", lx_int(b, 0), lx_sub(row1, t->row0), 1);
+  lx row = lb_for_range(b, "row", lx_int(b, 0), lx_sub(strip_rows(g, t, strip), t->row0), 1);
   lx v = lb_unroll(b, "v", STRIP_VECTORS);
   lx at = lb_let(b, "at", lx_add(lx_muli(row, g->strip), lx_muli(v, g->lanes)));
   struct loop_reg *sum = lb_reg(b, "sum", LT_F32, (int)g->lanes, 0, lx_vload(g->partial, lx_add(from, at)));
@@ -391,7 +404,9 @@ static void added_strip(struct gemm *g, const struct gemm_task *t, const struct 
                         bool cut) {
   (void)k;
   add_strip(g, t, strip);
-  gemm_strip_done(g, t, strip, lx_int(g->b, 0), cut);
+  struct gemm_strip *s = gemm_strip_begin(g, t, strip, lx_int(g->b, 0), cut);
+  gemm_strip_rows(g, s, t->row0, strip_rows(g, t, strip), lx_int(g->b, 0));
+  gemm_strip_end(g, s);
 }
 
 static void add_pieces(struct gemm *g, lx batch) {
