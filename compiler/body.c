@@ -27,6 +27,10 @@ struct recalled {
 struct builder {
   struct fusion *f;
   struct kernel *k;
+  const struct node *operand; // of a product: its value is what is built; NULL: k's results
+  bool finish;                // of them, those of the second meeting
+  struct shape space;
+  int block;
   struct arena *arena;
   struct body *body;
   struct space_axis axis[BODY_AXES];
@@ -71,6 +75,11 @@ static unsigned form_axes(const struct affine *a) {
   return axes;
 }
 
+static bool may_split(const struct builder *s, int axis) {
+  bool column = s->k->kind == KERNEL_PRODUCT && s->axis[axis].of == s->space.rank - 1;
+  return s->n_axes < BODY_AXES && !column;
+}
+
 static int64_t floor_div(int64_t a, int64_t m) { return a / m - (a % m < 0); }
 
 // a = quotient * m + remainder with 0 <= remainder < m over the whole space. False: not affine so;
@@ -87,8 +96,7 @@ static bool form_divide(struct builder *s, const struct affine *a, int64_t m,
       continue;
     }
     remainder->k[i] = k;
-    bool room = s->n_axes < BODY_AXES;
-    if (room && k > 0 && k < m && m % k == 0 && k * (extent - 1) >= m && extent % (m / k) == 0) {
+    if (may_split(s, i) && k > 0 && k < m && m % k == 0 && k * (extent - 1) >= m && extent % (m / k) == 0) {
       s->split_axis = i;
       s->split_at = m / k;
       return false;
@@ -124,6 +132,16 @@ static bool form_address(struct builder *s, const struct node *n, const struct a
   struct affine linear = form_linear(&blocks, outer);
   *address = form_add(lane, &linear, n->block);
   return true;
+}
+
+// Address of b's element `at` in its place.
+static bool form_element(struct builder *s, const struct buffer *b, const struct affine *at,
+                         struct affine *address) {
+  if (b->part_of == NULL) return form_address(s, b->node, at, address);
+  struct affine within[MAX_RANK];
+  memcpy(within, at, sizeof *at * (size_t)b->node->type.shape.rank);
+  within[b->axis].constant += b->start;
+  return form_address(s, b->part_of->node, within, address);
 }
 
 // ---- values -----------------------------------------------------------------------------------
@@ -191,20 +209,39 @@ static void remember(struct builder *s, const struct node *n, const struct affin
   vec_push(s->arena, &s->known, r);
 }
 
-// Is n one of this kernel's own elementwise results, at the point itself?
+static bool at_point(const struct builder *s, const struct node *n, const struct affine *at) {
+  return s->operand == NULL && n->type.shape.rank == s->space.rank &&
+         memcmp(at, s->identity, sizeof *at * (size_t)s->space.rank) == 0;
+}
+
+// Where n can be read while the kernel runs; NULL: it is inlined.
+static struct buffer *memory_of(const struct builder *s, const struct node *n) {
+  for (int i = 0; i < s->k->recomputed.len && s->finish; i++)
+    if (s->k->recomputed.data[i] == n) return NULL;
+  return s->f->buffer[n->id];
+}
+
+// Is n one of the results that are built, elementwise, at the point itself?
 static bool computed_here(const struct builder *s, const struct node *n, const struct affine *at) {
-  if (n->type.shape.rank != s->k->space.rank) return false;
+  if (!at_point(s, n, at)) return false;
   for (int i = 0; i < s->k->roots.len; i++) {
     const struct kernel_root *r = &s->k->roots.data[i];
-    if (r->node == n && r->reduce == OP_COUNT && r->buffer == s->f->buffer[n->id])
-      return memcmp(at, s->identity, sizeof *at * (size_t)n->type.shape.rank) == 0;
+    if (r->node == n && r->finish == s->finish && r->reduce == OP_COUNT &&
+        r->buffer == s->f->buffer[n->id])
+      return true;
   }
   return false;
 }
 
+static struct value *product_value(struct builder *s, const struct node *n,
+                                   const struct affine *at) {
+  struct value v = {.kind = V_PRODUCT, .type = n->type.dtype, .at = form_linear(&n->type.shape, at)};
+  return value_new(s, v);
+}
+
 static struct value *load(struct builder *s, const struct node *n, const struct affine *at) {
   struct affine address;
-  if (!form_address(s, n, at, &address)) {
+  if (!form_element(s, s->f->buffer[n->id], at, &address)) {
     if (s->split_axis < 0) s->offender = s->relayout;
     return NULL;
   }
@@ -230,11 +267,11 @@ static struct value *eval_reshape(struct builder *s, const struct node *n,
                                   const struct affine *at) {
   struct affine linear = form_linear(&n->type.shape, at);
   const struct node *x = n->in[0];
-  while (x->op == OP_reshape && s->f->buffer[x->id] == NULL) x = x->in[0];
-  if (x->block == 0 && s->f->buffer[x->id] != NULL)
+  while (x->op == OP_reshape && memory_of(s, x) == NULL) x = x->in[0];
+  struct buffer *buffer = memory_of(s, x);
+  if (x->block == 0 && buffer != NULL && buffer->part_of == NULL)
     return value_new(
-        s, (struct value){
-               .kind = V_LOAD, .type = x->type.dtype, .at = linear, .buffer = s->f->buffer[x->id]});
+        s, (struct value){.kind = V_LOAD, .type = x->type.dtype, .at = linear, .buffer = buffer});
   if (x->op == OP_constant) return eval(s, x, at);
   struct affine in_at[MAX_RANK], rest = linear;
   for (int i = x->type.shape.rank - 1; i >= 0; i--) {
@@ -333,7 +370,9 @@ static struct value *eval_expression(struct builder *s, const struct node *n,
 static struct value *eval(struct builder *s, const struct node *n, const struct affine *at) {
   struct value *v = recall(s, n, at);
   if (v != NULL) return v;
-  if (s->f->buffer[n->id] != NULL && !computed_here(s, n, at))
+  if (n == s->k->product && !s->finish && at_point(s, n, at))
+    v = product_value(s, n, at);
+  else if (memory_of(s, n) != NULL && !computed_here(s, n, at))
     v = load(s, n, at);
   else
     v = eval_expression(s, n, at);
@@ -345,13 +384,13 @@ static struct value *eval(struct builder *s, const struct node *n, const struct 
 
 // Axes of a shape in memory order: blocked ones end in the lanes of axis 1.
 static void space_begin(struct builder *s) {
-  const struct shape *shape = &s->k->space;
+  const struct shape *shape = &s->space;
   s->n_axes = 0;
   for (int i = 0; i < shape->rank; i++) {
-    int64_t step = i == 1 && s->k->block > 0 ? s->k->block : 1;
+    int64_t step = i == 1 && s->block > 0 ? s->block : 1;
     s->axis[s->n_axes++] = (struct space_axis){i, step, shape->dim[i] / step};
   }
-  if (s->k->block > 0) s->axis[s->n_axes++] = (struct space_axis){1, 1, s->k->block};
+  if (s->block > 0) s->axis[s->n_axes++] = (struct space_axis){1, 1, s->block};
 }
 
 static void space_split(struct builder *s) {
@@ -364,6 +403,12 @@ static void space_split(struct builder *s) {
   s->axis[i + 1] = (struct space_axis){whole.of, whole.step, s->split_at};
 }
 
+static enum axis_role role_of(const struct builder *s, int axis) {
+  int last = s->space.rank - 1, of = s->axis[axis].of;
+  if (s->k->kind != KERNEL_PRODUCT || of < last - 1) return AXIS_OUTER;
+  return of == last ? AXIS_COLUMN : AXIS_ROW;
+}
+
 static void space_apply(struct builder *s) {
   struct body *b = s->body = NEW(s->arena, struct body);
   memset(s->identity, 0, sizeof s->identity);
@@ -371,6 +416,7 @@ static void space_apply(struct builder *s) {
   for (int i = 0; i < s->n_axes; i++) {
     b->extent[i] = s->axis[i].extent;
     b->reduced[i] = (s->k->axes >> s->axis[i].of) & 1;
+    b->role[i] = role_of(s, i);
     s->identity[s->axis[i].of].k[i] = s->axis[i].step;
   }
   s->known.len = 0;
@@ -378,27 +424,34 @@ static void space_apply(struct builder *s) {
 }
 
 // Coordinates of a reduction's result: those of the axes that are kept.
-static int kept_coordinates(const struct builder *s, struct affine *at) {
+static void kept_coordinates(const struct builder *s, unsigned axes, struct affine *at) {
   int n = 0;
-  for (int i = 0; i < s->k->space.rank; i++)
-    if (!((s->k->axes >> i) & 1)) at[n++] = s->identity[i];
-  return n;
+  for (int i = 0; i < s->space.rank; i++)
+    if (!((axes >> i) & 1)) at[n++] = s->identity[i];
 }
 
 static bool add_root(struct builder *s, const struct kernel_root *r) {
-  struct body_root root = {.reduce = r->reduce, .buffer = r->buffer};
+  struct body_root root = {.reduce = r->reduce, .axes = r->axes, .buffer = r->buffer};
   struct affine at[MAX_RANK];
   bool stored = r->reduce == OP_COUNT;
   if (stored)
     memcpy(at, s->identity, sizeof at);
   else
-    kept_coordinates(s, at);
+    kept_coordinates(s, r->axes, at);
   root.value = eval(s, stored ? r->node : r->node->in[0], s->identity);
   if (root.value == NULL) return false;
-  if (!form_address(s, r->node, at, &root.at)) {
+  if (!form_element(s, r->buffer, at, &root.at)) {
     expect(s->split_axis >= 0, "result %%%d of a kernel has no affine address", r->node->id);
     return false;
   }
+  root.value->uses++;
+  vec_push(s->arena, &s->body->roots, root);
+  return true;
+}
+
+static bool add_operand(struct builder *s) {
+  struct body_root root = {.value = eval(s, s->operand, s->identity), .reduce = OP_COUNT};
+  if (root.value == NULL) return false;
   root.value->uses++;
   vec_push(s->arena, &s->body->roots, root);
   return true;
@@ -431,15 +484,18 @@ static void drop_axis(struct body *b, int axis) {
   for (int i = axis; i + 1 < b->n_axes; i++) {
     b->extent[i] = b->extent[i + 1];
     b->reduced[i] = b->reduced[i + 1];
+    b->role[i] = b->role[i + 1];
   }
   b->n_axes--;
 }
 
 static void merge_axes(struct body *b) {
   for (int i = b->n_axes - 1; i >= 0; i--)
-    if (b->extent[i] == 1) drop_axis(b, i);
+    if (b->extent[i] == 1 && b->role[i] == AXIS_OUTER) drop_axis(b, i);
   for (int i = b->n_axes - 2; i >= 0; i--) {
-    if (b->reduced[i] != b->reduced[i + 1] || !each_form(b, walks_as_one, i)) continue;
+    if (b->reduced[i] != b->reduced[i + 1] || b->role[i] != b->role[i + 1] ||
+        !each_form(b, walks_as_one, i))
+      continue;
     b->extent[i + 1] *= b->extent[i];
     drop_axis(b, i);
   }
@@ -450,23 +506,55 @@ static void merge_axes(struct body *b) {
   }
 }
 
-const struct node *body_build(struct fusion *f, struct kernel *k) {
-  struct builder s = {.f = f, .k = k, .arena = f->arena};
-  space_begin(&s);
+static bool add_all(struct builder *s) {
+  if (s->operand != NULL) return add_operand(s);
+  bool done = true;
+  for (int i = 0; i < s->k->roots.len && done; i++)
+    if (s->k->roots.data[i].finish == s->finish) done = add_root(s, &s->k->roots.data[i]);
+  return done;
+}
+
+static const struct node *build(struct builder *s, struct body **made) {
+  space_begin(s);
   for (;;) {
-    space_apply(&s);
-    bool done = true;
-    for (int i = 0; i < k->roots.len && done; i++) done = add_root(&s, &k->roots.data[i]);
-    if (done) break;
-    if (s.split_axis < 0) {
-      expect(s.offender != NULL, "a kernel of %s cannot be built", f->graph->name);
-      return s.offender;
+    space_apply(s);
+    if (add_all(s)) break;
+    if (s->split_axis < 0) {
+      expect(s->offender != NULL, "a kernel of %s cannot be built", s->f->graph->name);
+      return s->offender;
     }
-    space_split(&s);
+    space_split(s);
   }
-  merge_axes(s.body);
-  k->body = s.body;
+  merge_axes(s->body);
+  *made = s->body;
   return NULL;
+}
+
+static bool has_finish(const struct kernel *k) {
+  for (int i = 0; i < k->roots.len; i++)
+    if (k->roots.data[i].finish) return true;
+  return false;
+}
+
+const struct node *body_build(struct fusion *f, struct kernel *k) {
+  for (int i = 0; i < 2 && k->kind == KERNEL_PRODUCT; i++) {
+    const struct node *x = k->product->in[i];
+    struct builder s = {.f = f, .k = k, .arena = f->arena, .operand = x, .space = x->type.shape};
+    const struct node *offender = build(&s, &k->operand[i]);
+    if (offender != NULL) return offender;
+  }
+  struct builder s = {
+      .f = f, .k = k, .arena = f->arena, .space = k->space, .block = k->block};
+  const struct node *offender = build(&s, &k->body);
+  if (offender != NULL || !has_finish(k)) return offender;
+  struct builder last = {
+      .f = f, .k = k, .arena = f->arena, .space = k->space, .finish = true};
+  return build(&last, &k->finish);
+}
+
+struct buffer *buffer_place(struct buffer *b) {
+  while (b->over != NULL || b->part_of != NULL) b = b->over != NULL ? b->over : b->part_of;
+  return b;
 }
 
 int64_t buffer_count(const struct buffer *b) {

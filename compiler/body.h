@@ -1,4 +1,5 @@
-// body.h: a loop kernel as a DAG of scalar values over one iteration space.
+// body.h: a kernel as a DAG of scalar values over one iteration space. A product has three: its
+// operands and what becomes of its result.
 //
 // The space has at most BODY_AXES axes, outermost first. Every memory address, index value and
 // range test in the DAG is an affine form of the axes' indices: the pull model composes the index
@@ -21,6 +22,7 @@ enum value_kind {
   V_LOAD,  // buffer[at]; an address outside (where a range test will drop the value) reads anything
   V_RANGE, // bool: lo <= at < hi
   V_OP,    // op(in)
+  V_PRODUCT, // in an epilogue: the product at the point
 };
 
 struct value {
@@ -42,18 +44,24 @@ struct body_root {
   struct value *value;
   struct affine at;
   enum op reduce;
-  struct buffer *buffer;
+  unsigned axes;         // of the fold
+  struct buffer *buffer; // NULL: the value of an operand, which is packed
 };
+
+// Axes of the bodies of products belong to rows or columns of their matrix, or come before both. Axes
+// of different roles stay apart, and columns are never split: vectors may run along them.
+enum axis_role { AXIS_OUTER, AXIS_ROW, AXIS_COLUMN };
 
 struct body {
   int n_axes;
   int64_t extent[BODY_AXES];
   bool reduced[BODY_AXES];
+  enum axis_role role[BODY_AXES];
   VEC(struct value *) values; // operands first
   VEC(struct body_root) roots;
 };
 
-// Builds k->body. NULL, or the node that must get a buffer before this kernel can be.
+// Builds k->body and k->operand. NULL, or the node that must get a buffer before this kernel can be.
 const struct node *body_build(struct fusion *f, struct kernel *k);
 // Smallest and largest value of a form over the space.
 void affine_range(const struct body *b, const struct affine *a, int64_t *lo, int64_t *hi);

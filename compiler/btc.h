@@ -6,12 +6,15 @@
 //            grad.c                                   reverse-mode differentiation
 //            interp.c                                 float64 reference interpreter, the oracle
 //            rewrite.c, pass*.c, fold_*.c             the pass table and its rows
+//   regions  regions.h, outline.c, region.c           parts that can be computed in several ways
+//            variants.c, derive_*.c, cost.c, choose.c the ways, their prices, the choice
 //   kernels  kernels.h, layout.c, fuse.c, plan.c      layouts, fusion groups, the memory plan
 //   loops    loops.h, loops_*.c                       loop nests with vectors and register blocks
 //            body.c, nest.c, lower*.c, sched_conv.c   kernels to loop nests
 //   code     codegen.c, emit_c.c, emit_module.c       C text
 //   command  main.c, cmd_*.c, options.c, driver.c     the btc command
 //            host.c, compiled.c, eval.c, gradcheck.c  host compiler, compiled code in process, checks
+//            measure.c, machine.c, tune.c, tuned.c    variants timed, the search, what it found
 //
 // This header is the bottom level: memory, strings, source places, diagnostics, and the context that
 // carries them. There are no mutable globals: everything hangs off a `struct btc`. Users' mistakes
@@ -89,6 +92,7 @@ struct btc_options {
   VEC(const char *) dump_after; // --dump-after
   const char *stop_after;       // --stop-after
   bool time_passes, color, warnings_are_errors;
+  bool no_tuned;                // --no-tuned
   int max_errors;               // 0: no limit
 };
 
@@ -98,6 +102,7 @@ struct btc {
   VEC(struct source_file) files;
   VEC(struct diag) diags; // in the order found; notes follow what they explain
   int n_errors, n_warnings;
+  struct tuned *tuned; // what was measured on this processor; NULL: not read yet (tuned.c)
 };
 
 struct btc *btc_new(void);
@@ -107,6 +112,8 @@ void btc_free(struct btc *b); // and its arena
 // import that wanted it; line 0 for the command line).
 int source_open(struct btc *b, const char *path, struct loc from);
 int source_add(struct btc *b, const char *path, const char *text, size_t length);
+// A line's text without its line ending. False where the file has no such line.
+bool source_line(const struct source_file *f, int line, const char **text, size_t *length);
 
 // Diagnostics: collected here, printed by diag_flush in clang's form with source line and caret run.
 void diag_error(struct btc *b, struct loc loc, const char *format, ...) __attribute__((format(printf, 3, 4)));

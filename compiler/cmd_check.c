@@ -11,7 +11,7 @@
 static const struct option_row options[] = {
     OPTION_PROGRAM("only this program"),
     {0, "json", OPTION_FLAG, NULL, "print JSON", OPTION_AT(json), NULL},
-    OPTION_DEFINE, OPTION_MARCH, OPTION_DISABLE_PASS, OPTION_COLOR, OPTION_HELP,
+    OPTION_DEFINE, OPTION_MARCH, OPTION_VARIANT, OPTION_NO_TUNED, OPTION_DISABLE_PASS, OPTION_COLOR, OPTION_HELP,
 };
 
 static const char about[] =

@@ -16,13 +16,13 @@
 
 #include "ast.h"
 #include "command.h"
-#include "compiled.h"
+#include "native.h"
 
 static const struct loc nowhere;
 
 static const struct option_row options[] = {
     {'o', "output", OPTION_TEXT, "FILE", "where the result goes (--emit: standard output)", OPTION_AT(output), NULL},
-    OPTION_DEFINE, OPTION_MARCH, OPTION_CC,
+    OPTION_DEFINE, OPTION_MARCH, OPTION_CC, OPTION_VARIANT, OPTION_NO_TUNED,
     {0, "shared", OPTION_FLAG, NULL, "make a shared object that exports bt_module", OPTION_AT(shared), NULL},
     {0, "emit", OPTION_CHOICE, "ast|graph|grad|kernels|loops|c", "print this level instead of compiling", OPTION_AT(emit), NULL},
     OPTION_PROGRAM("with --emit or --stop-after: only this program"),
@@ -93,6 +93,7 @@ static bool select_program(struct model *m, const char *name) {
   if (!p) return false;
   m->programs.data = p;
   m->programs.len = m->programs.cap = 1;
+  m->partial = true;
   return true;
 }
 
@@ -112,7 +113,7 @@ static bool print_graph_text(struct btc *b, const struct settings *s, FILE *out)
 
 static const char *build_text(struct btc *b, const struct settings *s) {
   struct host host = {.command = s->cc ? s->cc : "cc", .march = s->opt.march};
-  return str_printf(b->arena, "btc %s: %s %s", BTC_VERSION, host.command, host_flags(b, &host));
+  return native_description(b, &host);
 }
 
 static bool print_level(struct btc *b, const struct settings *s, FILE *out) {
@@ -153,15 +154,6 @@ static bool emit(struct btc *b, const struct settings *s) {
 
 // ---- compiling --------------------------------------------------------------------------------
 
-static bool write_c(struct btc *b, const struct codegen *cg, const struct settings *s, const struct host *host, const char *path) {
-  FILE *f = fopen(path, "w");
-  if (!f) return diag_error(b, nowhere, "cannot write %s: %s", path, strerror(errno)), false;
-  codegen_emit_c(f, cg, str_printf(b->arena, "btc %s: %s %s", BTC_VERSION, host->command, host_flags(b, host)), s->shared);
-  bool good = !ferror(f);
-  if (fclose(f) || !good) return diag_error(b, nowhere, "cannot write %s: %s", path, strerror(errno)), false;
-  return true;
-}
-
 static const char *c_name(struct btc *b, const char *source) {
   const char *slash = strrchr(source, '/');
   const char *name = slash ? slash + 1 : source, *dot = strrchr(name, '.');
@@ -179,7 +171,7 @@ static bool build(struct btc *b, const struct settings *s, const struct host *ho
   const char *folder = temporary_folder(b);
   if (!folder) return false;
   const char *c_file = str_printf(b->arena, "%s/%s", folder, c_name(b, s->operands.data[0]));
-  bool good = write_c(b, cg, s, host, c_file) && host_compile(b, host, c_file, out, s->shared);
+  bool good = native_build(cg, host, c_file, out, s->shared);
   if (s->keep_c) fprintf(stderr, "btc: the generated C is %s\n", c_file);
   else temporary_folder_remove(folder);
   return good;

@@ -12,15 +12,16 @@ static const struct option_row options[] = {
     {0, "grad", OPTION_FLAG, NULL, "gradients too", OPTION_AT(gradients), NULL},
     {0, "backend", OPTION_CHOICE, "interp|c", "float64 interpreter (default) or compiled C", OPTION_AT(backend), NULL},
     {0, "steps", OPTION_NUMBER, "N", "steps of the program (default: as many as the data has)", OPTION_AT(steps), NULL},
-    OPTION_SEED, OPTION_DEFINE, OPTION_MARCH, OPTION_CC, OPTION_DISABLE_PASS, OPTION_KEEP_C, OPTION_VERBOSE, OPTION_COLOR, OPTION_HELP,
+    OPTION_SEED, OPTION_DEFINE, OPTION_MARCH, OPTION_CC, OPTION_VARIANT, OPTION_NO_TUNED, OPTION_DISABLE_PASS, OPTION_KEEP_C, OPTION_VERBOSE, OPTION_COLOR, OPTION_HELP,
 };
 
 static const char about[] =
     "Evaluates a function or some steps of a program on tensors of a safetensors file.\n\n"
     "--function: inputs are named like the parameters; f64 and i64 tensors serve f32 and i32\n"
     "parameters, one-element tensors serve static ones. Result: out (out0, out1, … where the\n"
-    "function returns several). With --grad also dNAME for every float input and every parameter\n"
-    "that it reads, from the cotangent dout of the file, which a scalar result does not need (1).\n\n"
+    "function returns several), report.NAME. With --grad also dNAME for every float input and every\n"
+    "parameter that it reads, from the cotangent dout of the file, which a scalar result does not\n"
+    "need (1).\n\n"
     "--program: inputs are the program's data by name (name@view or name@view.SITE where views read\n"
     "it), each with a leading axis of steps or without, and initial tensors by their own names or these after\n"
     "\"init.\"; what is missing is drawn from --seed. Results: losses and report.NAME (a number a\n"
@@ -54,7 +55,20 @@ static bool compile(struct model *m, struct program *p, const struct settings *s
   struct model alone = *m;
   alone.programs.data = p;
   alone.programs.len = alone.programs.cap = 1;
+  alone.partial = true;
   return compiled_open(&alone, &host, s->keep_c, native);
+}
+
+// Without --variant the interpreter runs the step as it was written, before any pass.
+static bool interpret_variants(struct model *m, struct program *p, const struct settings *s) {
+  if (s->opt.variants.len == 0) return true;
+  struct target target;
+  target_from_march(&target, s->opt.march);
+  struct model alone = *m;
+  alone.partial = true;
+  struct graph *step = codegen_step(&alone, p, &target);
+  if (step) p->graph = step;
+  return step != NULL;
 }
 
 static bool evaluate(struct btc *b, const struct settings *s) {
@@ -66,6 +80,7 @@ static bool evaluate(struct btc *b, const struct settings *s) {
   struct compiled native = {0};
   bool compiled = str_eq(s->backend, "c");
   if (compiled && !compile(m, p, s, &native)) return false;
+  if (!compiled && !interpret_variants(m, p, s)) return false;
   struct eval e = {.m = m, .p = p, .native = compiled ? &native : NULL, .given = &given, .seed = (uint64_t)s->seed, .steps = s->steps};
   bool good = eval_run(&e, &results) && values_write(b, s->output, &results);
   compiled_unload(&native);

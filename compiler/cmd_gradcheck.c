@@ -1,13 +1,12 @@
 // cmd_gradcheck.c: `btc gradcheck`: autodiff of a program's loss, or of a function, against central
 // differences in the float64 interpreter.
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "../runtime/random.h"
-#include "ast.h"
 #include "command.h"
 #include "eval.h"
+#include "function_inputs.h"
 #include "gradcheck.h"
 
 static const double tolerance = 1e-5;
@@ -16,17 +15,17 @@ static const struct loc nowhere;
 static const struct option_row options[] = {
     OPTION_PROGRAM("check the gradients of this program's loss (default: every program with one)"),
     OPTION_FUNCTION("check this function's gradients by its float inputs and parameters"),
-    {0, "shape", OPTION_ADD, "NAME=AxB", "shape of a function's input", 0, option_add_shape},
+    OPTION_SHAPE,
     {0, "samples", OPTION_NUMBER, "N", "entries checked in each tensor beside a random direction (default: 2)", OPTION_AT(samples), NULL},
     OPTION_SEED,
     {'D', "define", OPTION_ADD, "NAME=VALUE", "rebind a constant; with --function also a size or a static input", 0, option_add_define},
-    OPTION_COLOR, OPTION_HELP,
+    OPTION_VARIANT, OPTION_COLOR, OPTION_HELP,
 };
 
 static const char about[] =
     "Compares autodiff with central differences in the float64 interpreter, and prints for each tensor\n"
     "the worst error relative to its gradient. Inputs and parameters are drawn from --seed; labels\n"
-    "are 0 or 1. The interpreter is slow: rebind constants with -D to make the model small.\n"
+    "are 0 or 1. With --variant the gradients are those of the chosen variants. The interpreter is slow: rebind constants with -D to make the model small.\n"
     "Exit status 1 if an error is above 1e-5.\n";
 static const char examples[] =
     "  btc gradcheck model.btg -D batch=4 -D dim=8\n"
@@ -114,13 +113,23 @@ static const struct tensor64 *leaf_value(void *user, const struct node *n) {
   return values_find(&c->leaves, gradcheck_leaf_name(c->forward->b->arena, n));
 }
 
+// The graph with gradients as it is, or where variants are asked for, with these in it.
+static const struct graph *with_variants(struct model *m, struct program *p) {
+  if (m->b->opt.variants.len == 0) return p->graph;
+  struct target target;
+  target_from_march(&target, NULL);
+  struct model alone = *m;
+  alone.partial = true;
+  return codegen_step(&alone, p, &target);
+}
+
 // What autodiff says: the outputs PREFIXname, under the name of their leaf.
 static value_list analytic(struct gradcheck *c, const struct graph *g, const char *prefix) {
   value_list gradients = {0};
   struct tensor64 **values = interp_run(g, g->b->arena, false, leaf_value, c);
   for (int i = 0; i < g->outputs.len; i++) {
     const struct graph_output *o = &g->outputs.data[i];
-    if (strncmp(o->name, prefix, strlen(prefix)) != 0) continue;
+    if (o->kind != BT_OUTPUT_VALUE || strncmp(o->name, prefix, strlen(prefix)) != 0) continue;
     const char *leaf = o->name + strlen(prefix);
     if (values_find(&c->leaves, leaf)) values_add(g->b->arena, &gradients, leaf, values[o->node->id]);
   }
@@ -160,7 +169,10 @@ static bool check_program(struct model *m, struct program *p, const struct setti
   struct gradcheck c = {.forward = slice_for(p->graph, p->loss, "loss"), .of = "loss", .samples = (int)s->samples, .seed = (uint64_t)s->seed};
   eval_add_gradients(p);
   add_leaves(&c, p->graph, &tensors, c.seed);
-  value_list gradients = analytic(&c, p->graph, "grad.");
+  p->optimizer = NULL; // updates are not checked
+  const struct graph *backward = with_variants(m, p);
+  if (!backward) return false;
+  value_list gradients = analytic(&c, backward, "grad.");
   c.gradients = &gradients;
   gradcheck_rows rows = {0};
   gradcheck_run(&c, &rows);
@@ -186,95 +198,11 @@ static bool check_programs(struct btc *b, const struct settings *s) {
 
 // ---- functions --------------------------------------------------------------------------------
 
-static const struct decl *find_decl(const struct file *f, enum decl_kind kind, const char *name) {
-  for (int i = 0; i < f->decls.len; i++)
-    if (f->decls.data[i]->kind == kind && str_eq(f->decls.data[i]->name.name, name)) return f->decls.data[i];
-  return NULL;
-}
-
-// The number that -D, or a constant of the file, gives to a name.
-static bool number_of(const struct file *f, const struct settings *s, const char *name, double *value) {
-  for (int i = s->opt.defines.len - 1; i >= 0; i--) {
-    const struct define *d = &s->opt.defines.data[i];
-    if (!str_eq(d->name, name)) continue;
-    if (str_eq(d->value, "true") || str_eq(d->value, "false")) return *value = str_eq(d->value, "true"), true;
-    char *end;
-    *value = strtod(d->value, &end);
-    return end != d->value && !*end && isfinite(*value);
-  }
-  const struct decl *constant = find_decl(f, D_CONST, name);
-  if (!constant || (constant->value->kind != E_INT && constant->value->kind != E_FLOAT)) return false;
-  *value = constant->value->kind == E_INT ? (double)constant->value->int_value : constant->value->float_value;
-  return true;
-}
-
-static bool shape_from_text(const char *text, struct shape *shape) {
-  *shape = (struct shape){0};
-  while (*text && shape->rank < MAX_RANK) {
-    char *end;
-    long long n = strtoll(text, &end, 10);
-    if (end == text || n <= 0 || (*end && *end != 'x') || (*end == 'x' && !end[1])) return false;
-    shape->dim[shape->rank++] = n;
-    text = *end ? end + 1 : end;
-  }
-  return !*text;
-}
-
-static bool dims_from_type(const struct file *f, const struct settings *s, const struct type *type, struct shape *shape) {
-  *shape = (struct shape){0};
-  for (int i = 0; i < type->dims.len; i++) {
-    const struct dim_syntax *d = &type->dims.data[i];
-    double n = 0;
-    if (d->kind != DIM_EXPR) return false;
-    if (d->expr->kind == E_INT) n = (double)d->expr->int_value;
-    else if (d->expr->kind != E_NAME || !number_of(f, s, d->expr->string, &n)) return false;
-    if (!(n >= 1 && n <= INT32_MAX && n == floor(n))) return false; // the interpreter's tensors are small
-    shape->dim[shape->rank++] = (int64_t)n;
-  }
-  return true;
-}
-
-static bool input_shape(struct btc *b, const struct file *f, const struct settings *s, const struct param_decl *p, struct shape *shape) {
-  for (int i = 0; i < s->shapes.len; i++) {
-    if (!str_eq(s->shapes.data[i].name, p->name)) continue;
-    if (shape_from_text(s->shapes.data[i].value, shape)) return true;
-    diag_error(b, nowhere, "--shape %s=%s: expected sizes like 32x24", p->name, s->shapes.data[i].value);
-    return false;
-  }
-  if (dims_from_type(f, s, p->type, shape)) return true;
-  diag_error(b, p->loc, "the shape of '%s' is not known: give --shape %s=…, or its sizes with -D, whole numbers from 1", p->name, p->name);
-  return false;
-}
-
-static bool add_argument(struct btc *b, const struct file *f, const struct settings *s, const struct param_decl *p, value_list *given) {
-  struct tensor_type type = {.dtype = BT_F64};
-  double number;
-  if (p->type->name && dtype_parse(p->type->name, &type.dtype) && !str_eq(p->type->name, "bool")) {
-    if (!input_shape(b, f, s, p, &type.shape)) return false;
-    values_add(b->arena, given, p->name, draw(b->arena, p->name, &type, (uint64_t)s->seed));
-    return true;
-  }
-  if (!number_of(f, s, p->name, &number)) {
-    if (!p->default_value) diag_error(b, p->loc, "'%s' needs a value: give -D %s=…", p->name, p->name);
-    return p->default_value != NULL;
-  }
-  struct tensor64 *t = tensor64_new(b->arena, &type);
-  t->data[0] = number;
-  values_add(b->arena, given, p->name, t);
-  return true;
-}
-
-// -D of what is no constant of the file is meant for the function; the elaborator must not see it.
-static void keep_constants(struct btc *b, const struct file *f) {
-  int n = 0;
-  for (int i = 0; i < b->opt.defines.len; i++)
-    if (find_decl(f, D_CONST, b->opt.defines.data[i].name)) b->opt.defines.data[n++] = b->opt.defines.data[i];
-  b->opt.defines.len = n;
-}
-
 static struct graph_output *the_output(struct btc *b, struct program *p) {
-  for (int i = 0; i < p->graph->outputs.len; i++)
-    if (str_eq(p->graph->outputs.data[i].name, "out")) return &p->graph->outputs.data[i];
+  for (int i = 0; i < p->graph->outputs.len; i++) {
+    struct graph_output *o = &p->graph->outputs.data[i];
+    if (o->kind == BT_OUTPUT_VALUE && str_eq(o->name, "out")) return o;
+  }
   diag_error(b, nowhere, "a function of several results: check one that returns one of them");
   return NULL;
 }
@@ -289,12 +217,13 @@ static bool check_arguments(struct model *m, const struct settings *s, value_lis
   value_list none = {0}, tensors = {0};
   struct eval e = {.m = m, .p = forward, .given = &none, .seed = (uint64_t)s->seed};
   if (!eval_tensors(&e, &tensors)) return false;
-  struct gradcheck c = {.forward = forward->graph, .of = "out", .cotangent = cotangent, .leaves = *given, .samples = (int)s->samples, .seed = (uint64_t)s->seed};
+  struct gradcheck c = {.forward = slice_for(forward->graph, out->node, "out"), .of = "out", .cotangent = cotangent, .leaves = *given, .samples = (int)s->samples, .seed = (uint64_t)s->seed};
   add_leaves(&c, forward->graph, &tensors, c.seed);
   if (cotangent) values_add(b->arena, &c.leaves, "dout", cotangent);
-  struct program *backward = eval_function(m, s->function, &c.leaves, true);
+  struct program *p = eval_function(m, s->function, &c.leaves, true);
+  const struct graph *backward = p ? with_variants(m, p) : NULL;
   if (!backward) return false;
-  value_list gradients = analytic(&c, backward->graph, "d");
+  value_list gradients = analytic(&c, backward, "d");
   c.gradients = &gradients;
   gradcheck_rows rows = {0};
   gradcheck_run(&c, &rows);
@@ -302,17 +231,16 @@ static bool check_arguments(struct model *m, const struct settings *s, value_lis
 }
 
 static bool check_function(struct btc *b, const struct settings *s) {
-  struct file *f = driver_parse(b, s->operands.data[0]);
-  if (!f) return false;
-  struct define *defines = NEW_ARRAY(b->arena, struct define, s->opt.defines.len);
-  if (s->opt.defines.len) memcpy(defines, s->opt.defines.data, sizeof *defines * (size_t)s->opt.defines.len);
-  b->opt.defines.data = defines; // s keeps all of them
-  keep_constants(b, f);
-  struct model *m = driver_elaborate(b, f);
-  const struct decl *fn = m ? model_signature(m, s->function) : NULL;
+  named_types inputs = {0};
+  struct model *m = function_inputs(b, s, &inputs);
   value_list given = {0};
-  for (int i = 0; fn && i < fn->inputs.len; i++) add_argument(b, f, s, &fn->inputs.data[i], &given);
-  return fn && b->n_errors == 0 && check_arguments(m, s, &given);
+  for (int i = 0; m && i < inputs.len; i++) {
+    const struct named_type *input = &inputs.data[i];
+    struct tensor64 *t = input->scalar ? tensor64_new(b->arena, &input->type) : draw(b->arena, input->name, &input->type, (uint64_t)s->seed);
+    if (input->scalar) t->data[0] = *input->scalar;
+    values_add(b->arena, &given, input->name, t);
+  }
+  return m && check_arguments(m, s, &given);
 }
 
 static int run(struct btc *b, struct settings *s) {

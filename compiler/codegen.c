@@ -36,6 +36,14 @@ static void add_workspace(struct fusion *f, struct kernel *k) {
   k->work->first = k->work->last = k->id;
 }
 
+void codegen_lower(struct fusion *f, const struct target *t) {
+  plan_order(f);
+  for (int i = 0; i < f->kernels.len; i++) {
+    lower_kernel(f, f->kernels.data[i], t);
+    add_workspace(f, f->kernels.data[i]);
+  }
+}
+
 // ---- the store --------------------------------------------------------------------------------
 
 static void place_tensors(struct codegen *cg) {
@@ -84,24 +92,35 @@ static bool dumped(const struct btc *b, const char *pass) {
   return false;
 }
 
-static bool add_program(struct codegen *cg, struct program *p) {
-  struct btc *b = cg->model->b;
-  if (p->loss != NULL) model_differentiate(cg->model, p);
+struct graph *codegen_regions(struct model *m, struct program *p, struct choices *choices,
+                              struct regions **regions) {
+  struct btc *b = m->b;
+  if (p->loss != NULL) model_differentiate(m, p);
   bool stopped = false;
   struct graph *g = passes_run(b, p->graph, &stopped);
-  if (g == NULL || stopped || b->n_errors > 0) return false;
+  if (g == NULL || stopped || b->n_errors > 0) return NULL;
+  *regions = outline(g);
+  choices_make(choices, *regions);
+  return b->n_errors > 0 ? NULL : g;
+}
+
+static bool add_program(struct codegen *cg, struct program *p, struct choices *choices) {
+  struct codegen_program made = {.program = p};
+  struct graph *g = p->graph;
+  if (choices != NULL) {
+    g = codegen_regions(cg->model, p, choices, &made.regions);
+    if (g == NULL) return false;
+    g = regions_splice(g, made.regions);
+  }
   g = pass_layout(g, cg->target.lanes);
   graph_verify(g, "layout");
-  if (dumped(b, "layout")) graph_print(stderr, g);
-  struct codegen_program made = {.program = p, .fusion = fuse_graph(g, cg->model, p->graph)};
+  if (dumped(cg->model->b, "layout")) graph_print(stderr, g);
+  made.fusion = fuse_graph(g, cg->model, p->graph);
   struct fusion *f = made.fusion;
-  plan_order(f);
+  codegen_lower(f, &cg->target);
   for (int i = 0; i < f->kernels.len; i++) {
-    struct kernel *k = f->kernels.data[i];
-    lower_kernel(f, k, &cg->target);
-    add_workspace(f, k);
-    find_same(cg, k);
-    made.flops += k->loops->flops;
+    find_same(cg, f->kernels.data[i]);
+    made.flops += f->kernels.data[i]->loops->flops;
   }
   made.plan = plan_arena(f);
   vec_push(cg->arena, &cg->programs, made);
@@ -111,15 +130,33 @@ static bool add_program(struct codegen *cg, struct program *p) {
 struct codegen *codegen_model(struct model *m, const struct target *t) {
   struct codegen *cg = NEW(m->b->arena, struct codegen);
   *cg = (struct codegen){.model = m, .target = *t, .arena = m->b->arena};
+  struct choices *choices = m->scheduled ? NULL : choices_begin(m, t);
   bool complete = true;
-  for (int i = 0; i < m->programs.len; i++) complete &= add_program(cg, &m->programs.data[i]);
+  for (int i = 0; i < m->programs.len; i++)
+    complete &= add_program(cg, &m->programs.data[i], choices);
   if (!complete) return NULL;
+  if (choices != NULL) choices_end(choices);
+  if (m->b->n_errors > 0) return NULL;
   place_tensors(cg); // now that every optimiser has added its own
   for (int i = 0; i < cg->programs.len; i++) {
     place_in_store(cg, cg->programs.data[i].fusion);
     use_tensors(cg, &cg->programs.data[i]);
   }
   return cg;
+}
+
+struct graph *codegen_step(struct model *m, struct program *p, const struct target *t) {
+  struct choices *choices = choices_begin(m, t);
+  struct regions *regions;
+  struct graph *g = codegen_regions(m, p, choices, &regions);
+  if (g == NULL) return NULL;
+  choices_end(choices);
+  for (int i = 0; i < regions->list.len; i++) {
+    const struct region *r = &regions->list.data[i];
+    const struct variant *v = &r->variants.data[r->chosen];
+    if (v->schedule.user) diag_error(m->b, v->schedule.user->loc, "%s is computed by `%s`, which only compiled code can call", r->address, v->name);
+  }
+  return m->b->n_errors > 0 ? NULL : regions_splice(g, regions);
 }
 
 static const struct codegen_program *program_of(const struct codegen *cg, const struct program *p) {
@@ -152,10 +189,13 @@ static void print_buffer(FILE *out, const struct codegen *cg, const struct buffe
   const char *type = b->node ? type_text(cg->arena, &b->node->type) : b->name;
   fprintf(out, "%s", type);
   if (b->node && b->node->block) fprintf(out, "{block %d}", b->node->block);
+  const struct buffer *own = b;
+  b = buffer_place((struct buffer *)b);
   bool placed = b->space == SPACE_STORE || b->space == SPACE_ARENA;
   fprintf(out, " %s%s%zu", space[b->space], placed ? "+" : "#",
           placed ? b->offset : (size_t)b->slot);
-  if (b->over) fputs(" in place", out);
+  if (own->part_of) fputs(" in part", out);
+  if (own->over) fputs(" in place", out);
 }
 
 static void print_kernel(FILE *out, const struct codegen *cg, const struct kernel *k) {

@@ -4,9 +4,11 @@
 
 #include "codegen.h"
 #include "kernels.h"
+#include "regions.h"
 
 struct codegen_program {
   const struct program *program;
+  struct regions *regions;
   struct fusion *fusion;
   struct plan plan;
   VEC(int) tensors;           // of the model's, which this program reads or writes
@@ -23,5 +25,8 @@ struct codegen {
   VEC(struct kernel *) distinct; // the first kernel of each set of equal ones
   size_t store_bytes;
 };
+
+// Orders f's kernels and lowers them, with their workspaces; plan_arena may follow.
+void codegen_lower(struct fusion *f, const struct target *t);
 
 #endif

@@ -3,7 +3,6 @@
 // A shared object leaves the runtime's symbols to the process (btc is linked with -rdynamic); BLAS is
 // the one that the process has, set up once by bt_blas_init.
 #include <dlfcn.h>
-#include <errno.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 
 #include "../runtime/btrt_internal.h"
 #include "compiled.h"
+#include "native.h"
 
 static const struct loc nowhere;
 
@@ -20,16 +20,6 @@ extern void openblas_set_num_threads(int threads);
 
 // ---- building ---------------------------------------------------------------------------------
 
-static bool emit_to(struct btc *b, const struct codegen *cg, const struct host *host, const char *path) {
-  FILE *f = fopen(path, "w");
-  if (!f) return diag_error(b, nowhere, "cannot write %s: %s", path, strerror(errno)), false;
-  codegen_emit_c(f, cg, str_printf(b->arena, "btc %s: %s %s", BTC_VERSION, host->command, host_flags(b, host)), true);
-  bool good = !ferror(f);
-  if (fclose(f)) good = false;
-  if (!good) diag_error(b, nowhere, "cannot write %s: %s", path, strerror(errno));
-  return good;
-}
-
 bool compiled_build(struct model *m, const struct host *host, const char *so_file, const char **c_file) {
   struct btc *b = m->b;
   struct target target;
@@ -37,7 +27,7 @@ bool compiled_build(struct model *m, const struct host *host, const char *so_fil
   struct codegen *cg = codegen_model(m, &target);
   if (!cg) return false;
   const char *path = str_printf(b->arena, "%s.c", so_file);
-  bool good = emit_to(b, cg, host, path) && host_compile(b, host, path, so_file, true);
+  bool good = native_build(cg, host, path, so_file, true);
   if (c_file) *c_file = path;
   else unlink(path);
   return good;
@@ -85,12 +75,17 @@ struct compiled_block {
   size_t bytes;
 };
 
+static void block_guard(const struct compiled_block *block) {
+  memset(block->base, GUARD_PATTERN, GUARD_BYTES);
+  memset(block->base + GUARD_BYTES + block->bytes, GUARD_PATTERN, GUARD_BYTES);
+}
+
 static void *block_new(struct compiled_frame *f, const char *name, size_t bytes) {
   struct compiled_block *block = &f->blocks[f->n_blocks++];
   size_t whole = bt_round_up(bytes + 2 * GUARD_BYTES, BT_ALIGN);
   *block = (struct compiled_block){name, aligned_alloc(BT_ALIGN, whole), bytes};
   expect(block->base, "out of memory: %zu bytes for %s", whole, name);
-  memset(block->base, GUARD_PATTERN, whole);
+  block_guard(block);
   memset(block->base + GUARD_BYTES, 0, bytes);
   return block->base + GUARD_BYTES;
 }
@@ -106,7 +101,11 @@ static size_t tensor_bytes(dtype type, int rank, const int64_t *shape) {
 }
 
 void compiled_frame_new(struct compiled_frame *f, const struct compiled *native, const struct bt_program *p) {
-  int threads = bt_blas_init(0);
+  compiled_frame_with(f, native, p, 0);
+}
+
+void compiled_frame_with(struct compiled_frame *f, const struct compiled *native, const struct bt_program *p, int threads) {
+  threads = bt_blas_init(threads);
   openblas_set_num_threads(threads);
   *f = (struct compiled_frame){.module = native->module, .program = p};
   f->blocks = bt_xcalloc((size_t)(p->n_inputs + p->n_outputs + 3), sizeof *f->blocks);
@@ -136,6 +135,16 @@ const char *compiled_step(struct compiled_frame *f) {
   for (int i = 0; i < f->n_blocks; i++)
     if (!block_intact(&f->blocks[i])) return f->blocks[i].name;
   return NULL;
+}
+
+const char *compiled_frame_mend(struct compiled_frame *f) {
+  const char *hurt = NULL;
+  for (int i = 0; i < f->n_blocks; i++) {
+    if (block_intact(&f->blocks[i])) continue;
+    hurt = f->blocks[i].name;
+    block_guard(&f->blocks[i]);
+  }
+  return hurt;
 }
 
 // ---- element types ----------------------------------------------------------------------------

@@ -30,9 +30,13 @@ struct compiled_frame {
   void **inputs, **outputs;
 };
 void compiled_frame_new(struct compiled_frame *f, const struct compiled *native, const struct bt_program *program);
+// The same for so many threads (0, as above: the cores that this process may use).
+void compiled_frame_with(struct compiled_frame *f, const struct compiled *native, const struct bt_program *program, int threads);
 void compiled_frame_free(struct compiled_frame *f);
 // Runs one step. NULL, or the name of a buffer that the step wrote outside of (a bug of btc).
 const char *compiled_step(struct compiled_frame *f);
+// The same of whatever steps ran since, and makes the guard zones whole again.
+const char *compiled_frame_mend(struct compiled_frame *f);
 
 // Between element types: `count` elements of host doubles to and from native memory.
 void compiled_put(void *to, dtype type, const double *from, int64_t count);

@@ -151,8 +151,7 @@ static int diag_column(const struct rendered *r, int byte) {
   return r->columns;
 }
 
-// Finds a line's text without its line ending. False where the file has no such line.
-static bool diag_line(const struct source_file *f, int line, const char **text, size_t *length) {
+bool source_line(const struct source_file *f, int line, const char **text, size_t *length) {
   const char *s = f->text, *end = f->text + f->length;
   for (; line > 1; line--) {
     s = memchr(s, '\n', (size_t)(end - s));
@@ -223,7 +222,7 @@ static void diag_print_run(int indent, int width, const char *color, const char 
 static void diag_print_source(struct btc *b, const struct diag *d, FILE *out) {
   const char *line;
   size_t length;
-  if (!diag_line(&b->files.data[d->loc.file], d->loc.line, &line, &length)) return;
+  if (!source_line(&b->files.data[d->loc.file], d->loc.line, &line, &length)) return;
   struct rendered r = diag_render(b->arena, line, length);
   int end_byte = d->loc.end_line == d->loc.line ? d->loc.end_column - 1 : r.bytes;
   int from = diag_column(&r, d->loc.column - 1), to = diag_column(&r, end_byte);

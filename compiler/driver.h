@@ -50,8 +50,20 @@ const char *host_openmp_package(struct btc *b, const struct host *host);
 const char *host_flags(struct btc *b, const struct host *host);   // for compiling generated C
 // Whether it compiles and links `c_file` with these flags; says nothing. `log` is a file for its messages.
 bool host_links(struct btc *b, const struct host *host, const char *c_file, const char *out, const char *flags, const char *log);
-// Compiles one generated file to an executable (linked with libbtrt.a) or a shared object. Shows the
-// compiler's own messages where it fails, as a bug of btc. False after a diagnostic.
-bool host_compile(struct btc *b, const struct host *host, const char *c_file, const char *out, bool shared);
+// A C file of the user's (docs/variants.md).
+struct host_source {
+  const char *path, *object;
+  struct loc loc;                    // what in the .btg file names it
+  VEC(const char *) functions;       // that it must define
+  VEC(const char *) headers;         // included before it
+};
+typedef VEC(struct host_source) host_source_list;
+// Compiles it to its object; headers are also found by their names. What the compiler says is shown,
+// as the user's to mend. False after a diagnostic.
+bool host_compile_source(struct btc *b, const struct host *host, const struct host_source *s, bool shared);
+// Compiles one generated file, in `parts` side by side where that is not 0 (codegen_parts), to an
+// executable (linked with libbtrt.a) or a shared object, with the objects of `sources`. Shows the compiler's own messages where it fails, as a bug of btc unless a
+// function of the sources is missing. False after a diagnostic.
+bool host_compile(struct btc *b, const struct host *host, const char *c_file, int parts, const char *out, bool shared, const host_source_list *sources);
 
 #endif

@@ -11,6 +11,7 @@
 //   elab_program.c   programs: data, loss, reports, evaluations
 //   elab_optim.c     backward and optimiser
 //   elab_view.c      views of images
+//   elab_schedule.c  `schedule` blocks
 //   elab_stmt.c      statements of functions and modules
 //   elab_call.c      arguments, functions, modules, instances
 //   elab_expr.c      expressions on static values
@@ -222,6 +223,7 @@ struct elab {
   struct program *program;        // being elaborated; NULL: none
   struct graph *graph;            // its graph
   bool minimizes;                 // it has a `minimize`
+  VEC(struct name_at) reported;   // its reports
   int64_t rows;                   // of the first array of its data
   int next_site;                  // random sites, in elaboration order
   VEC(struct name_at) loaded;     // what follows `load`: "encoder.layer1"
@@ -261,6 +263,9 @@ void graph_at(struct elab *e, const struct frame *f,
               struct loc loc); // place and address of new nodes
 bool needs_graph(struct elab *e, const struct frame *f, struct loc loc,
                  const char *what); // diagnoses
+
+// ---- elab_schedule.c --------------------------------------------------------------------------
+void schedule_elaborate(struct elab *e, struct frame *f, const struct decl *d);
 
 // ---- elab_type.c ------------------------------------------------------------------------------
 struct axis *frame_axis(struct frame *f, const char *name);
@@ -347,6 +352,7 @@ struct node *leaf_tensor(struct elab *e, const char *name, enum op op, const str
 
 // ---- elab_program.c ---------------------------------------------------------------------------
 void program_elaborate(struct elab *e, struct unit *u, const struct decl *d, struct program *p);
+void report_statement(struct elab *e, struct frame *f, const struct stmt *s);
 struct node *program_input(struct elab *e, const char *name, enum bt_input_kind kind, int view,
                            int site, const struct tensor_type *t);
 const char *path_text(struct arena *a, const struct path *p); // "encoder.layer1.0"

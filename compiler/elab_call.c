@@ -187,6 +187,8 @@ static bool bind_inputs(struct elab *e, struct frame *callee, struct frame *call
     struct value v;
     ok = bind_param(e, callee, caller, p, &given[i], &v) && ok;
     frame_bind(e, callee, p->name, p->loc, v);
+    bool called_by_program = d->kind == D_FN && caller->decl && caller->decl->kind == D_PROGRAM;
+    if (called_by_program && v.kind == V_TENSOR) graph_label(e->graph, p->name, v.node);
   }
   return ok;
 }

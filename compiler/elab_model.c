@@ -26,8 +26,7 @@ static void evaluate_file(struct elab *e, struct unit *u) {
   }
   for (int i = 0; i < u->file->decls.len; i++)
     if (u->file->decls.data[i]->kind == D_SCHEDULE)
-      elab_warning(e, u->file->decls.data[i]->loc,
-                   "`schedule` is not supported yet: the compiler chooses every kernel");
+      schedule_elaborate(e, f, u->file->decls.data[i]);
 }
 
 static void elaborate_programs(struct elab *e, struct unit *u) {
@@ -263,6 +262,8 @@ struct program *model_function(struct model *m, const char *function, const stru
   struct function fn = {.e = e, .args = args, .n_args = n_args};
   fn.f = frame_push(e, NULL, u, NULL, (struct loc){0});
   fn.f->training = true; // a function says eval(x) where it means evaluation
+  e->minimizes = false;
+  e->reported.len = 0;
   e->program = p;
   e->graph = p->graph;
   bool ok = function_run(&fn, u, function, gradients) && e->b->n_errors == 0;

@@ -96,6 +96,8 @@ void model_differentiate(struct model *m, struct program *p) {
   if (!p->loss || !o) return;
   e->program = p;
   e->graph = p->graph;
+  e->minimizes = true;
+  e->reported.len = 0;
   differentiate(e, p, o);
   p->optimizer = NULL; // done
   e->graph = NULL;

@@ -138,18 +138,56 @@ static void run_minimize(struct elab *e, struct frame *f, const struct stmt *s) 
   graph_output(e->graph, "loss", BT_OUTPUT_LOSS, v.node);
 }
 
-static void run_report(struct elab *e, struct frame *f, const struct stmt *s) {
-  struct value v = expr_value(e, f, s->value);
-  if (f->training && str_eq(s->name.name, "loss")) {
-    elab_error(e, f, s->name.loc, "`loss` is what is minimised, and is reported anyway");
-    return;
-  }
-  for (int i = 0; i < e->graph->outputs.len; i++)
-    if (str_eq(e->graph->outputs.data[i].name, s->name.name)) {
-      elab_error(e, f, s->name.loc, "`%s` is reported already", s->name.name);
-      return;
+// ---- reports ----------------------------------------------------------------------------------
+
+static const char *const log_fields[] = {BT_LOG_FIELDS};
+
+static const struct graph_output *output_named(const struct graph *g, const char *name) {
+  for (int i = 0; i < g->outputs.len; i++)
+    if (str_eq(g->outputs.data[i].name, name)) return &g->outputs.data[i];
+  return NULL;
+}
+
+// A program's report has the name that it says, which must be new.
+static bool name_reportable(struct elab *e, struct frame *f, const struct name_at *name) {
+  for (size_t i = 0; e->minimizes && i < sizeof log_fields / sizeof *log_fields; i++)
+    if (str_eq(log_fields[i], name->name)) {
+      elab_error(e, f, name->loc, "every line of the log has `%s` already; the report needs another name", name->name);
+      return false;
     }
-  if (scalar(e, f, &v, "a report")) graph_output(e->graph, s->name.name, BT_OUTPUT_REPORT, v.node);
+  if (f->decl->kind != D_PROGRAM || !output_named(e->graph, name->name)) return true;
+  elab_error(e, f, name->loc, "`%s` is reported already", name->name);
+  for (int i = 0; i < e->reported.len; i++)
+    if (str_eq(e->reported.data[i].name, name->name))
+      elab_note(e, e->reported.data[i].loc, "the first is here");
+  return false;
+}
+
+// Functions and modules may be applied often: the first value has the name, those after it are name_2,
+// name_3, … in the order of evaluation. NULL: this very value is reported already.
+static const char *report_name(struct elab *e, const char *name, const struct node *value) {
+  const char *numbered = name;
+  const struct graph_output *o;
+  for (int i = 2; (o = output_named(e->graph, numbered)); i++) {
+    if (o->kind == BT_OUTPUT_REPORT && o->node == value) return NULL;
+    numbered = str_printf(e->b->arena, "%s_%d", name, i);
+  }
+  return numbered;
+}
+
+// Of a program, or of what it applies, whose caller need not know of it. Gradients do not: nothing
+// differentiates a report. A function that is applied to numbers alone, for a constant, has no step to
+// report from.
+void report_statement(struct elab *e, struct frame *f, const struct stmt *s) {
+  const char *address = f->address;
+  f->address = s->name.name;
+  struct value v = expr_value(e, f, s->value);
+  f->address = address;
+  if (!e->graph || !name_reportable(e, f, &s->name) || !scalar(e, f, &v, "a report")) return;
+  const char *name = report_name(e, s->name.name, v.node);
+  if (!name) return;
+  graph_output(e->graph, name, BT_OUTPUT_REPORT, v.node);
+  vec_push(e->b->arena, &e->reported, ((struct name_at){.name = name, .loc = s->name.loc}));
 }
 
 // ---- evaluate ---------------------------------------------------------------------------------
@@ -343,7 +381,7 @@ static bool program_statement(struct elab *e, struct frame *f, const struct stmt
   case S_MINIMIZE: run_minimize(e, f, s); break;
   case S_EPOCHS: run_epochs(e, f, s); break;
   case S_OPTIMIZER: run_optimizer(e, f, s); break;
-  case S_REPORT: run_report(e, f, s); break;
+  case S_REPORT: report_statement(e, f, s); break;
   case S_LOAD: run_load(e, f, s); break;
   case S_EVALUATE: run_evaluate(e, f, s); break;
   case S_PASS: elab_error(e, f, s->loc, "`pass` is not supported yet"); break;
@@ -416,7 +454,8 @@ void program_elaborate(struct elab *e, struct unit *u, const struct decl *d, str
   e->next_site = 0;
   e->rows = 0;
   int errors = e->b->n_errors;
-  f->training = block_minimizes(d->body);
+  e->reported.len = 0;
+  f->training = e->minimizes = block_minimizes(d->body);
   block_run(e, f, d->body, program_statement);
   check_complete(e, f, d, errors);
   e->graph = NULL;

@@ -15,6 +15,8 @@ static void bind_let(struct elab *e, struct frame *f, const struct typed_name *n
     v = value_error();
   if (!name_bindable(e, f, name->name, name->loc)) return;
   frame_bind(e, f, name->name, name->loc, v);
+  if (f->decl && f->decl->kind == D_PROGRAM && v.kind == V_TENSOR)
+    graph_label(e->graph, name->name, v.node);
 }
 
 static void let_tuple(struct elab *e, struct frame *f, const struct stmt *s, struct value v) {
@@ -310,9 +312,8 @@ static bool run_call(struct elab *e, struct frame *f, const struct stmt *s) {
 }
 
 static const char *const statement_words[] = {
-    [S_KEEP] = "keep",     [S_DATA] = "data",           [S_MINIMIZE] = "minimize",
-    [S_EPOCHS] = "epochs", [S_OPTIMIZER] = "optimizer", [S_REPORT] = "report",
-    [S_LOAD] = "load",     [S_PASS] = "pass",           [S_EVALUATE] = "evaluate",
+    [S_KEEP] = "keep",     [S_DATA] = "data",           [S_MINIMIZE] = "minimize", [S_EPOCHS] = "epochs",
+    [S_OPTIMIZER] = "optimizer", [S_LOAD] = "load", [S_PASS] = "pass", [S_EVALUATE] = "evaluate",
 };
 
 bool body_statement(struct elab *e, struct frame *f, const struct stmt *s) {
@@ -323,6 +324,7 @@ bool body_statement(struct elab *e, struct frame *f, const struct stmt *s) {
   case S_BIND: return bind_child(e, f, s);
   case S_RETURN: return run_return(e, f, s);
   case S_CALL: return run_call(e, f, s);
+  case S_REPORT: report_statement(e, f, s); return true;
   default:
     elab_error(e, f, s->loc, "`%s` belongs in a program, not in a %s", statement_words[s->kind],
                f->decl->kind == D_FN ? "function" : "module");

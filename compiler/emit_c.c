@@ -38,6 +38,11 @@ static const char *value_type(enum loop_type t, int lanes) {
 void emit_c_prelude(FILE *out, const struct target *t) {
   fprintf(out, "#include <omp.h>\n#include <stdint.h>\n#define BTRT_LANES %d\n", t->lanes);
   fprintf(out, "#include \"btrt_math.h\"\n");
+  fputs("#ifdef BTC_PART // one part of this file: kernels of part 1, 2, …, or (0) everything else\n"
+        "#define IN_PART(n) (BTC_PART == (n))\n"
+        "#define KERNEL __attribute__((visibility(\"hidden\")))\n"
+        "#else\n#define IN_PART(n) 1\n#define KERNEL static\n#endif\n",
+        out);
 }
 
 // ---- expressions ------------------------------------------------------------------------------
@@ -428,11 +433,20 @@ static bool has_parallel(const struct loop_stmt *s) {
   return false;
 }
 
+static void emit_head(FILE *out, const struct loop_kernel *k) {
+  fprintf(out, "KERNEL void %s(", k->name);
+  emit_params(out, k);
+}
+
+void emit_c_prototype(FILE *out, const struct loop_kernel *k) {
+  emit_head(out, k);
+  fputs(");\n", out);
+}
+
 void emit_c_kernel(FILE *out, const struct loop_kernel *k, const struct target *t) {
   struct emitter c = {.out = out, .kernel = k, .target = t, .indent = 1};
   emit_heading(out, k);
-  fprintf(out, "static void %s(", k->name);
-  emit_params(out, k);
+  emit_head(out, k);
   fputs(") {\n", out);
   for (int i = 0; i < k->bufs.len; i++) {
     const struct loop_buf *buf = k->bufs.data[i];

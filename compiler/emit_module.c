@@ -8,6 +8,7 @@
 #include "body.h"
 #include "codegen_internal.h"
 #include "emit_c.h"
+#include "places.h"
 
 // ---- literals ---------------------------------------------------------------------------------
 
@@ -72,7 +73,9 @@ static const char *identifier(struct arena *a, const char *name, int index) {
 
 // ---- steps ------------------------------------------------------------------------------------
 
-static void emit_argument(FILE *out, const struct buffer *b, const struct loop_buf *param) {
+static void emit_argument(FILE *out, const struct kernel_argument *a,
+                          const struct loop_buf *param) {
+  const struct buffer *b = a->buffer;
   fprintf(out, "(%s%s *)", param->write ? "" : "const ", emit_c_type(param->type));
   switch (b->space) {
   case SPACE_STORE: fprintf(out, "(store + %zu)", b->offset); break;
@@ -80,16 +83,17 @@ static void emit_argument(FILE *out, const struct buffer *b, const struct loop_b
   case SPACE_INPUT: fprintf(out, "in[%d]", b->slot); break;
   case SPACE_OUTPUT: fprintf(out, "out[%d]", b->slot); break;
   }
+  if (a->offset != 0) fprintf(out, " + %" PRId64, a->offset);
 }
 
 static void emit_call(FILE *out, const struct codegen *cg, const struct kernel *k) {
   const struct loop_kernel *l = k->same->loops;
-  const char *place = lower_place(cg->model->b, k->roots.data[k->roots.len - 1].node->loc);
+  const char *place = place_name(cg->model->b, k->roots.data[k->roots.len - 1].node->loc);
   fprintf(out, "  // %s%s%s\n  %s(", kernel_address(cg->arena, k), place ? "  " : "",
           place ? place : "", l->name);
   for (int i = 0; i < k->arguments.len; i++) {
     fputs(i ? ", " : "", out);
-    emit_argument(out, k->arguments.data[i], l->params.data[i]);
+    emit_argument(out, &k->arguments.data[i], l->params.data[i]);
   }
   if (k->work != NULL) fprintf(out, "%sarena + %zu", k->arguments.len ? ", " : "", k->work->offset);
   if (loop_thread_bytes(l) > 0)
@@ -318,6 +322,43 @@ static bool calls_blas(const struct loop_stmt *s) {
   return false;
 }
 
+// Functions of the user's are declared as they are called; one that is called twice, once.
+static void emit_externs(FILE *out, const struct codegen *cg) {
+  VEC(const char *) declared = {0};
+  for (int i = 0; i < cg->distinct.len; i++) {
+    const struct node *n = cg->distinct.data[i]->roots.data[0].node;
+    bool known = n->op != OP_extern;
+    for (int j = 0; j < declared.len; j++) known |= str_eq(declared.data[j], n->attr.s);
+    if (known) continue;
+    vec_push(cg->arena, &declared, n->attr.s);
+    const struct loop_stmt *call = cg->distinct.data[i]->loops->body;
+    fprintf(out, "void %s(", n->attr.s);
+    for (int j = 0; j < call->args.len; j++) {
+      const struct loop_buf *buf = call->args.data[j]->buf;
+      fprintf(out, "%s%s%s *", j ? ", " : "", buf->write ? "" : "const ", emit_c_type(buf->type));
+    }
+    fputs(");\n", out);
+  }
+}
+
+// Kernels to a part. The host compiler takes seconds for a product's kernel, and more than
+// proportionally long, and much memory, for many in one file.
+enum { PART_KERNELS = 6 };
+
+int codegen_parts(const struct codegen *cg) {
+  return cg->distinct.len <= PART_KERNELS ? 0 : (cg->distinct.len + PART_KERNELS - 1) / PART_KERNELS;
+}
+
+static void emit_kernels(FILE *out, const struct codegen *cg) {
+  fputc('\n', out);
+  for (int i = 0; i < cg->distinct.len; i++) emit_c_prototype(out, cg->distinct.data[i]->loops);
+  for (int i = 0; i < cg->distinct.len; i++) {
+    if (i % PART_KERNELS == 0) fprintf(out, "%s\n#if IN_PART(%d)\n", i ? "#endif\n" : "", i / PART_KERNELS + 1);
+    emit_c_kernel(out, cg->distinct.data[i]->loops, &cg->target);
+  }
+  if (cg->distinct.len > 0) fputs("#endif\n", out);
+}
+
 void codegen_emit_c(FILE *out, const struct codegen *cg, const char *build, bool shared) {
   bool blas = false;
   for (int i = 0; i < cg->distinct.len; i++) blas |= calls_blas(cg->distinct.data[i]->loops->body);
@@ -326,8 +367,9 @@ void codegen_emit_c(FILE *out, const struct codegen *cg, const char *build, bool
   if (blas) fputs("#include <cblas.h>\n", out);
   emit_c_prelude(out, &cg->target);
   fputs("#include \"btrt.h\"\n", out);
-  for (int i = 0; i < cg->distinct.len; i++)
-    emit_c_kernel(out, cg->distinct.data[i]->loops, &cg->target);
+  emit_externs(out, cg);
+  emit_kernels(out, cg);
+  fputs("\n#if IN_PART(0)\n", out);
   emit_tensors(out, cg->model);
   emit_views(out, cg->model);
   VEC(const char *) ids = {0};
@@ -351,4 +393,5 @@ void codegen_emit_c(FILE *out, const struct codegen *cg, const char *build, bool
   emit_module(out, cg, build);
   if (!shared)
     fputs("\nint main(int argc, char **argv) { return bt_main(argc, argv, &bt_module); }\n", out);
+  fputs("#endif\n", out);
 }

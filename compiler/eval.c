@@ -39,7 +39,7 @@ static struct tensor_type argument_type(const struct decl *fn, const struct valu
 static void check_scalar(struct btc *b, const struct program *p) {
   for (int i = 0; i < p->graph->outputs.len; i++) {
     const struct graph_output *o = &p->graph->outputs.data[i];
-    if (str_eq(o->name, "out") && o->node->type.shape.rank > 0)
+    if (o->kind == BT_OUTPUT_VALUE && str_eq(o->name, "out") && o->node->type.shape.rank > 0)
       diag_error(b, nowhere, "the result of '%s' is %s, so its gradients need a cotangent: a tensor 'dout' of that shape in the input file", p->name, type_text(b->arena, &o->node->type));
   }
 }

@@ -6,7 +6,7 @@
 //   of a program    `data` names (or name@view, or name@view.site, where several views or applications
 //                   of one read it), with a leading axis of steps or without; tensors by their own names, or these after "init."
 // Names in the results:
-//   of a function   out (out0, out1, … where it returns several), dNAME
+//   of a function   out (out0, out1, … where it returns several), report.NAME, dNAME
 //   of a program    losses [steps]; report.NAME [steps]; its features and other values by their names,
 //                   from the last step; grad.NAME from the first step; final.NAME, every tensor after the
 //                   last step

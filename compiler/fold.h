@@ -10,17 +10,25 @@
 #include "graph.h"
 
 struct known_sum; // fold_sum.c
+struct fold_row;
 struct fold {
   struct graph *g;               // being built
   int depth;                     // of rules within rules
   bool sole_user;                // the node that the walk is at is the one user of its operand
+  const struct rewrite *walk;    // from the graph that is simplified
+  const int *uses;               // in that graph
   VEC(struct known_sum *) known; // by node id: what is known of sums over the node
+  const struct fold_row *more;   // rules of a derivation, tried after the tables; NULL: none
+  void *user;                    // theirs
 };
 typedef struct node *(*fold_rule)(struct fold *f, const struct node *n);
 struct fold_row {
-  enum op op;
+  enum op op; // OP_COUNT: any
   fold_rule apply;
 };
+
+// Simplifies by the tables and by `more`, which ends with a NULL rule, until nothing changes.
+struct graph *fold_with(const struct graph *g, const struct fold_row *more, void *user);
 
 extern const struct fold_row fold_arithmetic[]; // ends with a NULL rule
 extern const struct fold_row fold_movement[];
@@ -44,8 +52,13 @@ bool fold_constant(const struct node *n, double *value); // a constant, or one b
 bool fold_is(const struct node *n, double value);        // is that constant
 bool fold_narrow(const struct node *n);   // a constant, or broadcast from fewer elements
 unsigned fold_axes(const struct node *n); // its attribute `axes` as a set
+bool fold_swaps(const struct node *n);    // is a transpose of the last two axes
+// Whether n compares an element's places on the last two axes: the mask of a diagonal.
+bool fold_compares_places(const struct node *n);
 // Whether n is the only user of its one operand, which then dies with it: redoing it is free.
 bool fold_may_replace_operand(const struct fold *f);
+// How many use what x stands for, in the graph that is simplified.
+int fold_uses(const struct fold *f, const struct node *x);
 struct node *fold_full(struct fold *f, const struct tensor_type *type, double value);
 
 #endif

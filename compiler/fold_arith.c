@@ -264,6 +264,15 @@ static struct node *not_not(struct fold *f, const struct node *n) {
   return n->in[0]->op == OP_not ? n->in[0]->in[0] : NULL;
 }
 
+// A truth value as a number, compared with one: cast(x) == 1 is x, cast(x) == 0 is not x.
+static struct node *compare_truth(struct fold *f, const struct node *n) {
+  struct node *x = n->in[0];
+  if (x->op != OP_cast || x->in[0]->type.dtype != BT_BOOL) return NULL;
+  bool one = fold_is(n->in[1], 1);
+  if (!one && !fold_is(n->in[1], 0)) return NULL;
+  return one == (n->op == OP_eq) ? x->in[0] : fold_unary(f, OP_not, x->in[0]);
+}
+
 static struct node *choose(struct fold *f, struct node *c, struct node *x, struct node *y) {
   return fold_node(f, OP_where, (struct node *[]){c, x, y}, 3, NULL, NULL);
 }
@@ -362,7 +371,8 @@ const struct fold_row fold_arithmetic[] = {
     {OP_and, logic_constant}, {OP_and, both_same},
     {OP_or, commute},         {OP_or, logic_constant},
     {OP_or, both_same},       {OP_eq, commute},
-    {OP_ne, commute},         {OP_not, not_not},
+    {OP_ne, commute},         {OP_eq, compare_truth},
+    {OP_ne, compare_truth},   {OP_not, not_not},
     {OP_where, where_known},  {OP_where, where_nested},
     {OP_where, where_scaled}, {OP_add, add_parts},
     {OP_cast, cast_back},     {OP_stop_gradient, stop_nothing},

@@ -82,7 +82,7 @@ static struct node *transpose_broadcast(struct fold *f, const struct node *n) {
   return fold_broadcast(f, x->in[0], &n->type.shape, axes);
 }
 
-static bool swaps_last_two(const struct node *n) {
+bool fold_swaps(const struct node *n) {
   int rank = n->attr.n;
   if (n->op != OP_transpose || rank < 2) return false;
   for (int i = 0; i < rank - 2; i++)
@@ -90,10 +90,43 @@ static bool swaps_last_two(const struct node *n) {
   return n->attr.i[rank - 1] == rank - 2;
 }
 
+bool fold_compares_places(const struct node *n) {
+  if ((n->op != OP_eq && n->op != OP_ne) || n->in[0]->op != OP_iota || n->in[1]->op != OP_iota)
+    return false;
+  int64_t a = n->in[0]->attr.i[0], b = n->in[1]->attr.i[0], last = n->type.shape.rank - 1;
+  return a != b && (a == last || a == last - 1) && (b == last || b == last - 1);
+}
+
+// Whether x = xᵀ by construction: AᵀA, AAᵀ and what is made of them element by element. Operands are
+// shared, so the walk is bounded.
+enum { MAX_SYMMETRY_DEPTH = 8 };
+static bool symmetric(const struct node *x, int depth) {
+  int rank = x->type.shape.rank;
+  if (depth == 0 || rank < 2 || x->type.shape.dim[rank - 1] != x->type.shape.dim[rank - 2])
+    return false;
+  unsigned last_two = 3u << (rank - 2);
+  if (x->op == OP_broadcast) return !(fold_axes(x) & last_two);
+  if (x->op == OP_matmul)
+    return x->in[0] == x->in[1] && x->attr.i[MATMUL_TA] != x->attr.i[MATMUL_TB];
+  if (fold_compares_places(x)) return true;
+  if (op_info(x->op)->class != ELEMENTWISE) return false;
+  if (x->op == OP_where && x->in[0]->op == OP_eq && fold_compares_places(x->in[0]))
+    return symmetric(x->in[2], depth - 1); // a diagonal is its own transpose
+  for (int i = 0; i < x->n_in; i++)
+    if (!symmetric(x->in[i], depth - 1)) return false;
+  return true;
+}
+
+// Sᵀ = S
+static struct node *transpose_symmetric(struct fold *f, const struct node *n) {
+  (void)f;
+  return fold_swaps(n) && symmetric(n->in[0], MAX_SYMMETRY_DEPTH) ? n->in[0] : NULL;
+}
+
 // (A·B)ᵀ = Bᵀ·Aᵀ, unless the product is used as it stands as well.
 static struct node *transpose_matmul(struct fold *f, const struct node *n) {
   const struct node *x = n->in[0];
-  if (x->op != OP_matmul || !swaps_last_two(n) || !fold_may_replace_operand(f)) return NULL;
+  if (x->op != OP_matmul || !fold_swaps(n) || !fold_may_replace_operand(f)) return NULL;
   struct attr a = {.n = 2,
                    .i = {[MATMUL_TA] = !x->attr.i[MATMUL_TB], [MATMUL_TB] = !x->attr.i[MATMUL_TA]}};
   return fold_node(f, OP_matmul, (struct node *[]){x->in[1], x->in[0]}, 2, &a, &n->type);
@@ -126,12 +159,24 @@ static struct node *matmul_transposed(struct fold *f, const struct node *n) {
   struct attr a = n->attr;
   bool found = false;
   for (int i = 0; i < 2; i++) {
-    if (!swaps_last_two(in[i])) continue;
+    if (!fold_swaps(in[i])) continue;
     in[i] = in[i]->in[0];
     a.i[i == 0 ? MATMUL_TA : MATMUL_TB] ^= 1;
     found = true;
   }
   return found ? fold_node(f, OP_matmul, in, 2, &a, &n->type) : NULL;
+}
+
+// A symmetric operand is read as it stands: then S·A and Sᵀ·A, of which the gradient of AᵀA is the sum,
+// are one product.
+static struct node *matmul_symmetric(struct fold *f, const struct node *n) {
+  struct attr a = n->attr;
+  for (int i = 0; i < 2; i++) {
+    int64_t *turned = &a.i[i == 0 ? MATMUL_TA : MATMUL_TB];
+    if (*turned && symmetric(n->in[i], MAX_SYMMETRY_DEPTH)) *turned = 0;
+  }
+  bool same = a.i[MATMUL_TA] == n->attr.i[MATMUL_TA] && a.i[MATMUL_TB] == n->attr.i[MATMUL_TB];
+  return same ? NULL : fold_node(f, OP_matmul, n->in, 2, &a, &n->type);
 }
 
 const struct fold_row fold_movement[] = {
@@ -143,11 +188,13 @@ const struct fold_row fold_movement[] = {
     {OP_transpose, identity},
     {OP_transpose, transpose_transpose},
     {OP_transpose, transpose_broadcast},
+    {OP_transpose, transpose_symmetric},
     {OP_transpose, transpose_matmul},
     {OP_slice, identity},
     {OP_slice, slice_slice},
     {OP_pad, identity},
     {OP_concat, concat_one},
     {OP_matmul, matmul_transposed},
+    {OP_matmul, matmul_symmetric},
     {OP_COUNT, NULL},
 };

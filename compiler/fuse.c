@@ -1,65 +1,22 @@
 // fuse.c: which nodes get a buffer, and which are computed together.
 //
-// 1. Stored. Opaque ops, reductions and what opaque ops read lie in memory; so do results. Any
-// other
-//    node is inlined into its readers, unless that costs more than it saves (see `worth_storing`).
+// 1. Stored. Some nodes lie in memory; any other is inlined into its readers (fuse_store.c).
 // 2. Kernels. Each stored node starts as a kernel of its own. Kernels over one space that share a
 //    large input, or of which one reads the other's result point by point, become one sweep
 //    with several results, as long as no path leads out of the pair and back.
 // 3. Bodies. Each loop kernel's DAG is built; a node whose index map is not affine there is stored
 //    after all, and the grouping is done again.
 //
-// The order of the kernels here respects data flow; plan.c improves on it.
+// What concerns products is in fuse_product.c and fuse_finish.c. The order of the kernels here respects data flow;
+// plan.c improves on it.
 #include <stdlib.h>
 #include <string.h>
 
-#include "body.h"
+#include "fuse_internal.h"
 
-#define MAX_ROOTS 8    // results of one kernel: more want more registers than there are
-#define MAX_READS 24   // likewise for its operands
 #define MAX_STREAMS 10 // large operands of one sweep
 
-struct fuser {
-  struct fusion *f;
-  const struct graph *g;
-  struct arena *arena;
-  int n; // nodes
-  bool *live, *stored;
-  int words;        // of a set of nodes
-  uint64_t **above; // by node id: all its ancestors
-  VEC(struct node *) * users;
-};
-
-// ---- sets of small integers -------------------------------------------------------------------
-
-static uint64_t *set_new(struct arena *a, int n) {
-  return NEW_ARRAY(a, uint64_t, (n + 63) / 64 + 1);
-}
-static bool set_has(const uint64_t *s, int i) { return (s[i >> 6] >> (i & 63)) & 1; }
-static void set_add(uint64_t *s, int i) { s[i >> 6] |= (uint64_t)1 << (i & 63); }
-static void set_join(uint64_t *s, const uint64_t *t, int words) {
-  for (int i = 0; i < words; i++) s[i] |= t[i];
-}
-
 // ---- facts about nodes ------------------------------------------------------------------------
-
-static enum op_class class_of(const struct node *n) { return op_info(n->op)->class; }
-
-static bool is_memory_leaf(const struct node *n) {
-  return n->op == OP_input || n->op == OP_param || n->op == OP_state;
-}
-static bool is_virtual_leaf(const struct node *n) {
-  return n->op == OP_constant || n->op == OP_iota;
-}
-static bool is_call(const struct node *n) { return class_of(n) == OPAQUE || n->op == OP_argmax; }
-static bool is_fold(const struct node *n) { return class_of(n) == REDUCE && n->op != OP_argmax; }
-static int64_t count_of(const struct node *n) { return shape_count(&n->type.shape); }
-
-static unsigned fold_axes(const struct node *n) {
-  unsigned axes = 0;
-  for (int i = 0; i < n->attr.n; i++) axes |= 1u << n->attr.i[i];
-  return axes;
-}
 
 static void mark_live(struct fuser *u, const struct node *n) {
   if (u->live[n->id]) return;
@@ -80,160 +37,6 @@ static void collect_users(struct fuser *u) {
       set_add(u->above[i], n->in[j]->id);
       set_join(u->above[i], u->above[n->in[j]->id], u->words);
     }
-  }
-}
-
-// ---- 1: what is stored ------------------------------------------------------------------------
-
-// An operand of an opaque op must be in memory; a reshape of something in memory is.
-static void store_operand(struct fuser *u, const struct node *n) {
-  while (n->op == OP_reshape && n->in[0]->block == 0) n = n->in[0];
-  if (!is_memory_leaf(n)) u->stored[n->id] = true;
-}
-
-static void store_forced(struct fuser *u) {
-  for (int i = 0; i < u->n; i++) {
-    const struct node *n = u->g->nodes.data[i];
-    if (!u->live[i]) continue;
-    if (is_call(n) || is_fold(n)) u->stored[i] = true;
-    if (is_call(n))
-      for (int j = 0; j < n->n_in; j++) store_operand(u, n->in[j]);
-  }
-  for (int i = 0; i < u->g->outputs.len; i++) {
-    const struct node *n = u->g->outputs.data[i].node;
-    if (!is_memory_leaf(n)) u->stored[n->id] = true;
-  }
-  for (int i = 0; i < u->g->updates.len; i++) {
-    const struct node *n = u->g->updates.data[i].node;
-    if (!is_memory_leaf(n)) u->stored[n->id] = true;
-  }
-}
-
-static bool in_memory(const struct fuser *u, const struct node *n) {
-  return is_memory_leaf(n) || u->stored[n->id];
-}
-
-// Cost of one evaluation of an inlined node, in units of one load of its size: simple arithmetic
-// hides behind memory, divisions and roots less so, elementary functions not.
-static double op_cost(const struct node *n) {
-  switch (n->op) {
-  case OP_exp:
-  case OP_log:
-  case OP_tanh:
-  case OP_sigmoid:
-  case OP_sin:
-  case OP_cos: return 1.0;
-  case OP_pow: return 2.0;
-  case OP_div:
-  case OP_sqrt:
-  case OP_rsqrt:
-  case OP_mod: return 0.25;
-  case OP_stop_gradient: return 0;
-  default: return class_of(n) == ELEMENTWISE ? 0.05 : 0;
-  }
-}
-
-struct cost {
-  double loads, work;
-  int nodes;
-};
-
-static void add_cost(const struct fuser *u, const struct node *n, int64_t full, uint64_t *seen,
-                     struct cost *c) {
-  if (set_has(seen, n->id) || c->nodes > 200) return;
-  set_add(seen, n->id);
-  if (is_virtual_leaf(n)) return;
-  if (in_memory(u, n)) {
-    c->loads += (double)count_of(n) >= 0.5 * (double)full ? 1 : 0.1;
-    return;
-  }
-  c->nodes++;
-  c->work += op_cost(n) * (double)count_of(n) / (double)full;
-  for (int i = 0; i < n->n_in; i++) add_cost(u, n->in[i], full, seen, c);
-}
-
-static struct cost cost_of(const struct fuser *u, const struct node *n) {
-  struct cost c = {0};
-  uint64_t *seen = set_new(u->arena, u->n);
-  add_cost(u, n, count_of(n), seen, &c);
-  return c;
-}
-
-// The stored nodes that would recompute n if n were inlined.
-struct readers {
-  VEC(const struct node *) list;
-};
-
-static void add_readers(const struct fuser *u, const struct node *n, uint64_t *seen,
-                        struct readers *r) {
-  for (int i = 0; i < u->users[n->id].len; i++) {
-    const struct node *user = u->users[n->id].data[i];
-    if (!u->live[user->id] || set_has(seen, user->id)) continue;
-    set_add(seen, user->id);
-    if (u->stored[user->id])
-      vec_push(u->arena, &r->list, user);
-    else
-      add_readers(u, user, seen, r);
-  }
-}
-
-static const struct shape *space_of(const struct node *n) {
-  return is_fold(n) ? &n->in[0]->type.shape : &n->type.shape;
-}
-
-// Will two readers of one node become one kernel? (The test of step 2, on nodes.)
-static bool one_sweep(const struct fuser *u, const struct node *a, const struct node *b) {
-  if (is_call(a) || is_call(b) || !shape_eq(space_of(a), space_of(b))) return false;
-  if (is_fold(a) && is_fold(b) && fold_axes(a) != fold_axes(b)) return false;
-  return !set_has(u->above[a->id], b->id) && !set_has(u->above[b->id], a->id);
-}
-
-// The least number of kernels that r's readers become: each joins the first that it may join whole.
-static int count_sweeps(const struct fuser *u, const struct readers *r) {
-  int *sweep = NEW_ARRAY(u->arena, int, r->list.len), sweeps = 0;
-  for (int i = 0; i < r->list.len; i++) {
-    bool *barred = NEW_ARRAY(u->arena, bool, sweeps + 1);
-    for (int j = 0; j < i; j++)
-      if (!one_sweep(u, r->list.data[i], r->list.data[j])) barred[sweep[j]] = true;
-    while (sweep[i] < sweeps && barred[sweep[i]]) sweep[i]++;
-    if (sweep[i] == sweeps) sweeps++;
-  }
-  return sweeps;
-}
-
-// Is n repeated by a broadcast, so that inlining it would compute each element many times?
-static bool is_repeated(const struct fuser *u, const struct node *n) {
-  for (int i = 0; i < u->users[n->id].len; i++) {
-    const struct node *user = u->users[n->id].data[i];
-    if (user->op == OP_broadcast && count_of(user) > count_of(n)) return true;
-  }
-  return false;
-}
-
-// Inlined into k sweeps, n costs k × (its loads + its work); stored, that once, a store (2: the
-// line is fetched first) and k loads. A range test evaluates both sides, so what goes into a pad or
-// a concat should be a load.
-static bool worth_storing(const struct fuser *u, const struct node *n) {
-  struct cost c = cost_of(u, n);
-  if (c.work == 0 && c.loads <= 1) return false; // a view of something in memory, or a constant
-  if (is_repeated(u, n)) return c.work > 0;
-  for (int i = 0; i < u->users[n->id].len; i++) {
-    enum op op = u->users[n->id].data[i]->op;
-    if ((op == OP_concat || op == OP_pad) && c.work > 0) return true;
-  }
-  struct readers r = {0};
-  add_readers(u, n, set_new(u->arena, u->n), &r);
-  int k = count_sweeps(u, &r);
-  if (k < 2) return false;
-  return k * (c.loads + c.work) > c.loads + c.work + 2 + k;
-}
-
-static void choose_stored(struct fuser *u) {
-  store_forced(u);
-  for (int i = u->n - 1; i >= 0; i--) {
-    const struct node *n = u->g->nodes.data[i];
-    if (!u->live[i] || in_memory(u, n) || is_virtual_leaf(n)) continue;
-    if (worth_storing(u, n)) u->stored[i] = true;
   }
 }
 
@@ -260,6 +63,12 @@ int fusion_tensor_slot(const struct fusion *f, const char *name) {
   for (int i = 0; i < f->model->tensors.len; i++)
     if (str_eq(f->model->tensors.data[i].name, name)) return i;
   die("no tensor is called %s", name);
+}
+
+bool fusion_is_update(const struct fusion *f, const struct buffer *b) {
+  for (int i = 0; i < f->graph->updates.len; i++)
+    if (f->update[i] == b) return true;
+  return false;
 }
 
 static bool same_input(const struct node *a, const struct node *b) {
@@ -294,14 +103,34 @@ static void give_buffers(struct fuser *u) {
 static struct kernel *kernel_new(struct fuser *u, const struct node *n, struct buffer *to) {
   struct kernel *k = NEW(u->arena, struct kernel);
   bool fold = to == u->f->buffer[n->id] && is_fold(n);
-  k->kind = to == u->f->buffer[n->id] && is_call(n) ? KERNEL_CALL : KERNEL_LOOP;
+  bool call = to == u->f->buffer[n->id] && is_call(n);
+  k->kind = !call ? KERNEL_LOOP : fuse_is_product(n) ? KERNEL_PRODUCT : KERNEL_CALL;
+  k->product = k->kind == KERNEL_PRODUCT ? n : NULL;
   k->space = fold ? n->in[0]->type.shape : n->type.shape;
   k->block = fold ? n->in[0]->block : n->block;
   k->axes = fold ? fold_axes(n) : 0;
-  vec_push(u->arena, &k->roots, ((struct kernel_root){n, to, fold ? n->op : OP_COUNT}));
+  vec_push(u->arena, &k->roots, ((struct kernel_root){n, to, fold ? n->op : OP_COUNT, k->axes, false}));
   k->id = u->f->kernels.len;
   vec_push(u->arena, &u->f->kernels, k);
   return k;
+}
+
+static bool same_call(const struct node *a, const struct node *b) {
+  bool same = a->op == OP_extern && b->op == OP_extern && a->n_in == b->n_in && a->how == b->how &&
+              str_eq(a->attr.s, b->attr.s);
+  for (int i = 0; same && i < a->n_in; i++) same = a->in[i] == b->in[i];
+  return same;
+}
+
+// One call gives all results of an extern: the others join the kernel of the first.
+static void add_kernel(struct fuser *u, const struct node *n, struct buffer *to) {
+  for (int i = 0; i < u->f->kernels.len; i++) {
+    struct kernel *k = u->f->kernels.data[i];
+    if (!same_call(k->roots.data[0].node, n)) continue;
+    vec_push(u->arena, &k->roots, ((struct kernel_root){.node = n, .buffer = to, .reduce = OP_COUNT}));
+    return;
+  }
+  kernel_new(u, n, to);
 }
 
 // Results that have no kernel writing them where they are wanted get one that copies.
@@ -333,46 +162,66 @@ static bool reads_buffer(const struct kernel *k, const struct buffer *b) {
 }
 bool kernel_reads(const struct kernel *k, const struct buffer *b) { return reads_buffer(k, b); }
 
-// Is n's own buffer a result that k stores, point by point? (A copy of n has another buffer.)
-static bool stores(const struct fusion *f, const struct kernel *k, const struct node *n) {
+// Is n's own buffer a result that k computes point by point, in its epilogue or at the second meeting, or
+// is n its product? (A copy of n has another buffer.)
+static bool computes(const struct fusion *f, const struct kernel *k, const struct node *n,
+                     bool finish) {
+  if (n == k->product && !finish) return true;
   for (int i = 0; i < k->roots.len; i++) {
     const struct kernel_root *r = &k->roots.data[i];
-    if (r->node == n && r->reduce == OP_COUNT && r->buffer == f->buffer[n->id]) return true;
+    if (r->node == n && r->finish == finish && r->reduce == OP_COUNT &&
+        r->buffer == f->buffer[n->id])
+      return true;
   }
   return false;
 }
 
-// Adds the buffers that k reads when it evaluates n.
-static void add_reads(struct fuser *u, struct kernel *k, const struct node *n, bool top,
-                      uint64_t *seen) {
-  if (!top && set_has(seen, n->id)) return;
-  set_add(seen, n->id);
-  struct buffer *b = top ? NULL : fusion_value(u->f, n);
-  if (b != NULL && !stores(u->f, k, n)) {
-    if (!reads_buffer(k, b)) vec_push(u->arena, &k->reads, b);
+// What k reads when it evaluates its results.
+struct reading {
+  struct fuser *u;
+  struct kernel *k;
+  bool finish; // those of the second meeting, which may read those of the first
+  uint64_t *seen;
+};
+
+static void add_read(struct reading *r, struct buffer *b) {
+  for (int i = 0; i < r->k->roots.len && r->finish; i++) {
+    const struct kernel_root *root = &r->k->roots.data[i];
+    if (root->buffer != b || root->finish) continue;
+    for (int j = 0; j < r->k->kept.len; j++)
+      if (r->k->kept.data[j] == b) return;
+    vec_push(r->u->arena, &r->k->kept, b);
     return;
   }
-  for (int i = 0; i < n->n_in; i++) add_reads(u, k, n->in[i], false, seen);
+  if (!reads_buffer(r->k, b)) vec_push(r->u->arena, &r->k->reads, b);
 }
 
-static void find_reads(struct fuser *u, struct kernel *k) {
-  k->reads.len = 0;
+static bool recomputes(const struct reading *r, const struct node *n) {
+  for (int i = 0; i < r->k->recomputed.len && r->finish; i++)
+    if (r->k->recomputed.data[i] == n) return true;
+  return false;
+}
+
+static void add_reads(struct reading *r, const struct node *n, bool top) {
+  if (!top && set_has(r->seen, n->id)) return;
+  set_add(r->seen, n->id);
+  struct buffer *b = top ? NULL : fusion_value(r->u->f, n);
+  if (b != NULL && !recomputes(r, b->node) && !computes(r->u->f, r->k, n, r->finish)) {
+    add_read(r, b);
+    return;
+  }
+  for (int i = 0; i < n->n_in; i++) add_reads(r, n->in[i], false);
+}
+
+void fuse_find_reads(struct fuser *u, struct kernel *k) {
+  k->reads.len = k->kept.len = 0;
   for (int i = 0; i < k->roots.len; i++) {
-    const struct kernel_root *r = &k->roots.data[i];
-    bool own = r->buffer == u->f->buffer[r->node->id]; // else a copy of what lies elsewhere
-    add_reads(u, k, r->node, own, set_new(u->arena, u->n));
+    const struct kernel_root *root = &k->roots.data[i];
+    bool own = root->buffer == u->f->buffer[root->node->id]; // else a copy of what lies elsewhere
+    struct reading r = {u, k, root->finish, set_new(u->arena, u->n)};
+    add_reads(&r, root->node, own);
   }
 }
-
-// Who writes a buffer; kernels that were merged away are NULL in the table.
-struct merger {
-  struct fuser *u;
-  int n;
-  struct kernel **kernel; // by id
-  int *writer;            // by buffer id: kernel id or -1
-  uint64_t **before;      // by kernel id: all kernels that it depends on
-  int words;
-};
 
 static void note_writers(struct merger *m, const struct kernel *k) {
   for (int i = 0; i < k->roots.len; i++) m->writer[k->roots.data[i].buffer->id] = k->id;
@@ -402,11 +251,36 @@ static bool full_size(const struct kernel *k, const struct buffer *b) {
   return shape_count(&b->node->type.shape) >= shape_count(&k->space);
 }
 
-// Do the two read something as large as their space?
-static bool share_input(const struct kernel *a, const struct kernel *b) {
+// The slice through which n, or what is inlined into it, reads r: of the first way there. NULL: none.
+static bool find_slice(const struct merger *m, const struct node *n, const struct buffer *r,
+                       const struct node **slice, uint64_t *seen) {
+  for (int i = 0; i < n->n_in; i++) {
+    const struct node *x = n->in[i], *outer = *slice;
+    struct buffer *b = fusion_value(m->u->f, x);
+    if (set_has(seen, x->id)) continue;
+    set_add(seen, x->id);
+    if (n->op == OP_slice) *slice = n;
+    if (b != NULL ? b == r : find_slice(m, x, r, slice, seen)) return true;
+    *slice = outer;
+  }
+  return false;
+}
+
+static const struct node *slice_of(const struct merger *m, const struct kernel *k, const struct buffer *r) {
+  const struct node *slice = NULL;
+  uint64_t *seen = set_new(m->u->arena, m->u->n);
+  for (int i = 0; i < k->roots.len; i++)
+    if (find_slice(m, k->roots.data[i].node, r, &slice, seen)) break;
+  return slice;
+}
+
+// Do the two read something as large as their space? Two slices of it are two things: kernels of
+// successive panels, in one, would keep all of the panels' values alive.
+static bool share_input(const struct merger *m, const struct kernel *a, const struct kernel *b) {
   for (int i = 0; i < a->reads.len; i++) {
     const struct buffer *r = a->reads.data[i];
-    if (full_size(a, r) && reads_buffer(b, r)) return true;
+    if (!full_size(a, r) || !reads_buffer(b, r)) continue;
+    if (slice_of(m, a, r) == slice_of(m, b, r)) return true;
   }
   return false;
 }
@@ -427,7 +301,7 @@ static bool reads_elsewhere(const struct merger *m, const struct kernel *j, cons
   struct buffer *b = top ? NULL : fusion_value(m->u->f, n);
   if (b != NULL) {
     if (m->writer[b->id] != j->id) return false;
-    return !at_point || !stores(m->u->f, j, n);
+    return !at_point || !computes(m->u->f, j, n, false);
   }
   int place = at_point ? n->id : m->u->n + n->id;
   if (!top && set_has(seen, place)) return false;
@@ -438,8 +312,8 @@ static bool reads_elsewhere(const struct merger *m, const struct kernel *j, cons
   return false;
 }
 
-static bool feeds_point_by_point(const struct merger *m, const struct kernel *j,
-                                 const struct kernel *k) {
+bool fuse_feeds_point_by_point(const struct merger *m, const struct kernel *j,
+                               const struct kernel *k) {
   uint64_t *seen = set_new(m->u->arena, 2 * m->u->n);
   for (int i = 0; i < k->roots.len; i++) {
     const struct kernel_root *r = &k->roots.data[i];
@@ -450,7 +324,7 @@ static bool feeds_point_by_point(const struct merger *m, const struct kernel *j,
   return true;
 }
 
-static bool detour(const struct merger *m, int from, int to) {
+bool fuse_detour(const struct merger *m, int from, int to) {
   for (int i = 0; i < m->n; i++)
     if (m->kernel[i] != NULL && i != from && i != to && set_has(m->before[i], from) &&
         set_has(m->before[to], i))
@@ -463,29 +337,85 @@ static bool folds_nothing(const struct kernel *k) {
   return k->axes == 0 && k->roots.data[0].reduce != OP_COUNT;
 }
 
-static bool same_space(const struct kernel *a, const struct kernel *b) {
-  if (folds_nothing(a) || folds_nothing(b)) return false;
-  return a->kind == KERNEL_LOOP && b->kind == KERNEL_LOOP && shape_eq(&a->space, &b->space) &&
-         a->block == b->block && (a->axes == b->axes || a->axes == 0 || b->axes == 0);
+static const char *other_space(const struct kernel *j, const struct kernel *k) {
+  if (j->kind != KERNEL_LOOP || k->kind != KERNEL_LOOP) return "a sweep and a product";
+  if (!shape_eq(&j->space, &k->space)) return "they run over different spaces";
+  if (j->block != k->block) return "their values are laid out differently";
+  if (folds_nothing(j) || folds_nothing(k) || (j->axes != k->axes && j->axes != 0 && k->axes != 0))
+    return "they sum over different axes";
+  return NULL;
 }
 
-static bool mergeable(const struct merger *m, const struct kernel *j, const struct kernel *k) {
-  if (!same_space(j, k) || j->roots.len + k->roots.len > MAX_ROOTS ||
-      j->reads.len + k->reads.len > MAX_READS)
-    return false;
-  bool feeds = set_has(m->before[k->id], j->id), fed = set_has(m->before[j->id], k->id);
-  if (feeds) return feeds_point_by_point(m, j, k) && !detour(m, j->id, k->id);
-  if (fed) return feeds_point_by_point(m, k, j) && !detour(m, k->id, j->id);
-  return share_input(j, k) && streams(j, k) <= MAX_STREAMS;
+const char *fuse_too_many(const struct kernel *j, const struct kernel *k) {
+  if (j->roots.len + k->roots.len > MAX_ROOTS) return "too many results for one kernel";
+  if (j->reads.len + k->reads.len > MAX_READS) return "too many operands for one kernel";
+  return NULL;
 }
 
-static void merge(struct merger *m, struct kernel *j, struct kernel *k) {
+// NULL where k can follow j, whose result it reads, in one kernel.
+const char *fuse_cannot_follow(const struct merger *m, const struct kernel *j, const struct kernel *k) {
+  if (!fuse_feeds_point_by_point(m, j, k)) return "a result is read otherwise than point by point";
+  if (fuse_detour(m, j->id, k->id)) return "another kernel must run between them";
+  return NULL;
+}
+
+// Would one of two small sweeps wait for what it does not read? Memory stays in use meanwhile, for which
+// little is saved.
+static bool waits_in_vain(const struct merger *m, const struct kernel *j, const struct kernel *k) {
+  enum { SMALL = 16384 }; // points
+  return shape_count(&j->space) < SMALL &&
+         memcmp(m->before[j->id], m->before[k->id], sizeof(uint64_t) * (size_t)m->words) != 0;
+}
+
+// NULL where the two can be one sweep, else why not.
+static const char *why_apart(const struct merger *m, const struct kernel *j, const struct kernel *k) {
+  const char *why = other_space(j, k);
+  if (why == NULL) why = fuse_too_many(j, k);
+  if (why != NULL) return why;
+  if (set_has(m->before[k->id], j->id)) return fuse_cannot_follow(m, j, k);
+  if (set_has(m->before[j->id], k->id)) return fuse_cannot_follow(m, k, j);
+  if (!share_input(m, j, k)) return "they have no large operand in common";
+  if (waits_in_vain(m, j, k)) return "they are small, and one would have to wait for the other's operands";
+  return streams(j, k) <= MAX_STREAMS ? NULL : "too many large operands to stream at once";
+}
+
+void fuse_merge(struct merger *m, struct kernel *j, struct kernel *k) {
   for (int i = 0; i < k->roots.len; i++) vec_push(m->u->arena, &j->roots, k->roots.data[i]);
-  j->axes |= k->axes;
+  if (j->kind == KERNEL_LOOP) j->axes |= k->axes;
   m->kernel[k->id] = NULL;
   note_writers(m, j);
-  find_reads(m->u, j);
+  fuse_find_reads(m->u, j);
   find_order(m);
+}
+
+// What keeps k from the kernel j whose result or operand it reads.
+static void note_gap(struct merger *m, const struct kernel *j, const struct kernel *k) {
+  struct fusion *f = m->u->f;
+  bool calls = j->kind == KERNEL_CALL || k->kind == KERNEL_CALL;
+  for (int i = f->gaps.len - 1; i >= 0 && f->gaps.data[i].second == k; i--)
+    if (f->gaps.data[i].first == j) return;
+  if (j == k || calls) return;
+  const char *why = j->kind == KERNEL_PRODUCT   ? fuse_not_absorbed(m, j, k)
+                    : k->kind == KERNEL_PRODUCT ? fuse_not_packed(k)
+                                                : why_apart(m, j, k);
+  if (why == NULL) why = "each had been joined with others before it could be";
+  vec_push(m->u->arena, &f->gaps, ((struct fusion_gap){j, k, why}));
+}
+
+static void note_gaps(struct merger *m) {
+  VEC(const struct kernel *) *readers = arena_alloc(m->u->arena, sizeof *readers * (size_t)m->u->f->buffers.len);
+  m->u->f->gaps.len = 0;
+  for (int i = 0; i < m->n; i++) {
+    const struct kernel *k = m->kernel[i];
+    for (int r = 0; k != NULL && r < k->reads.len; r++) {
+      const struct buffer *b = k->reads.data[r];
+      int writer = m->writer[b->id];
+      if (writer >= 0) note_gap(m, m->kernel[writer], k);
+      for (int j = 0; j < readers[b->id].len && full_size(k, b) && k->kind == KERNEL_LOOP; j++)
+        if (readers[b->id].data[j]->kind == KERNEL_LOOP) note_gap(m, readers[b->id].data[j], k);
+      vec_push(m->u->arena, &readers[b->id], k);
+    }
+  }
 }
 
 static void emit_ordered(struct merger *m, int id, uint64_t *done) {
@@ -508,25 +438,30 @@ static void merge_kernels(struct fuser *u) {
   for (int i = 0; i < m.n; i++) {
     m.before[i] = set_new(u->arena, m.n);
     note_writers(&m, m.kernel[i]);
-    find_reads(u, m.kernel[i]);
+    fuse_find_reads(u, m.kernel[i]);
   }
   find_order(&m);
+  fuse_merge_products(&m);
+  fuse_finish_products(&m);
   for (int i = 0; i < m.n; i++)
     for (int j = 0; j < i && m.kernel[i] != NULL; j++)
-      if (m.kernel[j] != NULL && mergeable(&m, m.kernel[j], m.kernel[i]))
-        merge(&m, m.kernel[j], m.kernel[i]);
+      if (m.kernel[j] != NULL && why_apart(&m, m.kernel[j], m.kernel[i]) == NULL)
+        fuse_merge(&m, m.kernel[j], m.kernel[i]);
+  note_gaps(&m);
   memset(&u->f->kernels, 0, sizeof u->f->kernels);
   uint64_t *done = set_new(u->arena, m.n);
   for (int i = 0; i < m.n; i++)
     if (m.kernel[i] != NULL) emit_ordered(&m, i, done);
   for (int i = 0; i < u->f->kernels.len; i++) u->f->kernels.data[i]->id = i;
+  fuse_drop_private(u);
+  fuse_join_parts(u);
 }
 
 static void form_kernels(struct fuser *u) {
   memset(&u->f->kernels, 0, sizeof u->f->kernels);
   give_buffers(u);
   for (int i = 0; i < u->n; i++)
-    if (u->live[i] && u->stored[i]) kernel_new(u, u->g->nodes.data[i], u->f->buffer[i]);
+    if (u->live[i] && u->stored[i]) add_kernel(u, u->g->nodes.data[i], u->f->buffer[i]);
   route_results(u);
   merge_kernels(u);
 }
@@ -537,7 +472,7 @@ static void form_kernels(struct fuser *u) {
 static bool build_bodies(struct fuser *u) {
   for (int i = 0; i < u->f->kernels.len; i++) {
     struct kernel *k = u->f->kernels.data[i];
-    if (k->kind != KERNEL_LOOP) continue;
+    if (k->kind == KERNEL_CALL || k->kind == KERNEL_JOIN) continue;
     const struct node *offender = body_build(u->f, k);
     if (offender == NULL) continue;
     expect(!u->stored[offender->id], "%%%d is stored and still not affine", offender->id);
@@ -560,7 +495,7 @@ struct fusion *fuse_graph(const struct graph *g, const struct model *m,
   for (int i = 0; i < g->outputs.len; i++) mark_live(&u, g->outputs.data[i].node);
   for (int i = 0; i < g->updates.len; i++) mark_live(&u, g->updates.data[i].node);
   collect_users(&u);
-  choose_stored(&u);
+  fuse_choose_stored(&u);
   do form_kernels(&u);
   while (!build_bodies(&u));
   return f;
@@ -570,6 +505,6 @@ struct fusion *fuse_graph(const struct graph *g, const struct model *m,
 
 const char *kernel_address(struct arena *a, const struct kernel *k) {
   const struct node *n = k->roots.data[k->roots.len - 1].node;
-  const char *role = op_info(n->op)->name;
+  const char *role = n->op == OP_extern ? n->attr.s : op_info(n->op)->name;
   return n->path ? str_printf(a, "%s/%s", n->path, role) : str_printf(a, "%%%d/%s", n->id, role);
 }

@@ -117,6 +117,16 @@ void graph_update(struct graph *g, const char *name, struct node *n) {
   vec_push(g->b->arena, &g->updates, ((struct graph_update){name, n}));
 }
 
+void graph_label(struct graph *g, const char *name, struct node *n) {
+  vec_push(g->b->arena, &g->labels, ((struct graph_label){name, n}));
+}
+
+const char *graph_label_of(const struct graph *g, const struct node *n) {
+  for (int i = 0; i < g->labels.len; i++)
+    if (g->labels.data[i].node == n) return g->labels.data[i].name;
+  return NULL;
+}
+
 // ---- the general builder ----------------------------------------------------------------------
 
 const char *node_check(struct arena *a, struct node *n) {

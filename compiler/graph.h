@@ -58,7 +58,7 @@ struct op_rules {
   // Vector-Jacobian product: from the result's cotangent `dy` (same type as the result), call
   // grad_add(g, i, d) for each operand i that wants one (grad_wants).
   void (*vjp)(struct grad *g, const struct node *n, struct node *dy);
-  // Reference evaluation in float64. `out` is allocated and typed.
+  // Reference evaluation in float64. `out` is allocated and typed. NULL: leaves with a name, and extern.
   void (*eval)(const struct node *n, const struct tensor64 *const *in, struct tensor64 *out);
   // Arithmetic operations of one evaluation; NULL: one per result element (ELEMENTWISE), none (MOVE),
   // one per operand element (REDUCE).
@@ -80,6 +80,7 @@ bool op_parse(const char *name, enum op *out);
 enum { CONV_STRIDE = 0, CONV_PAD = 2, CONV_DILATION = 4, CONV_GROUPS = 6 };
 enum { POOL_SIZE = 0, POOL_STRIDE = 2, POOL_PAD = 4 };
 enum { MATMUL_TA = 0, MATMUL_TB = 1 };
+enum { EXTERN_RESULT = 0, EXTERN_OF = 1 };
 enum { INPUT_KIND = 0 /* enum bt_input_kind */, INPUT_VIEW = 1, INPUT_SITE = 2 };
 
 struct attr {
@@ -105,6 +106,7 @@ struct node {
 
 struct graph_output { const char *name; enum bt_output_kind kind; struct node *node; };
 struct graph_update { const char *name; struct node *node; }; // parameter or state `name` becomes node
+struct graph_label { const char *name; struct node *node; };  // what the program calls it: a `let`, a function's parameter
 
 struct graph {
   struct btc *b;
@@ -112,6 +114,7 @@ struct graph {
   VEC(struct node *) nodes;
   VEC(struct graph_output) outputs;
   VEC(struct graph_update) updates;
+  VEC(struct graph_label) labels; // kept as long as their nodes live; the first of a node counts
   struct loc loc;   // given to new nodes
   const char *path; // likewise
   const struct schedule *how; // likewise
@@ -124,6 +127,8 @@ void graph_set_sharing(struct graph *g, enum sharing sharing); // of nodes built
 enum sharing graph_sharing(const struct graph *g);
 void graph_output(struct graph *g, const char *name, enum bt_output_kind kind, struct node *n);
 void graph_update(struct graph *g, const char *name, struct node *n); // replaces an earlier update of `name`
+void graph_label(struct graph *g, const char *name, struct node *n);
+const char *graph_label_of(const struct graph *g, const struct node *n); // NULL: none
 
 // ---- building ---------------------------------------------------------------------------------
 // The general builder. `type` NULL: inferred. Reuses an equal node that exists (CSE by construction).
@@ -214,6 +219,11 @@ struct tensor64 *tensor64_new(struct arena *a, const struct tensor_type *type);
 // id, in `a`. `round_f32`: rounds every f32 result to float, to learn an expression's fp32 noise.
 struct tensor64 **interp_run(const struct graph *g, struct arena *a, bool round_f32,
                              const struct tensor64 *(*leaf)(void *user, const struct node *n), void *user);
+// The same in double where only outputs are wanted: returns them in order, and holds every other value
+// no longer than it is needed, which takes interp_outputs_bytes beside the leaves.
+struct tensor64 **interp_outputs(const struct graph *g, struct arena *a,
+                                 const struct tensor64 *(*leaf)(void *user, const struct node *n), void *user);
+double interp_outputs_bytes(const struct graph *g);
 
 // ---- models: what elaboration makes of a file ----------------------------------------------------
 struct view_decl { const char *name; VEC(struct bt_view_step) steps; struct loc loc; };
@@ -230,12 +240,30 @@ struct program {
   VEC(struct bt_evaluate) evaluates;
   void *optimizer;            // the elaborator's own: what to apply to (parameter, gradient)
 };
+// Which variant a region should have: of --variant, or of an entry of a `schedule` block (regions.h).
+struct variant_request {
+  const char *program;         // NULL: any
+  const char *address;         // a glob, for the part of addresses behind the program, or for all
+  const char *variant;
+  int64_t panel, mc, kc, nc;   // its arguments; 0: not given
+  struct loc loc, variant_loc; // line 0: the command line
+};
+// A C function of the user's for one region, which becomes a variant of it by the function's name.
+struct kernel_binding {
+  const char *program, *address; // as of a request
+  const char *function, *source; // C name, path of the C file
+  struct loc loc, function_loc;
+};
 struct model {
   struct btc *b;
   const struct file *file;
   VEC(struct bt_tensor) tensors;     // offsets unset until planning
   VEC(struct view_decl) views;
   VEC(struct program) programs;
+  VEC(struct variant_request) schedule;
+  VEC(struct kernel_binding) kernels;
+  bool partial;                      // the file has more programs, which `schedule` may mean
+  bool scheduled;                    // its programs are variants of regions: simplified, their nodes say how they are lowered
   void *elab;                        // the elaborator's own state
 };
 // Elaborates a parsed file and its imports. Diagnoses; check b->n_errors.

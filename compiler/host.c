@@ -155,21 +155,36 @@ bool host_find(struct btc *b, struct host *host, const char *wanted) {
 // ---- compiling --------------------------------------------------------------------------------
 
 const char *host_flags(struct btc *b, const struct host *host) {
-  return str_printf(b->arena, EMIT_C_FLAGS "%s -march=%s", host->clang ? "" : EMIT_C_GCC_FLAGS, host->march ? host->march : "native");
+  return str_printf(b->arena, EMIT_C_FLAGS "%s -march=%s", host->clang ? EMIT_C_CLANG_FLAGS : EMIT_C_GCC_FLAGS, host->march ? host->march : "native");
 }
 
-static bool host_words(struct btc *b, const struct host *host, const char *c_file, const char *out, bool shared, word_list *words) {
+// The objects, and that each defines what it was compiled for.
+static void source_words(struct arena *a, const host_source_list *sources, word_list *words) {
+  for (int i = 0; i < sources->len; i++) {
+    const struct host_source *s = &sources->data[i];
+    word_add(a, words, s->object);
+    for (int j = 0; j < s->functions.len; j++)
+      word_add(a, words, str_printf(a, "-Wl,--require-defined=%s", s->functions.data[j]));
+  }
+}
+
+static void compiler_words(struct btc *b, const struct host *host, bool shared, word_list *words) {
+  words_add(b->arena, words, host->command);
+  words_add(b->arena, words, host_flags(b, host));
+  if (shared) words_add(b->arena, words, "-fPIC");
+  word_add(b->arena, words, str_printf(b->arena, "-I%s/runtime", b->opt.home));
+}
+
+// To compile `inputs` where they are C, and link.
+static bool link_words(struct btc *b, const struct host *host, const word_list *inputs, const char *out, bool shared, const host_source_list *sources, word_list *words) {
   struct arena *a = b->arena;
-  if (!driver_home(b)) return false;
   const char *library = shared ? NULL : driver_runtime_library(b);
   if (!shared && !library) return false;
-  words_add(a, words, host->command);
-  words_add(a, words, host_flags(b, host));
-  if (shared) words_add(a, words, "-shared -fPIC");
-  word_add(a, words, str_printf(a, "-I%s/runtime", b->opt.home));
-  words_add(a, words, "-o");
+  compiler_words(b, host, shared, words);
+  words_add(a, words, shared ? "-shared -o" : "-o");
   word_add(a, words, out);
-  word_add(a, words, c_file);
+  for (int i = 0; i < inputs->len; i++) word_add(a, words, inputs->data[i]);
+  source_words(a, sources, words);
   // A shared object leaves the runtime to the process that loads it.
   if (library) word_add(a, words, library);
   words_add(a, words, library ? "-lopenblas -ljansson -lz -lm" : "-lopenblas -lm");
@@ -206,14 +221,38 @@ static bool lacks_openmp(const char *messages) {
   return strstr(messages, "omp.h") || strstr(messages, "cannot find -lomp") || strstr(messages, "cannot find -lgomp");
 }
 
-static void show_failure(struct btc *b, const struct host *host, const char *c_file, const char *log, int status) {
+static void show_messages(struct btc *b, const struct host *host, const char *c_file, const char *messages) {
+  diag_flush(b, stderr);
+  fprintf(stderr, "---- %s on %s says ----\n%s----\n", host->command, c_file, messages);
+}
+
+// Is the mistake that a file of the user's lacks a function? Then it is diagnosed.
+static bool lacks_function(struct btc *b, const host_source_list *sources, const char *messages) {
+  for (int i = 0; i < sources->len; i++) {
+    const struct host_source *s = &sources->data[i];
+    for (int j = 0; j < s->functions.len; j++) {
+      const char *quoted = str_printf(b->arena, "required symbol `%s'", s->functions.data[j]);
+      if (!strstr(messages, quoted)) continue;
+      diag_error(b, s->loc, "%s defines no function '%s'", s->path, s->functions.data[j]);
+      return true;
+    }
+  }
+  for (int i = 0; i < sources->len && strstr(messages, "undefined reference"); i++) {
+    if (!strstr(messages, sources->data[i].object)) continue;
+    diag_error(b, sources->data[i].loc, "%s calls a function that neither it nor a library of the trainer defines", sources->data[i].path);
+    return true;
+  }
+  return false;
+}
+
+static void show_failure(struct btc *b, const struct host *host, const char *c_file, const host_source_list *sources, const char *log, int status) {
   if (WIFSIGNALED(status)) {
     diag_error(b, nowhere, "'%s' was stopped by signal %d", host->command, WTERMSIG(status));
     return;
   }
   const char *messages = read_all(b->arena, log);
-  diag_flush(b, stderr);
-  fprintf(stderr, "---- %s on %s says ----\n%s----\n", host->command, c_file, messages);
+  show_messages(b, host, c_file, messages);
+  if (lacks_function(b, sources, messages)) return;
   if (lacks_openmp(messages))
     diag_error(b, nowhere, "'%s' has no OpenMP, which trainers need: `apt-get install %s`, or take another compiler with --cc", host->command, host_openmp_package(b, host));
   else if (strstr(messages, "cannot find -l"))
@@ -222,18 +261,122 @@ static void show_failure(struct btc *b, const struct host *host, const char *c_f
     diag_error(b, nowhere, "the C compiler did not accept what btc generated; this is a bug in btc (--keep-c keeps the file)");
 }
 
-bool host_compile(struct btc *b, const struct host *host, const char *c_file, const char *out, bool shared) {
-  word_list words = {0};
-  if (!host_words(b, host, c_file, out, shared, &words)) return false;
-  if (host->verbose) print_words(&words);
-  const char *log = str_printf(b->arena, "%s.log", c_file);
+// Runs it with its messages in `log`. False after a diagnostic; else *status is how it ended.
+static bool run_host(struct btc *b, const struct host *host, word_list *words, const char *log, const char *doing, int *status) {
+  if (host->verbose) print_words(words);
   pid_t pid;
-  if (!spawn(b->arena, &words, log, &pid)) {
+  if (!spawn(b->arena, words, log, &pid)) {
     diag_error(b, nowhere, "cannot run '%s': %s", host->command, strerror(errno));
     return false;
   }
-  int status = wait_for(pid, "compiling the generated C");
-  if (status != 0) show_failure(b, host, c_file, log, status);
+  *status = wait_for(pid, doing);
+  return true;
+}
+
+// ---- compiling in parts -----------------------------------------------------------------------
+
+struct part {
+  const char *object, *log;
+  pid_t pid;
+};
+
+static bool start_part(struct btc *b, const struct host *host, const char *c_file, int number, bool shared, struct part *part) {
+  struct arena *a = b->arena;
+  word_list words = {0};
+  part->object = str_printf(a, "%s.part%d.o", c_file, number);
+  part->log = str_printf(a, "%s.log", part->object);
+  compiler_words(b, host, shared, &words);
+  word_add(a, &words, str_printf(a, "-DBTC_PART=%d", number));
+  words_add(a, &words, "-c -o");
+  word_add(a, &words, part->object);
+  word_add(a, &words, c_file);
+  if (host->verbose) print_words(&words);
+  if (spawn(a, &words, part->log, &part->pid)) return true;
+  diag_error(b, nowhere, "cannot run '%s': %s", host->command, strerror(errno));
+  return false;
+}
+
+// Of several parts that fail, the first is shown. `good`: none has so far.
+static bool finish_part(struct btc *b, const struct host *host, const char *c_file, const struct part *part, bool good) {
+  static const host_source_list none;
+  int status = wait_for(part->pid, "compiling the generated C");
+  if (status != 0 && good) show_failure(b, host, c_file, &none, part->log, status);
+  unlink(part->log);
+  return good && status == 0;
+}
+
+// Keeps as many compilers at work as there are processors. Objects go to `objects`, made or not.
+static bool compile_parts(struct btc *b, const struct host *host, const char *c_file, int parts, bool shared, word_list *objects) {
+  struct part *part = NEW_ARRAY(b->arena, struct part, parts);
+  int at_once = (int)sysconf(_SC_NPROCESSORS_ONLN), started = 0, finished = 0;
+  bool good = true;
+  while (finished < started || (good && started < parts)) {
+    bool room = started < parts && started - finished < at_once;
+    if (good && room) {
+      good = start_part(b, host, c_file, started, shared, &part[started]);
+      word_add(b->arena, objects, part[started].object);
+      started += good;
+    } else
+      good = finish_part(b, host, c_file, &part[finished++], good);
+  }
+  return good;
+}
+
+static bool link_inputs(struct btc *b, const struct host *host, const char *c_file, const word_list *inputs, const char *out, bool shared, const host_source_list *sources) {
+  word_list words = {0};
+  if (!link_words(b, host, inputs, out, shared, sources, &words)) return false;
+  const char *log = str_printf(b->arena, "%s.log", c_file);
+  int status;
+  if (!run_host(b, host, &words, log, "compiling the generated C", &status)) return false;
+  if (status != 0) show_failure(b, host, c_file, sources, log, status);
   unlink(log);
+  return status == 0;
+}
+
+bool host_compile(struct btc *b, const struct host *host, const char *c_file, int parts, const char *out, bool shared, const host_source_list *sources) {
+  word_list inputs = {0};
+  if (!driver_home(b)) return false;
+  bool good = true;
+  if (parts > 0)
+    good = compile_parts(b, host, c_file, parts + 1, shared, &inputs);
+  else
+    word_add(b->arena, &inputs, c_file);
+  good = good && link_inputs(b, host, c_file, &inputs, out, shared, sources);
+  for (int i = 0; parts > 0 && i < inputs.len; i++) unlink(inputs.data[i]);
+  return good;
+}
+
+// ---- the user's C -----------------------------------------------------------------------------
+
+static const char *folder_of(struct btc *b, const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash ? str_ndup(b->arena, path, (size_t)(slash - path)) : ".";
+}
+
+static void include_words(struct btc *b, const struct host_source *s, word_list *words) {
+  for (int i = 0; i < s->headers.len; i++) {
+    const char *header = s->headers.data[i];
+    words_add(b->arena, words, "-include");
+    word_add(b->arena, words, header);
+    word_add(b->arena, words, str_printf(b->arena, "-I%s", folder_of(b, header)));
+  }
+}
+
+bool host_compile_source(struct btc *b, const struct host *host, const struct host_source *s, bool shared) {
+  struct arena *a = b->arena;
+  word_list words = {0};
+  words_add(a, &words, host->command);
+  words_add(a, &words, host_flags(b, host));
+  words_add(a, &words, shared ? "-Wall -fPIC -c -o" : "-Wall -c -o");
+  word_add(a, &words, s->object);
+  include_words(b, s, &words);
+  word_add(a, &words, s->path);
+  const char *log = str_printf(a, "%s.log", s->object);
+  int status;
+  if (!run_host(b, host, &words, log, str_printf(a, "compiling %s", s->path), &status)) return false;
+  const char *messages = read_all(a, log);
+  if (*messages) show_messages(b, host, s->path, messages);
+  unlink(log);
+  if (status != 0) diag_error(b, s->loc, "the C compiler did not accept %s", s->path);
   return status == 0;
 }

@@ -178,6 +178,8 @@ void lb_store(struct lb *b, struct loop_buf *buf, lx index, lx value); // scalar
 void lb_store_n(struct lb *b, struct loop_buf *buf, lx index, lx n, lx value); // lanes 0 … n-1
 void lb_store_strided(struct lb *b, struct loop_buf *buf, lx index, int64_t stride, lx n, lx value);
 void lb_call(struct lb *b, struct loop_reg *result, const char *function, int n_args, ...); // lx …
+void lb_call_list(struct lb *b, struct loop_reg *result, const char *function, int n_args,
+                  const lx *args);
 lx lb_let(struct lb *b, const char *name, lx value); // a named intermediate value
 
 // Registers. count 0: one; else an array. init: of every element, NULL: undefined at first.

@@ -255,17 +255,21 @@ void lb_store_strided(struct lb *b, struct loop_buf *buf, lx index, int64_t stri
   s->lanes = all_lanes(n, value->lanes) ? NULL : n;
 }
 
-void lb_call(struct lb *b, struct loop_reg *result, const char *function, int n_args, ...) {
+void lb_call_list(struct lb *b, struct loop_reg *result, const char *function, int n_args,
+                  const lx *args) {
   struct loop_stmt *s = add_stmt(b, LS_CALL);
   s->symbol = str_printf(b->arena, "%s", function);
   s->reg = result;
+  for (int i = 0; i < n_args; i++) vec_push(b->arena, &s->args, args[i]);
+}
+
+void lb_call(struct lb *b, struct loop_reg *result, const char *function, int n_args, ...) {
+  lx *args = NEW_ARRAY(b->arena, lx, n_args);
   va_list ap;
   va_start(ap, n_args);
-  for (int i = 0; i < n_args; i++) {
-    lx arg = va_arg(ap, lx);
-    vec_push(b->arena, &s->args, arg);
-  }
+  for (int i = 0; i < n_args; i++) args[i] = va_arg(ap, lx);
   va_end(ap);
+  lb_call_list(b, result, function, n_args, args);
 }
 
 // ---- registers --------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "body.h"
+#include "places.h"
 
 enum loop_type lower_type(dtype t) {
   switch (t) {
@@ -17,19 +18,13 @@ enum loop_type lower_type(dtype t) {
 
 // ---- places and names -------------------------------------------------------------------------
 
-const char *lower_place(const struct btc *c, struct loc at) {
-  if (at.line == 0 || at.file < 0 || at.file >= c->files.len) return NULL;
-  const char *path = c->files.data[at.file].path, *slash = strrchr(path, '/');
-  return str_printf(c->arena, "%s:%d", slash ? slash + 1 : path, at.line);
-}
-
 static void add_place(struct fusion *f, struct lb *b, const struct node *n) {
-  const char *place = lower_place(f->graph->b, n->loc);
+  const char *place = place_name(f->graph->b, n->loc);
   if (place != NULL) lb_source(b, place);
 }
 
 void lower_source(struct fusion *f, struct kernel *k) {
-  const char *place = lower_place(f->graph->b, k->roots.data[0].node->loc);
+  const char *place = place_name(f->graph->b, k->roots.data[0].node->loc);
   if (place != NULL) vec_push(f->arena, &k->loops->sources, place);
 }
 
@@ -43,16 +38,26 @@ static double node_flops(const struct node *n) {
   }
 }
 
-// What a call with body computes: every inlined operation at every point that needs it.
-static double kernel_flops(const struct kernel *k) {
-  if (k->body == NULL) return node_flops(k->roots.data[0].node);
+// Every inlined operation at every point that needs it.
+static double body_flops(const struct body *body) {
   double ops = 0;
-  for (int i = 0; i < k->body->values.len; i++) {
-    const struct value *v = k->body->values.data[i];
+  for (int i = 0; i < body->values.len; i++) {
+    const struct value *v = body->values.data[i];
     double points = v->kind == V_OP;
-    for (int a = 0; a < k->body->n_axes; a++)
-      if ((v->axes >> a) & 1) points *= (double)k->body->extent[a];
+    for (int a = 0; a < body->n_axes; a++)
+      if ((v->axes >> a) & 1) points *= (double)body->extent[a];
     ops += points;
+  }
+  return ops;
+}
+
+static double kernel_flops(const struct kernel *k) {
+  if (k->kind == KERNEL_CALL) return node_flops(k->roots.data[0].node);
+  double ops = body_flops(k->body);
+  if (k->kind == KERNEL_PRODUCT) {
+    for (int i = 0; i < 2; i++) ops += body_flops(k->operand[i]);
+    if (k->finish != NULL) ops += body_flops(k->finish);
+    ops += node_flops(k->product) * (product_symmetric(k) ? 0.5 : 1);
   }
   for (int i = 0; i < k->roots.len; i++)
     if (k->roots.data[i].reduce != OP_COUNT) ops += (double)shape_count(&k->space);
@@ -84,12 +89,12 @@ void lower_end(struct kernel *k, struct lb *b) {
 
 struct loop_buf *lower_input(struct kernel *k, struct lb *b, struct buffer *from,
                              const char *name) {
-  vec_push(lb_arena(b), &k->arguments, from);
+  vec_push(lb_arena(b), &k->arguments, ((struct kernel_argument){from, 0}));
   return lb_input(b, name, lower_type(from->node->type.dtype), buffer_count(from));
 }
 
 struct loop_buf *lower_output(struct kernel *k, struct lb *b, struct buffer *to, const char *name) {
-  vec_push(lb_arena(b), &k->arguments, to);
+  vec_push(lb_arena(b), &k->arguments, ((struct kernel_argument){to, 0}));
   return lb_output(b, name, lower_type(to->node->type.dtype), buffer_count(to));
 }
 
@@ -99,6 +104,10 @@ void lower_kernel(struct fusion *f, struct kernel *k, const struct target *t) {
   k->arguments.len = 0;
   if (k->kind == KERNEL_LOOP) {
     lower_loop(f, k, t);
+    return;
+  }
+  if (k->kind == KERNEL_PRODUCT) {
+    lower_product(f, k, t);
     return;
   }
   switch (k->roots.data[0].node->op) {
@@ -111,6 +120,7 @@ void lower_kernel(struct fusion *f, struct kernel *k, const struct target *t) {
   case OP_avg_pool2d:
   case OP_avg_pool2d_dx: lower_pool(f, k, t); break;
   case OP_argmax: lower_argmax(f, k, t); break;
+  case OP_extern: lower_extern(f, k, t); break;
   default: die("no lowering for %s", op_info(k->roots.data[0].node->op)->name);
   }
 }

@@ -5,7 +5,7 @@
 #include "body.h"
 #include "sched_conv.h"
 
-// ---- products ---------------------------------------------------------------------------------
+// ---- products by BLAS ---------------------------------------------------------------------------------
 
 struct product {
   int64_t batch, m, n, k;
@@ -237,7 +237,8 @@ void lower_conv(struct fusion *f, struct kernel *k, const struct target *t) {
   k->loops = n->op == OP_conv2d      ? sched_conv_forward(f->arena, t, name, &s)
              : n->op == OP_conv2d_dx ? sched_conv_backward_data(f->arena, t, name, &s)
                                      : sched_conv_backward_weights(f->arena, t, name, &s);
-  for (int i = 0; i < 2; i++) vec_push(f->arena, &k->arguments, fusion_value(f, n->in[i]));
-  vec_push(f->arena, &k->arguments, k->roots.data[0].buffer);
+  for (int i = 0; i < 2; i++)
+    vec_push(f->arena, &k->arguments, ((struct kernel_argument){fusion_value(f, n->in[i]), 0}));
+  vec_push(f->arena, &k->arguments, ((struct kernel_argument){k->roots.data[0].buffer, 0}));
   lower_source(f, k);
 }

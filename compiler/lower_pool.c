@@ -161,7 +161,7 @@ void lower_pool(struct fusion *f, struct kernel *k, const struct target *t) {
     in[i] = lower_input(k, b, fusion_value(f, n->in[i]), i ? "dy" : "x");
   bool backward = n->op == OP_max_pool2d_dx || n->op == OP_avg_pool2d_dx;
   struct buffer *to = k->roots.data[0].buffer;
-  vec_push(f->arena, &k->arguments, to);
+  vec_push(f->arena, &k->arguments, ((struct kernel_argument){to, 0}));
   struct loop_buf *out = (backward ? lb_inout : lb_output)(
       b, backward ? "dx" : "y", lower_type(n->type.dtype), buffer_count(to));
   struct pool p = pool_of(b, n, backward ? n : n->in[0], backward ? n->in[n->n_in - 1] : n);

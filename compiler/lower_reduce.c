@@ -225,8 +225,8 @@ static void store_fold(struct reduce *s, struct fold *f, int copy) {
   struct nest *n = s->n;
   lx total = lx_reg(s->b, f->sum[copy]);
   if (s->rows && total->lanes > 1) total = lx_unary(across_lanes(f->op), total);
-  lx at = nest_form(n, &f->root->at, copy);
-  struct loop_buf *to = n->param[f->root->buffer->id];
+  lx at = nest_form(n, &f->root->at, copy); // results fill their buffers: no offset
+  struct loop_buf *to = nest_param(n, f->root->buffer);
   if (s->chunks > 1) {
     to = f->parts;
     at = lx_add(lx_muli(s->chunk, buffer_count(f->root->buffer)), at);
@@ -260,7 +260,7 @@ static void combine_at(struct reduce *s, struct fold *f, lx at, lx lanes, bool v
   accumulate(b, sum, f->op, vector ? lx_vload_n(f->parts, from, lanes) : lx_load(f->parts, from));
   lb_end(b);
   lx total = finished(f, lx_reg(b, sum), folded_points(s));
-  struct loop_buf *to = s->n->param[f->root->buffer->id];
+  struct loop_buf *to = nest_param(s->n, f->root->buffer);
   if (vector)
     lb_store_n(b, to, at, lanes, total);
   else
@@ -365,9 +365,8 @@ static void pieces(struct reduce *s, int64_t first, int64_t count, int copies, b
   if (all != 1) lb_end(b);
 }
 
-void lower_reduce(struct nest *n, struct fusion *f) {
+void lower_reduce(struct nest *n) {
   struct reduce s = {.n = n, .b = n->b, .body = n->body};
-  (void)f;
   int64_t points = 1;
   for (int i = 0; i < s.body->n_axes; i++) points *= s.body->extent[i];
   for (int i = 0; i < s.body->roots.len; i++)

@@ -6,55 +6,18 @@
 
 static unsigned vector_bit(const struct nest *n) { return n->vector < 0 ? 0 : 1u << n->vector; }
 
-// The parameter of a buffer: shared by values that lie in the same place (in-place results).
-static struct buffer *place_of(struct buffer *b) {
-  while (b->over != NULL) b = b->over;
-  return b;
-}
-
-static bool writes_place(const struct kernel *k, struct buffer *place) {
-  for (int i = 0; i < k->roots.len; i++)
-    if (place_of(k->roots.data[i].buffer) == place) return true;
-  return false;
-}
-
-static bool reads_place(const struct body *b, struct buffer *place) {
-  for (int i = 0; i < b->values.len; i++)
-    if (b->values.data[i]->kind == V_LOAD && place_of(b->values.data[i]->buffer) == place)
-      return true;
-  return false;
-}
-
-static void make_param(struct nest *n, struct buffer *b, const char *name) {
-  struct buffer *place = place_of(b);
-  if (n->param[place->id] == NULL) {
-    enum loop_type t = lower_type(place->node->type.dtype);
-    bool in = reads_place(n->body, place), out = writes_place(n->k, place);
-    vec_push(n->arena, &n->k->arguments, place);
-    n->param[place->id] = in && out ? lb_inout(n->b, name, t, buffer_count(place))
-                          : out     ? lb_output(n->b, name, t, buffer_count(place))
-                                    : lb_input(n->b, name, t, buffer_count(place));
-  }
-  n->param[b->id] = n->param[place->id];
-}
-
-void nest_begin(struct nest *n, struct fusion *f, struct kernel *k, struct lb *b, int vector) {
+void nest_begin(struct nest *n, const struct params *p, const struct body *body, struct lb *b,
+                int vector) {
   *n = (struct nest){.b = b,
-                     .body = k->body,
-                     .k = k,
-                     .arena = f->arena,
+                     .body = body,
+                     .arena = lb_arena(b),
                      .lanes = lb_target(b)->lanes,
                      .vector = vector,
-                     .n_copies = 1};
-  n->param = NEW_ARRAY(f->arena, struct loop_buf *, f->buffers.len);
-  for (int i = 0; i < k->body->values.len; i++) {
-    const struct value *v = k->body->values.data[i];
-    if (v->kind == V_LOAD) make_param(n, v->buffer, "x");
-  }
-  for (int i = 0; i < k->body->roots.len; i++) make_param(n, k->body->roots.data[i].buffer, "y");
+                     .n_copies = 1,
+                     .params = p};
   for (int c = 0; c < MAX_COPIES; c++) {
-    n->copy[c].value = NEW_ARRAY(f->arena, lx, k->body->values.len);
-    n->copy[c].level = NEW_ARRAY(f->arena, int, k->body->values.len);
+    n->copy[c].value = NEW_ARRAY(n->arena, lx, body->values.len);
+    n->copy[c].level = NEW_ARRAY(n->arena, int, body->values.len);
   }
 }
 
@@ -69,6 +32,22 @@ lx nest_form(struct nest *n, const struct affine *a, int copy) {
     e = lx_add(e, lx_muli(index, a->k[i]));
   }
   return lx_addi(e, a->constant);
+}
+
+struct loop_buf *nest_param(const struct nest *n, const struct buffer *b) {
+  return n->params->of[b->id];
+}
+
+static struct affine in_param(const struct nest *n, const struct buffer *b,
+                              const struct affine *a) {
+  struct affine at = *a;
+  at.constant -= n->params->offset[b->id];
+  return at;
+}
+
+lx nest_address(struct nest *n, const struct buffer *b, const struct affine *a, int copy) {
+  struct affine at = in_param(n, b, a);
+  return nest_form(n, &at, copy);
 }
 
 // The form in every lane, as i32.
@@ -96,15 +75,16 @@ static bool inside(const struct nest *n, const struct affine *a, int64_t count) 
 // ---- values -----------------------------------------------------------------------------------
 
 static lx value_load(struct nest *n, const struct value *v, int copy) {
-  struct loop_buf *buf = n->param[v->buffer->id];
-  bool safe = inside(n, &v->at, buf->count);
-  if (!varies(n, &v->at)) {
-    lx at = nest_form(n, &v->at, copy);
+  struct loop_buf *buf = nest_param(n, v->buffer);
+  struct affine form = in_param(n, v->buffer, &v->at);
+  bool safe = inside(n, &form, buf->count);
+  if (!varies(n, &form)) {
+    lx at = nest_form(n, &form, copy);
     return lx_load(buf, safe ? at : lx_mini(lx_maxi(at, 0), buf->count - 1));
   }
   if (safe)
-    return lx_vload_strided(buf, nest_form(n, &v->at, copy), v->at.k[n->vector], n->copy[copy].n);
-  lx at = lane_form(n, &v->at, copy);
+    return lx_vload_strided(buf, nest_form(n, &form, copy), form.k[n->vector], n->copy[copy].n);
+  lx at = lane_form(n, &form, copy);
   lx first = lx_const(n->b, LT_I32, n->lanes, 0);
   return lx_gather(
       buf, lx_min(lx_max(at, first), lx_const(n->b, LT_I32, n->lanes, (double)(buf->count - 1))));
@@ -137,6 +117,7 @@ static lx compute(struct nest *n, const struct value *v, int copy) {
   case V_INDEX: return value_index(n, v, copy);
   case V_LOAD: return value_load(n, v, copy);
   case V_RANGE: return value_range(n, v, copy);
+  case V_PRODUCT: return n->product;
   case V_OP: break;
   }
   lx in[3];
@@ -232,8 +213,8 @@ void nest_bind_flat(struct nest *n, const int *axis, int n_axes, lx flat) {
 }
 
 static void store_value(struct nest *n, const struct body_root *r, int copy, lx value) {
-  struct loop_buf *buf = n->param[r->buffer->id];
-  lx at = nest_form(n, &r->at, copy);
+  struct loop_buf *buf = nest_param(n, r->buffer);
+  lx at = nest_address(n, r->buffer, &r->at, copy);
   if (varies(n, &r->at))
     lb_store_strided(n->b, buf, at, r->at.k[n->vector], n->copy[copy].n, value);
   else
@@ -247,7 +228,7 @@ void nest_store_all(struct nest *n, int copy, bool folds) {
   for (int i = 0; i < b->roots.len; i++) {
     const struct body_root *r = &b->roots.data[i];
     if (r->reduce != OP_COUNT && !folds) continue;
-    value[i] = lx_convert(nest_value(n, r->value, copy), n->param[r->buffer->id]->type);
+    value[i] = lx_convert(nest_value(n, r->value, copy), nest_param(n, r->buffer)->type);
     if (b->roots.len > 1) value[i] = lb_let(n->b, "v", value[i]);
   }
   for (int i = 0; i < b->roots.len; i++)

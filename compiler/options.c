@@ -2,10 +2,12 @@
 //
 // Accepted: -x, -xVALUE, -x VALUE, --name, --name=VALUE, --name VALUE. Short flags do not bundle.
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "options.h"
+#include "regions.h"
 
 // ---- options that may be repeated -------------------------------------------------------------
 
@@ -33,6 +35,13 @@ const char *option_add_shape(struct arena *a, struct settings *s, const char *va
 const char *option_add_disabled(struct arena *a, struct settings *s, const char *value) {
   vec_push(a, &s->opt.disabled, value);
   return NULL;
+}
+
+const char *option_add_variant(struct arena *a, struct settings *s, const char *value) {
+  struct variant_request request;
+  const char *wrong = variant_request_parse(a, value, &request);
+  if (!wrong) vec_push(a, &s->opt.variants, value);
+  return wrong;
 }
 
 const char *option_add_dump(struct arena *a, struct settings *s, const char *value) {
@@ -74,12 +83,21 @@ static const char *set_number(struct arena *a, const char *value, int64_t *into)
   return NULL;
 }
 
+static const char *set_real(struct arena *a, const char *value, double *into) {
+  char *end;
+  double x = strtod(value, &end);
+  if (end == value || *end || !(x > 0 && isfinite(x))) return str_printf(a, "'%s' is not a number above 0", value);
+  *into = x;
+  return NULL;
+}
+
 static const char *set(struct arena *a, const struct option_row *row, const char *value, struct settings *s) {
   char *at = (char *)s + row->offset;
   switch (row->kind) {
   case OPTION_FLAG: return *(bool *)at = true, NULL;
   case OPTION_TEXT: return *(const char **)at = value, NULL;
   case OPTION_NUMBER: return set_number(a, value, (int64_t *)at);
+  case OPTION_REAL: return set_real(a, value, (double *)at);
   case OPTION_CHOICE: return set_choice(a, row, value, (const char **)at);
   case OPTION_ADD: return row->add(a, s, value);
   }

@@ -12,9 +12,11 @@ struct settings {
   VEC(struct define) shapes;    // --shape NAME=AxB
   const char *output;           // -o, --output
   const char *emit, *program, *function, *cc;
-  const char *in, *backend;
+  const char *in, *backend, *format, *prototype;
   const char *color;
   int64_t seed, steps, samples; // steps 0: as many as the data has
+  int64_t threads;              // 0: the cores that this process may use
+  double seconds;               // 0: the command's default
   bool gradients, json, shared, keep_c, verbose, list_passes, help;
 };
 
@@ -22,6 +24,7 @@ enum option_kind {
   OPTION_FLAG,   // bool at `offset`
   OPTION_TEXT,   // const char * at `offset`
   OPTION_NUMBER, // int64_t at `offset`, not negative
+  OPTION_REAL,   // double at `offset`, above 0
   OPTION_CHOICE, // const char * at `offset`, one of `argument`, which separates them by "|"
   OPTION_ADD,    // calls `add`, which returns what is wrong with the value, or NULL
 };
@@ -42,15 +45,21 @@ struct option_row {
 #define OPTION_DEFINE {'D', "define", OPTION_ADD, "NAME=VALUE", "rebind a constant of FILE", 0, option_add_define}
 #define OPTION_PROGRAM(help) {0, "program", OPTION_TEXT, "NAME", help, OPTION_AT(program), NULL}
 #define OPTION_FUNCTION(help) {0, "function", OPTION_TEXT, "NAME", help, OPTION_AT(function), NULL}
+#define OPTION_SHAPE {0, "shape", OPTION_ADD, "NAME=AxB", "shape of a function's input", 0, option_add_shape}
 #define OPTION_MARCH {0, "march", OPTION_TEXT, "NAME", "generate code for this processor (default: native)", OPTION_AT(opt.march), NULL}
 #define OPTION_CC {0, "cc", OPTION_TEXT, "COMMAND", "host C compiler (default: $CC, else cc, gcc or clang)", OPTION_AT(cc), NULL}
 #define OPTION_SEED {0, "seed", OPTION_NUMBER, "N", "key of everything random (default: 0)", OPTION_AT(seed), NULL}
+#define OPTION_THREADS {0, "threads", OPTION_NUMBER, "N", "threads that compute (default: the cores that there are)", OPTION_AT(threads), NULL}
+#define OPTION_SECONDS(help) {0, "seconds", OPTION_REAL, "S", help, OPTION_AT(seconds), NULL}
 #define OPTION_VERBOSE {'v', "verbose", OPTION_FLAG, NULL, "print the commands that are run", OPTION_AT(verbose), NULL}
 #define OPTION_KEEP_C {0, "keep-c", OPTION_FLAG, NULL, "keep the generated C and say where it is", OPTION_AT(keep_c), NULL}
 #define OPTION_DISABLE_PASS {0, "disable-pass", OPTION_ADD, "PASS", "leave out a graph pass", 0, option_add_disabled}
+#define OPTION_VARIANT {0, "variant", OPTION_ADD, "ADDRESS=NAME", "compute regions this way (repeatable; btc variants lists them)", 0, option_add_variant}
+#define OPTION_NO_TUNED {0, "no-tuned", OPTION_FLAG, NULL, "choose as if btc tune had never run", OPTION_AT(opt.no_tuned), NULL}
 const char *option_add_define(struct arena *a, struct settings *s, const char *value);
 const char *option_add_shape(struct arena *a, struct settings *s, const char *value);
 const char *option_add_disabled(struct arena *a, struct settings *s, const char *value);
+const char *option_add_variant(struct arena *a, struct settings *s, const char *value);
 const char *option_add_dump(struct arena *a, struct settings *s, const char *value);
 
 // Parses argv[0 … argc). Returns NULL, or a message (an arena string) that names the offender and,

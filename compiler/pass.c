@@ -14,14 +14,16 @@
 //   expand  first, so that the algebra meets sums alone and the mean inside a variance can coincide
 //           with a mean that the program uses;
 //   fold    next: it sees all of forward, backward and update at once, which is where a factor
-//   leaves
-//           a sum and where sums of centred values vanish;
+//           leaves a sum and where sums of centred values vanish;
+//   reassociate
+//           after fold, which has taken transposes and factors out from between products;
 //   cse     after fold, whose rewrites make equal what was written differently;
 //   dce     last: what the three above have orphaned.
 const struct pass pass_table[] = {
     {"expand", "write mean and variance as sums", pass_expand, true},
     {"fold", "fold constants, apply identities, move arithmetic to smaller shapes", pass_fold,
      false},
+    {"reassociate", "multiply chains of matrices in the cheapest order", pass_reassociate, false},
     {"cse", "compute equal expressions once", pass_cse, false},
     {"dce", "drop what no output and no update needs", pass_dce, false},
 };
@@ -161,4 +163,11 @@ struct graph *passes_run(struct btc *b, struct graph *g, bool *stopped) {
     }
   }
   return g;
+}
+
+struct graph *passes_simplify(const struct graph *g) {
+  struct graph *to = NULL;
+  for (int i = 0; i < pass_count; i++)
+    if (!pass_disabled(g->b, pass_table[i].name)) to = pass_table[i].run(to ? to : g);
+  return to;
 }

@@ -21,7 +21,7 @@ enum { MAX_WALKS = 16, MAX_DEPTH = 48 };
 
 static struct node *first_of(struct fold *f, const struct fold_row *rows, const struct node *n) {
   for (; rows->apply; rows++) {
-    if (rows->op != n->op) continue;
+    if (rows->op != n->op && rows->op != OP_COUNT) continue;
     struct node *to = rows->apply(f, n);
     if (to) return to;
   }
@@ -33,7 +33,8 @@ static struct node *simplified(struct fold *f, const struct node *n) {
   if (op_info(n->op)->class == ELEMENTWISE) to = fold_elementwise(f, n);
   if (!to) to = first_of(f, fold_arithmetic, n);
   if (!to) to = first_of(f, fold_movement, n);
-  return to ? to : first_of(f, fold_reduction, n);
+  if (!to) to = first_of(f, fold_reduction, n);
+  return to || !f->more ? to : first_of(f, f->more, n);
 }
 
 struct node *fold_node(struct fold *f, enum op op, struct node *const *in, int n_in,
@@ -104,6 +105,13 @@ bool fold_narrow(const struct node *n) {
 
 bool fold_may_replace_operand(const struct fold *f) { return f->sole_user && f->depth == 1; }
 
+int fold_uses(const struct fold *f, const struct node *x) {
+  int uses = 0;
+  for (int i = 0; i < f->walk->from->nodes.len; i++)
+    if (f->walk->map[i] == x) uses += f->uses[i];
+  return uses;
+}
+
 unsigned fold_axes(const struct node *n) {
   unsigned set = 0;
   for (int i = 0; i < n->attr.n; i++) set |= 1u << n->attr.i[i];
@@ -129,10 +137,10 @@ static struct node *walk_node(struct fold *f, struct rewrite *r, const struct no
   return fold_node(f, n->op, in, n->n_in, &n->attr, &n->type);
 }
 
-static struct graph *walk(const struct graph *g) {
+static struct graph *walk(const struct graph *g, const struct fold_row *more, void *user) {
   struct rewrite r = rewrite_begin(g);
-  struct fold f = {.g = r.to};
   const int *uses = graph_use_counts(g);
+  struct fold f = {.g = r.to, .walk = &r, .uses = uses, .more = more, .user = user};
   for (int i = 0; i < g->nodes.len; i++)
     if (uses[i]) {
       const struct node *n = g->nodes.data[i];
@@ -160,12 +168,14 @@ static bool same_graph(const struct graph *a, const struct graph *b) {
   return true;
 }
 
-struct graph *pass_fold(const struct graph *g) {
-  struct graph *now = walk(g);
+struct graph *fold_with(const struct graph *g, const struct fold_row *more, void *user) {
+  struct graph *now = walk(g, more, user);
   for (int i = 1; i < MAX_WALKS; i++) {
-    struct graph *next = walk(now);
+    struct graph *next = walk(now, more, user);
     if (same_graph(now, next)) break;
     now = next;
   }
   return now;
 }
+
+struct graph *pass_fold(const struct graph *g) { return fold_with(g, NULL, NULL); }

@@ -6,7 +6,7 @@
 // point, and every other reader of the old value can come before it. Else the new value goes to a
 // temporary that a copy commits once nobody needs the old one.
 //
-// In place. A map may write over an operand that dies there, read nowhere but at the point itself.
+// In place. Parts of a concat are written into it. A map may write over an operand that dies there, read nowhere but at the point itself.
 //
 // Places. Lifetimes are intervals of the order. The largest buffer first, each at the lowest offset
 // where it meets no buffer that lives at the same time.
@@ -16,11 +16,6 @@
 #include "body.h"
 
 size_t plan_align(size_t bytes) { return (bytes + BT_ALIGN - 1) / BT_ALIGN * BT_ALIGN; }
-
-static struct buffer *place_of(struct buffer *b) {
-  while (b->over != NULL) b = b->over;
-  return b;
-}
 
 // ---- order ------------------------------------------------------------------------------------
 
@@ -67,20 +62,43 @@ static struct order order_begin(struct fusion *f, int room) {
   return o;
 }
 
-// Does k read `from` only where it writes `to`, point by point?
-static bool pointwise(const struct kernel *k, const struct buffer *from, const struct buffer *to) {
-  if (k->kind != KERNEL_LOOP) return false;
-  const struct body_root *root = NULL;
-  for (int i = 0; i < k->body->roots.len; i++)
-    if (k->body->roots.data[i].buffer == to) root = &k->body->roots.data[i];
-  if (root == NULL || root->reduce != OP_COUNT || from->bytes != to->bytes ||
-      from->node->type.dtype != to->node->type.dtype)
-    return false;
-  for (int i = 0; i < k->body->values.len; i++) {
-    const struct value *v = k->body->values.data[i];
-    if (v->kind == V_LOAD && v->buffer == from && !affine_eq(&v->at, &root->at)) return false;
+static bool loads(const struct body *body, const struct buffer *b) {
+  for (int i = 0; i < body->values.len; i++)
+    if (body->values.data[i]->kind == V_LOAD && body->values.data[i]->buffer == b) return true;
+  return false;
+}
+
+static const struct body_root *root_in(const struct body *body, const struct buffer *b) {
+  for (int i = 0; body != NULL && i < body->roots.len; i++)
+    if (body->roots.data[i].buffer == b) return &body->roots.data[i];
+  return NULL;
+}
+
+static bool reads_only_at(const struct body *body, const struct buffer *b, const struct affine *at) {
+  for (int i = 0; i < body->values.len; i++) {
+    const struct value *v = body->values.data[i];
+    if (v->kind == V_LOAD && v->buffer == b && !affine_eq(&v->at, at)) return false;
   }
   return true;
+}
+
+// Does k read `from` only where it writes `to`, point by point? Of the bodies of a product only the
+// one that writes may read it.
+static bool pointwise(const struct kernel *k, const struct buffer *from, const struct buffer *to) {
+  bool dense = from->part_of == NULL && to->part_of == NULL;
+  if (k->kind == KERNEL_CALL || k->kind == KERNEL_JOIN || !dense || from->bytes != to->bytes ||
+      from->node->type.dtype != to->node->type.dtype)
+    return false;
+  const struct body *bodies[] = {k->body, k->finish, k->operand[0], k->operand[1]}, *home = NULL;
+  const struct body_root *root = NULL;
+  for (int i = 0; i < 2 && root == NULL; i++) {
+    home = bodies[i];
+    root = root_in(home, to);
+  }
+  if (root == NULL || root->reduce != OP_COUNT) return false;
+  for (int i = 0; i < 4; i++)
+    if (bodies[i] != NULL && bodies[i] != home && loads(bodies[i], from)) return false;
+  return reads_only_at(home, from, &root->at);
 }
 
 static struct buffer *leaf_buffer(const struct fusion *f, const char *name) {
@@ -117,7 +135,7 @@ static void commit(struct order *o, struct buffer *value, struct buffer *old, in
   to->over = old;
   k->kind = KERNEL_LOOP;
   k->space = value->node->type.shape;
-  vec_push(f->arena, &k->roots, ((struct kernel_root){value->node, to, OP_COUNT}));
+  vec_push(f->arena, &k->roots, ((struct kernel_root){.node = value->node, .buffer = to, .reduce = OP_COUNT}));
   vec_push(f->arena, &k->reads, value);
   struct buffer *was = f->buffer[value->node->id];
   f->buffer[value->node->id] = value;
@@ -176,6 +194,18 @@ static void sort_kernels(struct order *o) {
   for (int i = 0; i < o->n; i++) f->kernels.data[i]->id = i;
 }
 
+// Joins have kept readers behind writers; there is nothing else for them to do.
+static void drop_joins(struct fusion *f) {
+  int left = 0;
+  for (int i = 0; i < f->kernels.len; i++) {
+    struct kernel *k = f->kernels.data[i];
+    if (k->kind == KERNEL_JOIN) continue;
+    k->id = left;
+    f->kernels.data[left++] = k;
+  }
+  f->kernels.len = left;
+}
+
 // ---- lifetimes and work in place --------------------------------------------------------------
 
 static void touch(struct buffer *b, int kernel) {
@@ -199,17 +229,52 @@ static bool overwritten(const struct kernel *k, const struct buffer *b) {
   return false;
 }
 
-static void write_in_place(struct kernel *k, int at) {
+// Is everything dead after kernel `at` that lies in b?
+static bool dies(const struct fusion *f, const struct buffer *b, int at) {
+  if (b->last != at) return false;
+  for (int i = 0; i < f->buffers.len; i++)
+    if (f->buffers.data[i]->part_of == b && f->buffers.data[i]->last >= at) return false;
+  return true;
+}
+
+static void write_in_place(struct fusion *f, int at) {
+  struct kernel *k = f->kernels.data[at];
   for (int i = 0; i < k->roots.len; i++) {
     struct buffer *to = k->roots.data[i].buffer;
-    if (to->space != SPACE_ARENA || to->over != NULL) continue;
+    if (to->space != SPACE_ARENA || to->over != NULL || overwritten(k, to)) continue;
     for (int j = 0; j < k->reads.len; j++) {
       struct buffer *from = k->reads.data[j];
-      if (from->space != SPACE_ARENA || from->last != at || overwritten(k, from) ||
+      if (from->space != SPACE_ARENA || !dies(f, from, at) || overwritten(k, from) ||
           !pointwise(k, from, to))
         continue;
       to->over = from;
       break;
+    }
+  }
+}
+
+// Is b read by its own kernel only, from `k` on?
+static bool is_temporary(const struct fusion *f, const struct kernel *k, const struct buffer *b) {
+  if (b->space != SPACE_ARENA || b->over != NULL || b->part_of != NULL) return false;
+  for (int i = 0; i < f->kernels.len; i++)
+    if (kernel_reads(f->kernels.data[i], b)) return false;
+  return k->finish != NULL && root_in(k->body, b) != NULL;
+}
+
+// What the second meeting of a product reads and nobody else lies where the second meeting writes: each
+// point is read before it is written.
+static void keep_in_place(struct fusion *f, struct kernel *k) {
+  for (int i = 0; i < k->kept.len; i++) {
+    struct buffer *from = k->kept.data[i];
+    if (!is_temporary(f, k, from)) continue;
+    for (int j = 0; j < k->roots.len; j++) {
+      const struct kernel_root *r = &k->roots.data[j];
+      struct buffer *to = r->buffer;
+      if (r->finish && to->over == NULL && to->part_of == NULL && !overwritten(k, to) && to->bytes == from->bytes &&
+          to->node->type.dtype == from->node->type.dtype && root_in(k->body, from)->reduce == OP_COUNT) {
+        from->over = to;
+        break;
+      }
     }
   }
 }
@@ -219,8 +284,10 @@ void plan_order(struct fusion *f) {
   struct order o = order_begin(f, updates);
   for (int i = 0; i < updates; i++) place_update(&o, i);
   sort_kernels(&o);
+  drop_joins(f);
   find_lifetimes(f);
-  for (int i = 0; i < f->kernels.len; i++) write_in_place(f->kernels.data[i], i);
+  for (int i = 0; i < f->kernels.len; i++) keep_in_place(f, f->kernels.data[i]);
+  for (int i = 0; i < f->kernels.len; i++) write_in_place(f, i);
 }
 
 // ---- places -----------------------------------------------------------------------------------
@@ -244,7 +311,7 @@ static int larger_first(const void *a, const void *b) {
 static int arena_places(struct fusion *f, struct buffer **places) {
   int n = 0;
   for (int i = 0; i < f->buffers.len; i++) {
-    struct buffer *b = f->buffers.data[i], *p = place_of(b);
+    struct buffer *b = f->buffers.data[i], *p = buffer_place(b);
     if (b->space != SPACE_ARENA || b->first < 0) continue;
     if (b->last > p->last) p->last = b->last;
     if (b->first < p->first) p->first = b->first;
@@ -275,13 +342,15 @@ static void insert_by_offset(struct buffer **placed, int n, struct buffer *b) {
   placed[i] = b;
 }
 
+static bool lies_elsewhere(const struct buffer *b) { return b->over != NULL || b->part_of != NULL; }
+
 void plan_check(const struct fusion *f) {
   for (int i = 0; i < f->buffers.len; i++) {
     const struct buffer *a = f->buffers.data[i];
-    if (a->space != SPACE_ARENA || a->first < 0 || a->over != NULL) continue;
+    if (a->space != SPACE_ARENA || a->first < 0 || lies_elsewhere(a)) continue;
     for (int j = 0; j < i; j++) {
       const struct buffer *b = f->buffers.data[j];
-      if (b->space != SPACE_ARENA || b->first < 0 || b->over != NULL) continue;
+      if (b->space != SPACE_ARENA || b->first < 0 || lies_elsewhere(b)) continue;
       expect(!live_together(a, b) || !overlap(a, b), "buffers %d and %d overlap in %s", i, j,
              f->graph->name);
     }
@@ -302,7 +371,7 @@ struct plan plan_arena(struct fusion *f) {
   }
   for (int i = 0; i < f->buffers.len; i++)
     if (f->buffers.data[i]->space == SPACE_ARENA)
-      f->buffers.data[i]->offset = place_of(f->buffers.data[i])->offset;
+      f->buffers.data[i]->offset = buffer_place(f->buffers.data[i])->offset;
   for (int i = 0; i < f->kernels.len; i++) {
     size_t bytes = plan_align(loop_thread_bytes(f->kernels.data[i]->loops));
     if (bytes > plan.thread_bytes) plan.thread_bytes = bytes;

@@ -7,8 +7,12 @@
 // by predicted cost. The chosen graph is spliced into the program's, its nodes marked with its schedule
 // (node.how), which fusion and lowering read.
 //
-//   outline.c       finds regions, names them
-//   variants.c      derives their variants, prices them, chooses
+//   outline.c       finds regions
+//   region.c        names them, takes them out, puts variants in their place
+//   variants.c      derives their variants
+//   bind.c          makes a variant of a C function of the user's
+//   cost.c          predicts what a variant costs
+//   choose.c        chooses
 //   derive_*.c      the algebra: one derivation a file, graph to graph
 //
 // Addresses are stable under unrelated edits: program/instance.path/role@application, a `let` name, or
@@ -17,12 +21,14 @@
 #define BTC_REGIONS_H
 
 #include "graph.h"
+#include "loops.h"
 #include "target.h"
 
 // A C function of the user's that computes a region (docs/variants.md).
 struct user_kernel {
   const char *function; // C name
   const char *source;   // path of the C file
+  const char *header;   // its prototype and sizes as C (prototype.h); included before the file
   struct loc loc;       // where the .btg file binds it
 };
 
@@ -30,6 +36,7 @@ struct user_kernel {
 // fused in, block sizes by shape.
 struct schedule {
   const char *variant; // the name of what was chosen
+  const char *region;  // the address of what it was chosen for; NULL: a variant by itself
   bool plain;          // nothing is fused into products: operands and results are stored
   bool blas;           // products are calls of BLAS
   int64_t mc, kc, nc;  // blocks of our own products; 0: by shape
@@ -41,17 +48,22 @@ struct variant_cost {
   double flops, bytes;      // arithmetic; least memory traffic of its kernels
   size_t temporaries;       // arena bytes beside inputs and outputs
   int kernels;
-  double seconds;           // predicted, by roofline
+  double seconds;           // predicted, by roofline; NAN, like flops: a function of the user's, which nobody knows
 };
+
+struct rewrite_note { const char *text; struct loc loc; }; // what a derivation did, for `btc explain`
+typedef VEC(struct rewrite_note) note_list;
 
 struct variant {
   const char *name, *help;
   struct graph *graph;      // inputs in0, in1, … (BT_INPUT_ARRAY), outputs out0, … (BT_OUTPUT_VALUE)
   struct schedule schedule;
-  struct variant_cost cost;
+  int64_t panel;            // of `streamed`; 0: chosen by its derivation
+  note_list notes;          // of its derivation
+  bool priced;
+  struct variant_cost cost; // where `priced`
 };
 struct refusal { const char *name, *why; }; // a variant that was not derived
-struct rewrite_note { const char *text; struct loc loc; }; // what a derivation did, for `btc explain`
 
 struct region {
   const char *address;      // "pretrain/objective"
@@ -61,20 +73,71 @@ struct region {
   VEC(struct node *) nodes;
   VEC(struct variant) variants;       // the first is the plain meaning
   VEC(struct refusal) refused;
+  bool derived;             // all variants that there are have been derived
   int chosen;
-  const char *chosen_by;    // "cost", "--variant", "schedule", "tuned"
+  const char *chosen_by;    // "default", "cost", "--variant", "schedule", "tuned"
 };
 struct regions { VEC(struct region) list; };
+
+// ---- finding and replacing --------------------------------------------------------------------
+// The regions of a simplified whole-step graph, each with its plain variant alone, which is chosen.
+struct regions *outline(const struct graph *g);
+// The graph with each region replaced by its chosen variant.
+struct graph *regions_splice(const struct graph *g, const struct regions *rs);
+// A copy in which every node that computes has the schedule.
+struct graph *graph_scheduled(const struct graph *g, const struct schedule *how);
+
+// ---- variants -----------------------------------------------------------------------------------
+// Derives every variant that there is and notes the refusals.
+void region_derive(struct region *r);
+// Derives the variant of this name (again) with the panel given. NULL, or why not.
+const char *region_derive_panel(struct region *r, const char *name, int64_t panel);
+int region_variant(const struct region *r, const char *name); // index; -1: none
+// Adds the variant that calls a function of the user's. False after a diagnostic.
+bool region_bind(struct btc *b, struct region *r, const struct kernel_binding *k);
+void region_price(struct region *r, const struct target *t);  // all variants that it has
+// What a graph costs as code generation lowers it (cost.c).
+struct variant_cost graph_cost(const struct graph *g, const struct target *t);
+// The same of one kernel: what its arithmetic, its memory traffic and its start take; all together.
+struct kernel_time { double arithmetic, traffic, launch, seconds; };
+struct kernel_time kernel_time(const struct loop_kernel *k, const struct target *t);
+
+// ---- choosing (choose.c) ------------------------------------------------------------------------
+// Arguments of variants, as in streamed(panel: 512).
+enum { VARIANT_ARGUMENTS = 4, VARIANT_TRIED = 4 };
+struct variant_argument_row {
+  const char *name;
+  size_t offset;                // in struct variant_request
+  int64_t tried[VARIANT_TRIED]; // values that btc tune tries, ascending; 0: no more
+};
+extern const struct variant_argument_row variant_arguments[VARIANT_ARGUMENTS];
+int64_t *variant_argument(struct variant_request *r, int i);
+// What is wrong with its arguments, or NULL.
+const char *variant_request_fault(struct arena *a, const struct variant_request *r);
+// ADDRESS=NAME or ADDRESS=NAME(key: value, …). NULL, or what is wrong.
+const char *variant_request_parse(struct arena *a, const char *text, struct variant_request *out);
+
+// Whether a request for `pattern` means the region: choose.c says how.
+bool region_matches(const char *pattern, const char *address);
+
+// The choices for the programs of one compilation: of --variant, else the file's schedule, else what was
+// tuned, else cost.
+struct choices;
+struct choices *choices_begin(const struct model *m, const struct target *t);
+void choices_make(struct choices *c, struct regions *rs); // of one program; diagnoses
+void choices_end(struct choices *c);                      // diagnoses requests that met no region
+// What was measured to be best for this region on this processor; false: nothing was.
+bool tuned_choice(const struct region *r, const struct target *t, struct variant_request *out);
 
 // ---- derivations ------------------------------------------------------------------------------
 // From a region's plain graph to another with the same inputs and outputs, or NULL with *why saying,
 // for people, what stood in the way. Simplified already (fold, dce). `notes` collects what was done.
-typedef VEC(struct rewrite_note) note_list;
 // Products with everything of their shape made pointwise, so that it fits into their epilogues.
 struct graph *derive_fused(const struct graph *g, note_list *notes, const char **why);
 // Sums of squares of products as Gram products, chains reassociated: no D x D value is left.
 struct graph *derive_gram(const struct graph *g, note_list *notes, const char **why);
-// The fused form, panel of columns by panel: no D x D value is left. panel 0: chosen.
+// The fused form, panel of columns by panel (of rows where a softmax of rows wants that): no D x D value is
+// left. panel 0: chosen.
 struct graph *derive_streamed(const struct graph *g, int64_t panel, note_list *notes, const char **why);
 
 #endif

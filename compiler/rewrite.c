@@ -38,6 +38,10 @@ struct graph *rewrite_end(struct rewrite *r) {
     const struct graph_update *u = &r->from->updates.data[i];
     graph_update(r->to, u->name, mapped(r, u->node));
   }
+  for (int i = 0; i < r->from->labels.len; i++) {
+    const struct graph_label *l = &r->from->labels.data[i];
+    if (r->map[l->node->id]) graph_label(r->to, l->name, r->map[l->node->id]);
+  }
   r->to->loc = (struct loc){0};
   r->to->path = NULL;
   r->to->how = NULL;

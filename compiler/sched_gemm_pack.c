@@ -101,7 +101,7 @@ static void pack_along(struct gemm *g, const struct gemm_packed *o, lx batch, lx
   lx c = lb_for_range(b, "c", lx_int(b, 0), lx_min(count, lx_rsub(o->extent, cross)), 1);
   stage_row(g, o, batch, lx_add(cross, c), lx_muli(c, stride), p0, p1);
   lb_end(b);
-  lx vectors = lx_divi(lx_addi(lx_sub(p1, p0), lanes - 1), lanes);
+  lx vectors = lx_divi(lx_addi(lx_maxi(lx_sub(p1, p0), 0), lanes - 1), lanes); // p0 < p1 anyway
   lx q = lb_for_range(b, "q", lx_int(b, 0), vectors, 1);
   lb_call(b, NULL, "btrt_transpose_f32", 4,
           lx_address(o->buf, lx_add(to, lx_muli(q, lanes * o->width)), (lanes - 1) * o->width + lanes),
@@ -129,7 +129,9 @@ void gemm_pack_local(struct gemm *g, const struct gemm_packed *o, lx batch, lx f
                      lx p1) {
   struct lb *b = g->b;
   int64_t chunk = chunk_of(g, o);
-  lx q = lb_for(b, "chunk", gemm_ceil_div(g->kc, chunk));
+  // The last block may end chunks earlier.
+  lx chunks = lx_divi(lx_addi(lx_sub(p1, p0), chunk - 1), chunk);
+  lx q = lb_for_range(b, "chunk", lx_int(b, 0), lx_mini(chunks, gemm_ceil_div(g->kc, chunk)), 1);
   lx from = lb_let(b, "from", lx_add(p0, lx_muli(q, chunk)));
   lx to = lb_let(b, "to", lx_min(lx_addi(from, chunk), p1));
   lx panel = lb_for_range(b, "panel", first, end, 1);

@@ -79,6 +79,8 @@ enum bt_output_kind {
   BT_OUTPUT_REPORT, // f32 scalar, logged under `name`
   BT_OUTPUT_VALUE,  // any tensor: features of an evaluation, results and gradients of btc eval
 };
+// What every log line of a training step has beside its reports, so that no report is called so.
+#define BT_LOG_FIELDS "event", "step", "epoch", "seconds", "loss", "images_per_s"
 struct bt_output {
   const char *name;
   enum bt_output_kind kind;

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -40,6 +41,7 @@ bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, int64_t
                             .logged = now,
                             .first_step = first_step,
                             .logged_step = first_step};
+  p->epoch_sums = bt_xcalloc((size_t)s->program->n_outputs, sizeof *p->epoch_sums);
   p->log_path = bt_path(s->options->out, s->program->name, ".jsonl");
   p->log = fopen(p->log_path, "a+");
   if (!p->log) {
@@ -54,7 +56,7 @@ bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, int64_t
       fputc('\n', p->log); // what was there stays, apart
     return true;
   }
-  free(p->log_path);
+  free(p->log_path), free(p->epoch_sums);
   return false;
 }
 
@@ -62,7 +64,7 @@ void bt_progress_close(struct bt_progress *p) {
   bt_progress_end_line(p);
   if (p->log && fclose(p->log) != 0 && !p->warned)
     fprintf(stderr, "warning: cannot write %s: %s\n", p->log_path, strerror(errno));
-  free(p->log_path);
+  free(p->log_path), free(p->epoch_sums);
   *p = (struct bt_progress){0};
 }
 
@@ -96,18 +98,35 @@ static json_t *line_of(const struct bt_progress *p, const struct bt_step_point *
   return object;
 }
 
-static void add_reports(json_t *object, const struct bt_session *s) {
-  for (int i = 0; i < s->program->n_outputs; i++)
-    if (s->program->outputs[i].kind == BT_OUTPUT_REPORT)
-      json_object_set_new(object, s->program->outputs[i].name, real(bt_session_scalar(s, i)));
+// Where the values of a line come from: the step just done, or the epoch's mean.
+typedef double value_source(const struct bt_progress *p, int output);
+static double of_step(const struct bt_progress *p, int output) {
+  return bt_session_scalar(p->session, output);
+}
+static double of_epoch(const struct bt_progress *p, int output) {
+  return p->epoch_sums[output] / (double)p->epoch_steps;
 }
 
-static void log_step(struct bt_progress *p, const struct bt_step_point *point, double loss) {
+// Sets the next output of a kind behind `from`; false: there is none.
+static bool next_output(const struct bt_progress *p, enum bt_output_kind kind, int *from) {
+  const struct bt_program *program = p->session->program;
+  while (++*from < program->n_outputs)
+    if (program->outputs[*from].kind == kind) return true;
+  return false;
+}
+
+static void add_values(json_t *object, const struct bt_progress *p, value_source *value) {
+  static const enum bt_output_kind kinds[] = {BT_OUTPUT_LOSS, BT_OUTPUT_REPORT};
+  for (int k = 0; k < 2; k++)
+    for (int i = -1; next_output(p, kinds[k], &i);)
+      json_object_set_new(object, p->session->program->outputs[i].name, real(value(p, i)));
+}
+
+static void log_step(struct bt_progress *p, const struct bt_step_point *point) {
   double now = bt_now(),
          images = (double)((point->step - p->logged_step) * p->session->program->batch);
   json_t *object = line_of(p, point, "step");
-  json_object_set_new(object, "loss", real(loss));
-  add_reports(object, p->session);
+  add_values(object, p, of_step);
   json_object_set_new(object, "images_per_s", real(images / fmax(now - p->logged, 1e-9)));
   write_line(p, object);
   p->logged = now;
@@ -141,65 +160,127 @@ static int terminal_width(void) {
   return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
 }
 
-// Bytes of text that fill at most `width` columns (names may be UTF-8).
-static int fitting(const char *text, int width) {
-  int i = 0;
-  for (; text[i]; i++)
-    if (((unsigned char)text[i] & 0xc0) != 0x80 && width-- <= 0) break;
-  return i;
+// A line is a row of parts. Where it is too narrow for all, the important ones are shown. A part counts
+// with a width that its number will hardly exceed, so that parts do not come and go with its digits.
+enum { ALWAYS, FIRST_REPORTS, STEP, RATE, OTHER_REPORTS, N_RANKS };
+enum { N_FIRST_REPORTS = 3, MOST_REPORTS = 20, MOST_PARTS = MOST_REPORTS + 5, PLAIN_WIDTH = 80 };
+struct part {
+  int rank, width;
+  bool shown;
+  char text[64];
+};
+struct line {
+  int n;
+  struct part parts[MOST_PARTS];
+};
+
+static void add_part(struct line *l, int rank, int width, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+static void add_part(struct line *l, int rank, int width, const char *format, ...) {
+  struct part *part = &l->parts[l->n++];
+  va_list args;
+  *part = (struct part){.rank = rank};
+  va_start(args, format);
+  vsnprintf(part->text, sizeof part->text, format, args);
+  va_end(args);
+  int length = (int)strlen(part->text);
+  part->width = length > width ? length : width;
 }
 
-static void format_line(const struct bt_progress *p, const struct bt_step_point *point, double loss,
-                        char *to, size_t room) {
-  const struct bt_session *s = p->session;
+static void add_counter(struct line *l, int rank, const char *name, int64_t at, int64_t of) {
+  int width = snprintf(NULL, 0, "%s %" PRId64 "/%" PRId64, name, of, of);
+  add_part(l, rank, width, "%s %" PRId64 "/%" PRId64, name, at, of);
+}
+
+static void add_counters(struct line *l, const struct bt_step_point *point) {
+  int64_t epochs = (point->steps + point->steps_per_epoch - 1) / point->steps_per_epoch;
+  add_counter(l, ALWAYS, "epoch", (point->step - 1) / point->steps_per_epoch + 1, epochs);
+  add_counter(l, STEP, "step", point->step, point->steps);
+}
+
+// Reports are for a glance: 12345, 158, 42.3, 0.51, 6e-04.
+static void print_short(char *to, size_t room, double value) {
+  double size = fabs(value);
+  if (size >= 1e6 || (size > 0 && size < 0.01)) snprintf(to, room, "%.0e", value);
+  else if (size >= 100) snprintf(to, room, "%.0f", value);
+  else snprintf(to, room, size >= 1 ? "%.3g" : "%.2f", value);
+}
+
+static void add_scalars(struct line *l, const struct bt_progress *p, value_source *value) {
+  const struct bt_output *outputs = p->session->program->outputs;
+  char number[32];
+  for (int i = -1; next_output(p, BT_OUTPUT_LOSS, &i);)
+    add_part(l, ALWAYS, sizeof "loss 44.481" - 1, "loss %.5g", value(p, i));
+  for (int i = -1, k = 0; k < MOST_REPORTS && next_output(p, BT_OUTPUT_REPORT, &i); k++) {
+    int width = (int)strlen(outputs[i].name) + (int)sizeof " 0.51" - 1;
+    print_short(number, sizeof number, value(p, i));
+    add_part(l, k < N_FIRST_REPORTS ? FIRST_REPORTS : OTHER_REPORTS, width, "%.40s %s",
+             outputs[i].name, number);
+  }
+}
+
+static void add_times(struct line *l, const struct bt_progress *p,
+                      const struct bt_step_point *point) {
   double elapsed = fmax(bt_now() - p->started, 1e-9);
   double done = (double)(point->step - p->first_step), left = (double)(point->steps - point->step);
   char eta[32];
   print_duration(eta, sizeof eta, done > 0 ? left * elapsed / done : 0);
-  int64_t epochs = (point->steps + point->steps_per_epoch - 1) / point->steps_per_epoch;
-  int64_t epoch = (point->step - 1) / point->steps_per_epoch + 1;
-  size_t n = (size_t)snprintf(
-      to, room, "epoch %" PRId64 "/%" PRId64 "  step %" PRId64 "/%" PRId64 "  loss %.5g", epoch,
-      epochs, point->step, point->steps, loss);
-  for (int i = 0; i < s->program->n_outputs && n < room; i++)
-    if (s->program->outputs[i].kind == BT_OUTPUT_REPORT)
-      n += (size_t)snprintf(to + n, room - n, "  %s %.4g", s->program->outputs[i].name,
-                            bt_session_scalar(s, i));
-  if (n < room)
-    snprintf(to + n, room - n, "  %.0f images/s  ETA %s",
-             done * (double)s->program->batch / elapsed, eta);
+  add_part(l, RATE, 0, "%.0f img/s", done * (double)p->session->program->batch / elapsed);
+  add_part(l, ALWAYS, 0, "ETA %s", eta);
 }
 
-static void show(struct bt_progress *p, const struct bt_step_point *point, double loss) {
-  char line[1024];
-  format_line(p, point, loss, line, sizeof line);
+static void choose_parts(struct line *l, int width) {
+  int used = -2; // two blanks between parts
+  for (int rank = ALWAYS; rank < N_RANKS; rank++)
+    for (int i = 0; i < l->n; i++) {
+      struct part *part = &l->parts[i];
+      int more = 2 + part->width;
+      if (part->rank != rank || (rank != ALWAYS && used + more > width)) continue;
+      part->shown = true;
+      used += more;
+    }
+}
+
+static void show(struct bt_progress *p, const struct bt_step_point *point, value_source *value) {
+  struct line l = {0};
+  int width = p->terminal ? terminal_width() - 1 : PLAIN_WIDTH;
+  char text[MOST_PARTS * sizeof l.parts->text] = "";
+  size_t n = 0;
+  add_counters(&l, point);
+  add_scalars(&l, p, value);
+  add_times(&l, p, point);
+  choose_parts(&l, width);
+  for (int i = 0; i < l.n; i++)
+    if (l.parts[i].shown)
+      n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", n ? "  " : "", l.parts[i].text);
   if (p->terminal)
-    fprintf(stderr, "\r\033[K%.*s", fitting(line, terminal_width() - 1), line);
+    fprintf(stderr, "\r\033[K%.*s", width, text);
   else
-    fprintf(stderr, "%s\n", line);
+    fprintf(stderr, "%s\n", text);
   fflush(stderr);
   p->open_line = p->terminal;
   p->shown = bt_now();
 }
 
-void bt_progress_step(struct bt_progress *p, const struct bt_step_point *point, double loss) {
+void bt_progress_step(struct bt_progress *p, const struct bt_step_point *point) {
   double interval = p->terminal ? TERMINAL_INTERVAL : PLAIN_INTERVAL;
   bool last = point->step == point->steps;
-  p->epoch_loss += loss;
+  for (int i = 0; i < p->session->program->n_outputs; i++)
+    if (p->session->program->outputs[i].kind != BT_OUTPUT_VALUE)
+      p->epoch_sums[i] += bt_session_scalar(p->session, i);
   p->epoch_steps++;
-  if (point->step % p->session->options->log_every == 0 || last) log_step(p, point, loss);
+  if (point->step % p->session->options->log_every == 0 || last) log_step(p, point);
   bool ends_epoch = last || point->step % point->steps_per_epoch == 0; // has a line of its own
   if (!p->session->options->quiet && !ends_epoch && bt_now() - p->shown >= interval)
-    show(p, point, loss);
+    show(p, point, of_step);
 }
 
 void bt_progress_epoch(struct bt_progress *p, const struct bt_step_point *point) {
-  double mean = p->epoch_loss / (double)(p->epoch_steps ? p->epoch_steps : 1);
   json_t *object = line_of(p, point, "epoch");
-  json_object_set_new(object, "loss", real(mean));
+  add_values(object, p, of_epoch);
   write_line(p, object);
-  if (!p->session->options->quiet) show(p, point, mean);
+  if (!p->session->options->quiet) show(p, point, of_epoch);
   bt_progress_end_line(p);
-  p->epoch_loss = 0;
+  memset(p->epoch_sums, 0, sizeof *p->epoch_sums * (size_t)p->session->program->n_outputs);
   p->epoch_steps = 0;
 }

@@ -14,7 +14,7 @@ struct bt_progress {
   bool terminal, open_line, warned;
   double started, shown; // seconds
   int64_t first_step;    // where this process began
-  double epoch_loss;     // sum over the epoch's steps
+  double *epoch_sums;    // one per output: of scalars, over the epoch's steps
   int64_t epoch_steps;
   double logged; // time and step of the log's last line
   int64_t logged_step;
@@ -25,7 +25,7 @@ struct bt_progress {
 bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, int64_t first_step,
                       bool append, char *err, size_t errlen);
 // After a step: point->step is the number of steps done.
-void bt_progress_step(struct bt_progress *p, const struct bt_step_point *point, double loss);
+void bt_progress_step(struct bt_progress *p, const struct bt_step_point *point);
 void bt_progress_epoch(struct bt_progress *p, const struct bt_step_point *point);
 void bt_progress_event(struct bt_progress *p, const char *event, int64_t step);
 void bt_progress_end_line(struct bt_progress *p); // before anything else is printed

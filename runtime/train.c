@@ -234,7 +234,7 @@ static bool take_step(struct run *r) {
     bt_progress_event(&r->progress, "not finite", p->step);
     return describe_break(r, what), false;
   }
-  bt_progress_step(&r->progress, p, loss);
+  bt_progress_step(&r->progress, p);
   return true;
 }
 

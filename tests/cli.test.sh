@@ -9,22 +9,12 @@ trap 'rm -rf "$work"' EXIT
 model=tests/models/small.btg
 . tests/tap.sh
 
-# expect NAME STATUS STREAM PATTERN COMMAND…: exit status, and a pattern in out or err. Where a failure
-# is explained on standard error, standard output stays empty.
-expect() {
-  name=$1 want=$2 stream=$3 pattern=$4; shift 4
-  "$@" >"$work/out" 2>"$work/err" </dev/null
-  got=$?
-  [ $got = "$want" ] && grep -q -e "$pattern" "$work/$stream" && { [ "$want" = 0 ] || [ "$stream" = out ] || [ ! -s "$work/out" ]; }
-  verdict $? "$name"
-}
-
 # ---- the command line ----
 expect 'no arguments: usage on standard error' 2 err '^usage: btc' "$btc"
 expect 'help' 0 out '^usage: btc' "$btc" help
 expect '--help' 0 out '^usage: btc' "$btc" --help
 expect '--version' 0 out '^btc [0-9]' "$btc" --version
-for c in compile check gradcheck eval doctor; do
+for c in compile check gradcheck eval variants bench tune explain doctor; do
   expect "help $c" 0 out "^usage: btc $c" "$btc" help $c
   expect "$c --help says the same" 0 out "^usage: btc $c" "$btc" $c --help
 done

@@ -5,7 +5,8 @@
 #   ```btg error "TEXT" [OPTIONS]     `btc check OPTIONS` fails, and TEXT is in the message
 #   ```btg file NAME                  also kept as NAME, for later blocks of the page to import
 #   ```btg from PATH                  its paragraphs stand so in the repository's PATH
-#   ```sh tested                      its lines `btc …` succeed; model.btg is the last btg block before
+#   ```c file NAME                    kept as NAME, for later blocks of the page
+#   ```sh tested                      its lines `btc …` succeed; model.btg is the last btg block that is right
 #
 # The tables of the language's functions are held to the compiler's own by tests/unit/test_elab.c.
 set -u
@@ -32,7 +33,7 @@ split() {
     /^ *```/ && !inside {
       inside = 1; info = $0; sub(/^ *```/, "", info)
       file = ""
-      if (info ~ /^(btg|sh)( |$)/) {
+      if (info ~ /^(btg|sh|c)( |$)/) {
         file = sprintf("%s/%03d", dir, ++count)
         print NR, info > (file ".head"); close(file ".head"); printf "" > file
       }
@@ -42,14 +43,14 @@ split() {
     inside && file { print > file }' "$1"
 }
 
-check_btg() { # check_btg BLOCK MARKER: the model is $work/page/model.btg
+check_btg() { # check_btg BLOCK MARKER: the model is $work/page/$model
   case $2 in
   '' | file\ *)
-    (cd "$work/page" && "$btc" check model.btg >/dev/null 2>"$work/log") && [ ! -s "$work/log" ] ;;
+    (cd "$work/page" && "$btc" check $model >/dev/null 2>"$work/log") && [ ! -s "$work/log" ] ;;
   error\ *)
     text=$(printf '%s\n' "$2" | sed 's/^error "\(.*\)".*/\1/')
     options=$(printf '%s\n' "$2" | sed 's/^error ".*"//')
-    (cd "$work/page" && "$btc" check model.btg $options >/dev/null 2>"$work/log") && return 1
+    (cd "$work/page" && "$btc" check $model $options >/dev/null 2>"$work/log") && return 1
     grep -qF -- "$text" "$work/log" ;;
   from\ *)
     awk -v path="${2#from }" '
@@ -86,10 +87,12 @@ for page in README.md docs/*.md; do
     read -r line kind marker <"$head"
     case $kind-$marker in
     btg-*)
-      cp "$block" "$work/page/model.btg"
+      case $marker in error\ *) model=wrong.btg ;; *) model=model.btg ;; esac
+      cp "$block" "$work/page/$model"
       case $marker in file\ *) cp "$block" "$work/page/${marker#file }" ;; esac
       check_btg "$block" "$marker"
       verdict $? "$page:$line: btg $marker" ;;
+    c-file\ *) cp "$block" "$work/page/${marker#file }" ;;
     sh-tested) run_lines "$block" "$page:$line" ;;
     esac
   done

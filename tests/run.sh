@@ -11,7 +11,7 @@ pattern=${2:-}
 results=$build/results
 rm -rf "$results"; mkdir -p "$results"
 case $build in /*) ;; *) build=$PWD/$build results=$PWD/$results ;; esac
-export OMP_WAIT_POLICY=passive BTC="$build/btc" BUILD="$build" CMOCKA_MESSAGE_OUTPUT=TAP OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}"
+export OMP_WAIT_POLICY=passive BTC_TUNED= BTC="$build/btc" BUILD="$build" CMOCKA_MESSAGE_OUTPUT=TAP OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}"
 
 run_one() { # test executable -> its verdict line
   name=$(basename "$1")

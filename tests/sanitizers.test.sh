@@ -69,6 +69,13 @@ clean "$btc" gradcheck tests/models/small.btg
 clean "$btc" gradcheck examples/fashion_mnist.btg -D batch=4 -D width=2 -D dim=4
 clean "$btc" gradcheck tests/models/small.btg --function energy --shape x=4x5
 verdict "btc gradcheck"
+for f in tests/models/small.btg examples/fashion_mnist.btg; do
+  clean "$btc" variants "$f"
+  clean "$btc" explain "$f"
+  clean "$btc" explain "$f" --format=dot
+done
+clean "$btc" variants examples/fashion_mnist.btg --program pretrain --prototype objective
+verdict "btc variants, btc explain"
 clean "$btc" doctor
 verdict "btc doctor"
 

@@ -17,3 +17,13 @@ holds() {
   "$@" >"$work/held" 2>&1 </dev/null
   verdict $? "$name"
 }
+
+# expect NAME STATUS STREAM PATTERN COMMAND…: exit status, and a pattern in out or err. Where a failure
+# is explained on standard error, standard output stays empty.
+expect() {
+  name=$1 want=$2 stream=$3 pattern=$4; shift 4
+  "$@" >"$work/out" 2>"$work/err" </dev/null
+  got=$?
+  [ $got = "$want" ] && grep -q -e "$pattern" "$work/$stream" && { [ "$want" = 0 ] || [ "$stream" = out ] || [ ! -s "$work/out" ]; }
+  verdict $? "$name"
+}

@@ -124,6 +124,22 @@ else
   skip 'a terminal gets one line that is rewritten' 'no script(1), or no pseudo-terminal'
 fi
 
+# ---- reports: a collapse is seen --------------------------------------------------------------
+holds 'compile a model that collapses' "$btc" compile tests/models/collapses.btg -o "$work/collapses"
+collapse() { # collapse PROGRAM: its log is $work/steps, what it shows in $work/err
+  "$work/collapses" "$1" --data synthetic:400 --steps 50 --log-every 1 --out "$work/collapsed" >"$work/out" 2>"$work/err" </dev/null &&
+    grep '"event":"step"' "$work/collapsed/$1.jsonl" >"$work/steps"
+}
+first_last() { field "$1" "$work/steps" | awk 'NR == 1 {first = $1} {last = $1} END {print first, last; exit !('"$2"')}' >"$work/held"; }
+holds 'a run whose dimensions become one' collapse repeats
+holds 'the participation falls to 1' first_last participation 'first > 5 && last > 0.99 && last < 1.05'
+holds 'the deviation does not' first_last std 'last > 0.1'
+holds 'the line says so' grep -q '^epoch 5/5  loss -3[0-9.]*  excess -3[0-9]*  participation 1  std [0-9.]*  ' "$work/err"
+holds 'in 80 columns' sh -c '! grep -q "^epoch.\{76\}" "$0"' "$work/err"
+holds 'a run whose images become one point' collapse shrinks
+holds 'the deviation falls to 0' first_last std 'first > 0.2 && last < 0.02'
+holds 'the line says so' grep -q '^epoch 5/5 .*  std 0.0[01]  ' "$work/err"
+
 # ---- the same again, stopped and resumed ------------------------------------------------------
 same() { cmp "$work/whole/pretrain.safetensors" "$work/$1/pretrain.safetensors"; }
 holds 'the same seed, the same file' same again

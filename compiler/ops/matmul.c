@@ -1,6 +1,12 @@
 // matmul.c: matrix product over the last two axes, either operand transposed; leading axes are batch.
+//
+// The reference product is a plain loop; a large one is BLAS's, in double precision as well, so that
+// the interpreter can check what compiled code computes at the sizes that people train with.
+#include <cblas.h>
+#include <omp.h>
 #include <string.h>
 
+#include "../../runtime/btrt_internal.h"
 #include "rules.h"
 
 struct product { int64_t batch, m, k, n; bool ta, tb; };
@@ -52,20 +58,34 @@ static void multiply(const struct product *p, const double *x, const double *y, 
   }
 }
 
+// The same by BLAS, in whatever order it adds.
+static void multiply_by_blas(const struct product *p, const double *x, const double *y, double *out) {
+  bt_blas_init(omp_get_max_threads()); // on the processor's core, before the first product; keeps the threads
+  cblas_dgemm(CblasRowMajor, p->ta ? CblasTrans : CblasNoTrans, p->tb ? CblasTrans : CblasNoTrans, (int)p->m, (int)p->n,
+              (int)p->k, 1, x, (int)(p->ta ? p->m : p->k), y, (int)(p->tb ? p->k : p->n), 0, out, (int)p->n);
+}
+
+static bool is_for_blas(const struct product *p) {
+  return p->m * p->k * p->n >= REFERENCE_BLAS && p->m <= INT32_MAX && p->k <= INT32_MAX && p->n <= INT32_MAX;
+}
+
 static void transpose(const double *from, int64_t rows, int64_t columns, double *to) {
   for (int64_t r = 0; r < rows; r++)
     for (int64_t c = 0; c < columns; c++) to[c * rows + r] = from[r * columns + c];
 }
 
-// A transposed y is turned first: down its columns the inner loop would miss the cache at every step.
+// In the plain loop a transposed y is turned first: down its columns the inner loop would miss the cache at every step.
 static void eval_matmul(const struct node *n, const struct tensor64 *const *in, struct tensor64 *out) {
   struct product p = product_of(n);
   struct arena *scratch = arena_new();
-  double *turned = p.tb ? NEW_ARRAY(scratch, double, p.k * p.n) : NULL;
+  bool blas = is_for_blas(&p);
+  double *turned = p.tb && !blas ? NEW_ARRAY(scratch, double, p.k * p.n) : NULL;
   for (int64_t b = 0; b < p.batch; b++) {
-    const double *y = in[1]->data + b * p.k * p.n;
-    if (p.tb) transpose(y, p.n, p.k, turned);
-    multiply(&p, in[0]->data + b * p.m * p.k, p.tb ? turned : y, out->data + b * p.m * p.n);
+    const double *x = in[0]->data + b * p.m * p.k, *y = in[1]->data + b * p.k * p.n;
+    double *to = out->data + b * p.m * p.n;
+    if (turned) transpose(y, p.n, p.k, turned);
+    if (blas) multiply_by_blas(&p, x, y, to);
+    else multiply(&p, x, turned ? turned : y, to);
   }
   arena_free(scratch);
 }

@@ -28,6 +28,8 @@ void wrap_integers(struct tensor64 *t);
 
 // Multiplications of a reference evaluation from which threads pay; below, waking them costs more.
 enum { REFERENCE_PARALLEL = 1 << 17 };
+// Multiplications of a reference product from which it is BLAS's.
+enum { REFERENCE_BLAS = 1 << 20 };
 
 // Row-major strides, in elements.
 void shape_strides(const struct shape *s, int64_t stride[MAX_RANK]);

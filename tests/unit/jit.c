@@ -23,7 +23,7 @@ static bool compile(struct arena *arena, const char *dir, const struct target *t
   const char *cc = getenv("CC") ? getenv("CC") : "cc";
   const char *flags = getenv("JIT_FLAGS");
   return system(str_printf(arena,
-                           "%s " EMIT_C_FLAGS EMIT_C_GCC_FLAGS " -march=%s -fPIC -shared -Iruntime "
+                           "%s " EMIT_C_FLAGS EMIT_C_GCC_FLAGS EMIT_C_CLANG_FLAGS " -march=%s -fPIC -shared -Iruntime "
                            "-Wall -Wno-unused-function %s -o %s/k.so %s/k.c -lm",
                            cc, t->march, flags ? flags : "", dir, dir)) == 0;
 }

@@ -21,7 +21,8 @@ struct generator {
   VEC(struct item) reals, integers, flags;
   VEC(struct node *) trained; // parameters that a gradient may reach
   int names;
-  int limit; // elements of a value
+  int limit;   // elements of a value
+  bool layers; // many products
 };
 
 enum { SMALL = 3000, LARGE = 80000 /* elements, enough for threads and chunks */, EXACT_BITS = 22 };
@@ -440,6 +441,49 @@ static struct item random_product(struct generator *r, struct item x) {
               exact(&x) && exact(&y) ? x.fraction + y.fraction : -1);
 }
 
+// Something to meet a product: a vector along an axis, another product, a sum of its own, a mask.
+static struct node *companion(struct generator *r, struct node *p, struct node *x) {
+  struct graph *g = r->g;
+  struct shape s = p->type.shape;
+  int axis = roll(r, 2), folded[] = {axis};
+  switch (roll(r, 6)) {
+  case 0: return param(r, s).node;
+  case 1: return g_matmul(g, x, param(r, shape_of(2, x->type.shape.dim[1], s.dim[1])).node, false, false);
+  case 2:
+    return g_cast(g, g_binary(g, OP_eq, g_iota(g, BT_I32, &s, 0), g_iota(g, BT_I32, &s, 1)), BT_F32);
+  case 3: return g_broadcast(g, param(r, shape_of(1, s.dim[axis])).node, &s, folded);
+  default: {
+    struct node *other = roll(r, 2) ? p : g_binary(g, OP_mul, p, param(r, s).node);
+    return stretched(r, g_reduce(g, OP_mean, other, folded, 1), &s, folded, 1);
+  }
+  }
+}
+
+// A product whose result meets others of its shape, wide now and then.
+static struct item random_layer(struct generator *r, struct item x) {
+  static const enum op ops[] = {OP_add, OP_sub, OP_mul};
+  struct graph *g = r->g;
+  if (shape(&x)->rank != 2) return x;
+  int64_t m = shape(&x)->dim[0], k = shape(&x)->dim[1];
+  int64_t n = roll(r, 2) ? 1 + roll(r, 40) : 256 + roll(r, 60);
+  if (m * n > 2 * r->limit || k * n > 2 * r->limit) return x;
+  struct node *p = g_matmul(g, x.node, param(r, shape_of(2, k, n)).node, false, false), *y = p;
+  y = g_scale(g, y, 1.0 / (double)k);
+  if (roll(r, 3) == 0) { // orthogonal to something, column by column
+    struct node *a = param(r, p->type.shape).node;
+    struct node *mean = g_reduce(g, OP_mean, g_binary(g, OP_mul, y, a), (int[]){0}, 1);
+    y = g_binary(g, OP_sub, y, g_binary(g, OP_mul, a, g_broadcast(g, mean, &p->type.shape, (int[]){1})));
+  }
+  for (int i = roll(r, 4); i > 0; i--) y = g_binary(g, ops[roll(r, 3)], y, companion(r, p, x.node));
+  switch (roll(r, 4)) {
+  case 0: y = g_unary(g, OP_tanh, y); break;
+  case 1: y = g_binary(g, OP_mul, y, g_unary(g, OP_sigmoid, y)); break;
+  case 2: keep(r, made(r, p, x.most * 2 * (double)k, -1)); break;
+  default: break;
+  }
+  return made(r, y, x.most * 64, -1);
+}
+
 static struct item random_convolution(struct generator *r, struct item x) {
   static const int channels[] = {16, 16, 32, 3, 5, 1};
   struct graph *g = r->g;
@@ -498,6 +542,7 @@ static struct item random_norm(struct generator *r, struct item x) {
 // ---- the graph --------------------------------------------------------------------------------
 
 static struct item random_item(struct generator *r) {
+  if (r->layers && roll(r, 2)) return random_layer(r, pick_rank(r, 2));
   switch (roll(r, 24)) {
   case 0:
   case 1: return random_function(r, pick(r));
@@ -621,6 +666,7 @@ struct graph *random_graph(struct btc *b, unsigned seed) {
                         .seed = seed,
                         .state = seed * 0x9e3779b97f4a7c15u + 1};
   r.limit = roll(&r, 5) ? SMALL : LARGE;
+  r.layers = seed % 3 == 2;
   begin(&r);
   for (int i = 0, steps = 6 + roll(&r, 20); i < steps; i++) keep(&r, random_item(&r));
   finish(&r);

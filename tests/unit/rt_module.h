@@ -32,7 +32,7 @@ static const struct bt_tensor rt_tensors[] = {
      {BT_INIT_CONSTANT, 0, 0}},
 };
 
-// Inputs: x (view a), y, step, steps, key. Outputs: loss, report.
+// Inputs: x (view a), y, step, steps, key. Outputs: loss, reports.
 static void rt_fit_step(const struct bt_frame *f) {
   const float *x = f->inputs[0], step = *(float *)f->inputs[2], steps = *(float *)f->inputs[3];
   const int32_t *y = f->inputs[1];
@@ -55,6 +55,9 @@ static void rt_fit_step(const struct bt_frame *f) {
   if (key[1] == rt_break_at) w[3] = INFINITY;
   *(float *)f->outputs[0] = key[1] == rt_nan_at ? NAN : loss;
   *(float *)f->outputs[1] = rate;
+  *(float *)f->outputs[2] = *b;
+  *(float *)f->outputs[3] = 12345;
+  *(float *)f->outputs[4] = key[1] == 1 ? NAN : 1;
   rt_steps_taken++;
 }
 
@@ -83,7 +86,10 @@ static const struct bt_input rt_fit_inputs[] = {
     {"steps", BT_INPUT_STEPS, BT_F32, 0, {0}, 0, 0, 0},
     {"key", BT_INPUT_KEY, BT_I64, 1, {2}, 0, 0, 0}};
 static const struct bt_output rt_fit_outputs[] = {{"loss", BT_OUTPUT_LOSS, BT_F32, 0, {0}},
-                                                  {"rate", BT_OUTPUT_REPORT, BT_F32, 0, {0}}};
+                                                  {"rate", BT_OUTPUT_REPORT, BT_F32, 0, {0}},
+                                                  {"bias", BT_OUTPUT_REPORT, BT_F32, 0, {0}},
+                                                  {"a_name_that_is_long", BT_OUTPUT_REPORT, BT_F32, 0, {0}},
+                                                  {"once_nan", BT_OUTPUT_REPORT, BT_F32, 0, {0}}};
 static const struct bt_input rt_pixels_inputs[] = {
     {"x", BT_INPUT_VIEW, BT_F32, 4, {RT_BATCH, 1, RT_SIDE, RT_SIDE}, 1, 0, 0},
     {"y", BT_INPUT_LABEL, BT_I32, 1, {RT_BATCH}, 0, 0, 10}};
@@ -109,7 +115,7 @@ static const struct bt_program rt_programs[] = {{.name = "fit",
                                                  .thread_bytes = 128,
                                                  .n_inputs = 5,
                                                  .inputs = rt_fit_inputs,
-                                                 .n_outputs = 2,
+                                                 .n_outputs = 5,
                                                  .outputs = rt_fit_outputs,
                                                  .n_tensors = 4,
                                                  .tensors = rt_fit_tensors,

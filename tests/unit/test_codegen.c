@@ -365,7 +365,7 @@ static void every_op_has_a_case(void **state) {
   struct btc *b = btc_new();
   struct cases c = all_cases(b);
   for (int op = 0; op < OP_COUNT; op++)
-    if (!c.covered[op]) fail_msg("no case covers %s", op_info(op)->name);
+    if (!c.covered[op] && op != OP_extern /* test_extern.c */) fail_msg("no case covers %s", op_info(op)->name);
   btc_free(b);
 }
 

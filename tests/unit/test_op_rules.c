@@ -182,6 +182,11 @@ static const struct bad_node bad_nodes[] = {
     BAD(avg_pool2d_dx, "f32[2,3,4,4]", NULL, "the type of avg_pool2d_dx must be given", ATTR(2, 2, 2, 2, 0, 0)),
     BAD(avg_pool2d_dx, "f32[2,3,4,4]", "f32[64]", "avg_pool2d_dx gives 4 axes", ATTR(2, 2, 2, 2, 0, 0)),
     BAD(avg_pool2d_dx, "f32[2,3,4,4]", "f32[2,3,8,7]", "avg_pool2d_dx: the cotangent must be [2, 3, 4, 3], not [2, 3, 4, 4]", ATTR(2, 2, 2, 2, 0, 0)),
+    // code of the user's
+    BAD(extern, "f32[2,3]", "f32", "extern needs the name of a C function", ATTR(0, 1)),
+    BAD(extern, "f32[2,3]", "f32", "extern needs the name of a C function", .attr = {.n = 2, .i = {0, 1}, .s = "not-one"}),
+    BAD(extern, "f32[2,3]", "f32", "extern f: result 2 of 2", .attr = {.n = 2, .i = {2, 2}, .s = "f"}),
+    BAD(extern, "f32[2,3]", NULL, "the type of extern must be given", .attr = {.n = 2, .i = {0, 1}, .s = "f"}),
 };
 // clang-format on
 enum { BAD_NODES = sizeof bad_nodes / sizeof bad_nodes[0] };

@@ -231,7 +231,7 @@ static void declares_gradients(void **state) {
     const struct op_info *o = op_info((enum op)i);
     if ((o->gradient == GRAD) != (o->rules->vjp != NULL))
       fail_msg("%s: its row and its rules disagree on a gradient", o->name);
-    if (!o->rules->eval && o->class != LEAF) fail_msg("%s has no reference evaluation", o->name);
+    if (!o->rules->eval && o->class != LEAF && i != OP_extern) fail_msg("%s has no reference evaluation", o->name);
     if (!o->rules->infer) fail_msg("%s has no shape rule", o->name);
   }
 }
@@ -299,7 +299,7 @@ static void covers_every_op(void **state) {
   bool covered[OP_COUNT] = {false};
   for (int i = 0; i < RECORDS; i++) covered[records[i].op] = true;
   for (int i = 0; i < OP_COUNT; i++)
-    if (!covered[i]) fail_msg("op_records.def has no row for %s", op_info((enum op)i)->name);
+    if (!covered[i] && i != OP_extern /* test_extern.c */) fail_msg("op_records.def has no row for %s", op_info((enum op)i)->name);
 }
 
 int main(void) {

@@ -408,7 +408,7 @@ static void needed_later(struct btc *b) { vec_push(b->arena, &b->opt.disabled, "
 static void diagnoses_options(void **state) {
   (void)state;
   expect_message(misspelt, "--stop-after: there is no pass 'fodl'; did you mean 'fold'?");
-  expect_message(unknown, "the passes are expand, fold, cse, dce, layout");
+  expect_message(unknown, "the passes are expand, fold, reassociate, cse, dce, layout");
   expect_message(needed, "'expand' cannot be disabled");
   expect_message(needed_later, "'layout' cannot be disabled");
 }

@@ -53,7 +53,7 @@ static int64_t differs(const struct tensor64 *is, const struct tensor64 *want, d
 
 static bool calls_blas(const struct graph *g) {
   for (int i = 0; i < g->nodes.len; i++)
-    if (g->nodes.data[i]->op == OP_matmul) return true;
+    if (g->nodes.data[i]->op == OP_matmul && g->nodes.data[i]->type.dtype == BT_F64) return true;
   return false;
 }
 

@@ -3,6 +3,7 @@
 #include "rt_module.h"
 #include "rt_test.h"
 
+#include <jansson.h>
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -99,6 +100,65 @@ static void test_training(void **state) {
   expect(*state, DATA "--out @/run --force --seed 5", 0, "done");
   assert_false(rt_same_file(rt_path(*state, "run/fit.safetensors"),
                             rt_path(*state, "quiet/fit.safetensors")));
+}
+
+// ---- reports ----
+
+static const char *const log_fields[] = {BT_LOG_FIELDS};
+enum { N_FIELDS = sizeof log_fields / sizeof *log_fields };
+
+// The log's lines, as an array.
+static json_t *log_lines(const char *path) {
+  json_t *lines = json_array();
+  char *text = rt_read(path, NULL);
+  for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+    json_t *object = json_loads(line, 0, NULL);
+    assert_non_null(object);
+    json_array_append_new(lines, object);
+  }
+  free(text);
+  return lines;
+}
+
+static bool is_event(const json_t *line, const char *event) {
+  return strcmp(json_string_value(json_object_get(line, "event")), event) == 0;
+}
+
+// A step's line has the log's own fields and every report, an epoch's the means of its steps.
+static void test_reports_are_logged(void **state) {
+  expect(*state, DATA "--out @/run --log-every 1", 0, "done");
+  json_t *lines = log_lines(rt_path(*state, "run/fit.jsonl")), *line;
+  size_t i, steps = 0, epochs = 0;
+  double loss = 0, bias = 0;
+  json_array_foreach(lines, i, line) {
+    if (is_event(line, "step")) {
+      assert_int_equal(json_object_size(line), N_FIELDS + 4);
+      for (int k = 0; k < N_FIELDS; k++) assert_non_null(json_object_get(line, log_fields[k]));
+      assert_true(json_real_value(json_object_get(line, "a_name_that_is_long")) == 12345);
+      assert_int_equal(json_is_null(json_object_get(line, "once_nan")), steps == 1);
+      loss += json_real_value(json_object_get(line, "loss")), bias += json_real_value(json_object_get(line, "bias"));
+      steps++;
+    } else if (is_event(line, "epoch")) {
+      assert_true(fabs(json_real_value(json_object_get(line, "loss")) - loss / 6) < 1e-7);
+      assert_true(fabs(json_real_value(json_object_get(line, "bias")) - bias / 6) < 1e-7);
+      assert_int_equal(json_is_null(json_object_get(line, "once_nan")), epochs == 0);
+      loss = bias = 0;
+      epochs++;
+    }
+  }
+  assert_true(steps == 12 && epochs == 2);
+  json_decref(lines);
+}
+
+// The line has the program's first two reports, and of the rest what fits into its columns.
+static void test_reports_are_shown(void **state) {
+  expect(*state, DATA "--out @/run", 0, "done");
+  char *line = strtok(output, "\n");
+  rt_expect_text(line, "epoch 1/2  step 6/12  loss ");
+  rt_expect_text(line, "  rate 0.08");
+  rt_expect_text(line, "  bias 0.01");
+  assert_null(strstr(line, "a_name"));
+  assert_true(strlen(line) <= 80);
 }
 
 static void test_threads_change_nothing(void **state) {
@@ -307,6 +367,8 @@ int main(void) {
       WITH_FOLDER(test_help),
       WITH_FOLDER(test_wrong_usage),
       WITH_FOLDER(test_training),
+      WITH_FOLDER(test_reports_are_logged),
+      WITH_FOLDER(test_reports_are_shown),
       WITH_FOLDER(test_threads_change_nothing),
       WITH_FOLDER(test_resume_is_exact),
       WITH_FOLDER(test_signals),
