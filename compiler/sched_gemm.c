@@ -38,7 +38,6 @@ static void choose_columns(struct gemm *g, int64_t columns) {
   g->column_tiles = gemm_ceil_div(g->strips, gemm_max(1, columns / g->strip));
   g->tile_strips = gemm_ceil_div(g->strips, g->column_tiles);
   g->column_tiles = gemm_ceil_div(g->strips, g->tile_strips);
-  g->panel_tiles = g->column_tiles;
 }
 
 static void choose_depth(struct gemm *g, int64_t kc) {
@@ -54,24 +53,63 @@ static void choose_pieces(struct gemm *g, int64_t pieces) {
   g->pieces = gemm_ceil_div(g->k_blocks, g->piece_blocks);
 }
 
+// What the shape is like; sched_gemm.c's heading says how each is done.
+enum kind { LARGE, WIDE, DEEP, MANY };
+static enum kind kind_of(const struct gemm_shape *s, const struct gemm_epilogue *e) {
+  if (s->batch > 1 && s->m * s->n * s->k <= 1 << 24) return MANY;
+  if (s->m * s->n <= 1 << 17 && s->k >= 8 * gemm_max(s->m, s->n)) return DEEP;
+  // B that is used by few rows and does not fit the L2 cache is not worth writing down for others.
+  bool wide = s->m <= 640 && s->k * s->n > 1 << 19;
+  return wide || s->symmetric || e->finish ? WIDE : LARGE;
+}
+
+// A task of a large product keeps its tile of C and a block of A in the L2 cache, while B streams by.
+// There are 8 tiles at least if each has then rows enough: B that comes from beyond the L2 cache wants
+// more of them, so that the next strip is there in time.
+static void choose_large(struct gemm *g, int64_t room) {
+  const struct gemm_shape *s = g->s;
+  int64_t columns = s->nc ? s->nc : gemm_min(2048, gemm_max(256, (1 << 24) / s->k));
+  choose_columns(g, columns);
+  choose_depth(g, s->kc ? s->kc : 512);
+  int64_t row_bytes = 5 * g->kc + (g->k_blocks > 1 ? 4 * g->tile_strips * g->strip : 0);
+  int64_t rows = gemm_max(4 * block_limit(lb_target(g->b)), gemm_min(224, room / row_bytes));
+  int64_t least = s->k * g->tile_strips * g->strip > 1 << 19 ? 112 : 16;
+  int64_t tiles = gemm_max(gemm_ceil_div(s->m, rows), gemm_min(8, gemm_max(1, s->m / least)));
+  if (s->mc) tiles = gemm_ceil_div(s->m, s->mc);
+  choose_rows(g, tiles > 1 ? gemm_min(round_up(tiles, 2), s->m / 2) : 1);
+  g->right.shared = true;
+}
+
+// Every task has all rows: a block of A, of all rows, stays in the L2 cache with the tile.
+static void choose_whole_columns(struct gemm *g, int64_t room, int64_t columns) {
+  const struct gemm_shape *s = g->s;
+  choose_rows(g, 1);
+  choose_columns(g, s->nc ? s->nc : columns);
+  choose_depth(g, s->kc ? s->kc : gemm_max(64, gemm_min(512, room / (5 * s->m))));
+}
+
 static void choose_blocks(struct gemm *g) {
   const struct gemm_shape *s = g->s;
-  bool whole_columns = s->symmetric || g->e->finish;
-  int64_t mc = s->mc ? s->mc : 12 * block_limit(lb_target(g->b)), row_tiles = gemm_ceil_div(s->m, mc);
-  if (row_tiles > 1) row_tiles = round_up(row_tiles, 2);
-  choose_rows(g, whole_columns || row_tiles * 2 > s->m ? 1 : row_tiles);
-  choose_columns(g, s->nc ? s->nc : g->row_tiles == 1 ? 128 : 1024);
-  choose_depth(g, s->kc ? s->kc : 512);
-  choose_pieces(g, g->row_tiles * g->column_tiles < 4 ? 8 : 1);
-  g->left.shared = g->column_tiles > 1 && s->m * s->k <= 16 << 20;
-  g->right.shared = g->row_tiles > 1;
-  if (s->batch > 1 && g->row_tiles * g->column_tiles * g->pieces < 8) {
+  int64_t room = (int64_t)lb_target(g->b)->l2_bytes * 6 / 10;
+  int64_t pieces = 1, eighth = round_up(gemm_ceil_div(s->k, 8), g->lanes);
+  switch (kind_of(s, g->e)) {
+  case LARGE: choose_large(g, room); break;
+  case WIDE:
+    choose_whole_columns(g, room, gemm_max(g->strip, gemm_min(128, room / 8 / s->m)));
+    g->left.shared = g->column_tiles > 1;
+    break;
+  case DEEP:
+    choose_whole_columns(g, room, s->n);
+    choose_depth(g, s->kc ? s->kc : gemm_min(256, eighth));
+    pieces = 8;
+    break;
+  case MANY:
+    choose_whole_columns(g, room, s->batch < 8 ? 128 : s->n);
     g->batch_in_tasks = true;
-    g->left.shared = g->right.shared = false;
-    choose_pieces(g, 1);
   }
-  if (g->right.shared && s->k * s->n > 8 << 20)
-    g->panel_tiles = gemm_max(1, (8 << 20) / (s->k * g->tile_strips * g->strip));
+  choose_pieces(g, pieces);
+  // Packed B of one column tile at a time is shared; B of one task each needs no order.
+  g->panel_tiles = g->right.shared ? 1 : g->column_tiles;
   g->units = g->pieces > 1 ? g->strips : g->column_tiles;
 }
 
@@ -367,13 +405,10 @@ static void multiply_panel(struct gemm *g, lx batch, lx panel) {
   if (symmetric)
     symmetric_task(g, batch, column, piece);
   else {
-    bool ragged = g->column_tiles % g->panel_tiles != 0;
     lx tile = lx_add(lx_muli(panel, g->panel_tiles), column);
-    if (ragged) lb_if(b, lx_lt(tile, lx_int(b, g->column_tiles)));
     struct gemm_task t = task_at(g, batch, row_tile, tile);
     t.panel_strip = lx_muli(panel, g->panel_tiles * g->tile_strips);
     whole_task(g, &t, piece);
-    if (ragged) lb_end(b);
   }
   lb_end(b);
 }
