@@ -95,7 +95,7 @@ static void choose_blocks(struct gemm *g) {
   switch (kind_of(s, g->e)) {
   case LARGE: choose_large(g, room); break;
   case WIDE:
-    choose_whole_columns(g, room, gemm_max(g->strip, gemm_min(128, room / 8 / s->m)));
+    choose_whole_columns(g, room, gemm_min(gemm_min(128, s->n / 8), room / 8 / s->m));
     g->left.shared = g->column_tiles > 1;
     break;
   case DEEP:
