@@ -141,7 +141,7 @@ lx gemm_block_row(const struct gemm *g, lx block) {
 }
 
 // ---- the register block -----------------------------------------------------------------------
-enum { TOGETHER = 4 /* steps of p to a branch, and to a prefetch */, LINE = 16 /* floats */ };
+enum { AHEAD = 4 }; // floats of the next strip that are fetched at each step
 
 struct register_block {
   int64_t rows;
@@ -184,21 +184,13 @@ static void store_sums(struct gemm *g, const struct register_block *r, bool add)
 static void multiply_block(struct gemm *g, struct register_block *r) {
   struct lb *b = g->b;
   r->acc = lb_reg(b, "acc", LT_F32, (int)g->lanes, (int)(r->vectors * r->rows), lx_vf32(b, 0));
-  lx whole = lb_let(b, "whole", lx_divi(r->steps, TOGETHER));
-  lx few = lb_for_range(b, "few", lx_int(b, 0), whole, 1);
+  lx p = lb_for_range(b, "p", lx_int(b, 0), r->steps, 1);
   if (r->ahead)
     lb_call(b, NULL, "__builtin_prefetch", 3,
-            lx_address(g->right.buf, lx_add(r->ahead, lx_muli(few, LINE)), 1), lx_int(b, 0),
+            lx_address(g->right.buf, lx_add(r->ahead, lx_muli(p, AHEAD)), 1), lx_int(b, 0),
             lx_int(b, 2));
-  lx p = lb_unroll(b, "p", TOGETHER);
-  multiply_step(g, r, lx_add(lx_muli(few, TOGETHER), p));
+  multiply_step(g, r, p);
   lb_end(b);
-  lb_end(b);
-  if (g->s->k % TOGETHER) {
-    p = lb_for_range(b, "p", lx_muli(whole, TOGETHER), r->steps, 1);
-    multiply_step(g, r, p);
-    lb_end(b);
-  }
   if (!r->first) {
     store_sums(g, r, false);
     return;
@@ -250,7 +242,7 @@ static lx panel_offset(const struct gemm_packed *o, lx panel, lx first, lx p0) {
 // the next one, at `strip_at` + depth, a share each until all is there.
 static lx next_strip(struct gemm *g, const struct gemm_task *t, lx strip_at, lx block) {
   if (!g->right.shared) return NULL;
-  int64_t share = g->kc / TOGETHER * LINE, most = g->kc * g->strip - share;
+  int64_t share = g->kc * AHEAD, most = g->kc * g->strip - share;
   lx offset = lx_mini(lx_muli(lx_sub(block, t->block0), share), most);
   lx at = lx_add(lx_addi(strip_at, g->right.depth * g->strip), offset);
   return lb_let(g->b, "ahead", lx_mini(at, g->right.buf->count - share));
