@@ -281,32 +281,47 @@ static lx strip_rows(const struct gemm *g, const struct gemm_task *t, lx strip) 
   return g->s->symmetric ? lx_mini(lx_muli(lx_addi(strip, 1), g->strip), g->s->m) : t->row1;
 }
 
-static void finish_block(struct gemm *g, const struct gemm_task *t, const struct steps *k, lx block,
-                         lx row0, lx in_tile, lx strip, struct gemm_strip *s) {
+// A block of rows in a strip of a task.
+struct rows {
+  lx block, row0, in_tile; // its number, its first row, and that one's place in the tile
+};
+
+// Opens the loop over a strip's blocks. Every block starts at a row of the matrix; before it in the
+// tile are fewer than tile_blocks of at most `rows` rows.
+static struct rows open_blocks(struct gemm *g, const struct gemm_task *t, lx strip) {
   struct lb *b = g->b;
-  if (k->last) lb_if(b, k->last);
-  lx end = lx_min(lx_addi(row0, g->rows), gemm_block_row(g, lx_addi(block, 1)));
-  if (g->s->symmetric) end = lx_min(end, strip_rows(g, t, strip));
-  gemm_strip_rows(g, s, row0, end, in_tile);
-  if (k->last) lb_end(b);
+  struct rows r = {.block = lb_for_range(b, "block", t->block0, t->block1, 1)};
+  r.row0 = lb_let(b, "row", lx_checked(gemm_block_row(g, r.block), 0, g->s->m));
+  if (g->s->symmetric) lb_if(b, lx_lt(r.row0, strip_rows(g, t, strip)));
+  lx in_tile = lx_checked(lx_sub(r.row0, t->row0), 0, g->tile_rows - g->rows + 1);
+  r.in_tile = lb_let(b, "in_tile", in_tile);
+  return r;
+}
+static void close_blocks(struct gemm *g) {
+  if (g->s->symmetric) lb_end(g->b);
+  lb_end(g->b);
 }
 
-// One strip of a tile over the steps at hand. Every block starts at a row of the matrix; before it in
-// the tile are fewer than tile_blocks of at most `rows` rows.
+static void finish_block(struct gemm *g, const struct gemm_task *t, const struct rows *r, lx strip,
+                         struct gemm_strip *s) {
+  lx end = lx_min(lx_addi(r->row0, g->rows), gemm_block_row(g, lx_addi(r->block, 1)));
+  if (g->s->symmetric) end = lx_min(end, strip_rows(g, t, strip));
+  gemm_strip_rows(g, s, r->row0, end, r->in_tile);
+}
+
+// One strip of a tile over the steps at hand.
 static void multiply_strip(struct gemm *g, const struct gemm_task *t, const struct steps *k, lx strip,
                            bool cut) {
   struct lb *b = g->b;
   lx sums = strip_sums(g, t, strip);
   struct gemm_strip *s = g->pieces == 1 ? gemm_strip_begin(g, t, strip, sums, cut) : NULL;
-  lx block = lb_for_range(b, "block", t->block0, t->block1, 1);
-  lx row0 = lb_let(b, "row", lx_checked(gemm_block_row(g, block), 0, g->s->m));
-  if (g->s->symmetric) lb_if(b, lx_lt(row0, strip_rows(g, t, strip)));
-  lx in_tile = lb_let(b, "in_tile", lx_checked(lx_sub(row0, t->row0), 0, g->tile_rows - g->rows + 1));
-  lx to = lb_let(b, "to", lx_add(sums, lx_muli(in_tile, g->strip)));
-  block_sums(g, t, k, strip, cut, block, to);
-  if (s) finish_block(g, t, k, block, row0, in_tile, strip, s);
-  if (g->s->symmetric) lb_end(b);
-  lb_end(b);
+  struct rows r = open_blocks(g, t, strip);
+  lx to = lb_let(b, "to", lx_add(sums, lx_muli(r.in_tile, g->strip)));
+  block_sums(g, t, k, strip, cut, r.block, to);
+  if (s && k->last) lb_if(b, k->last);
+  if (s) finish_block(g, t, &r, strip, s);
+  if (s && k->last) lb_end(b);
+  close_blocks(g);
   if (!s) return;
   if (k->last) lb_if(b, k->last);
   gemm_strip_end(g, s);
@@ -432,7 +447,9 @@ static void added_strip(struct gemm *g, const struct gemm_task *t, const struct 
   (void)k;
   add_strip(g, t, strip);
   struct gemm_strip *s = gemm_strip_begin(g, t, strip, lx_int(g->b, 0), cut);
-  gemm_strip_rows(g, s, t->row0, strip_rows(g, t, strip), lx_int(g->b, 0));
+  struct rows r = open_blocks(g, t, strip);
+  finish_block(g, t, &r, strip, s);
+  close_blocks(g);
   gemm_strip_end(g, s);
 }
 

@@ -2,8 +2,8 @@
 //
 // The sums lie in a tile in the cache, row by row, two vectors a row; a rolled loop over the rows of a
 // register block hands them to the epilogue, whose stores then drain while the next block is
-// multiplied. Sums over everything stay in f64 registers for a whole task, sums over
-// rows in registers for a strip, sums over columns in a vector per row of the task. Where several
+// multiplied. Sums over everything are f32 for a register block and f64 for a whole task (f64
+// vectors take two registers, which the host compiler keeps in memory), sums over rows in registers for a strip, sums over columns in a vector per row of the task. Where several
 // tasks contribute to a sum they leave partial sums, which are added in order after a barrier.
 //
 // A symmetric product hands over the rows above a strip's end, and then once more, turned lanes x lanes
@@ -108,6 +108,7 @@ struct gemm_strip {
   lx left;            // lanes inside the last of them; NULL: all
   lx row0, in_tile;   // the rows at hand start here, and in the tile there
   struct loop_reg ***rows; // by fold and vector: sums over rows
+  struct loop_reg **block; // by fold: GEMM_FOLD_ALL's sum over the rows at hand
 };
 static lx strip_column(const struct gemm *g, const struct gemm_strip *s, int v) {
   return lx_addi(s->column, v * g->lanes);
@@ -129,10 +130,9 @@ static void fold_value(struct gemm *g, const struct gemm_strip *s, int f, lx i, 
   struct lb *b = g->b;
   value = masked(b, lx_broadcast(value), strip_left(s, v));
   if (fold_of(g, f) == GEMM_FOLD_ALL) {
-    lb_accumulate(b, g->all[f], LX_ADD, lx_convert(value, LT_F64));
+    lb_accumulate(b, s->block[f], LX_ADD, value);
     return;
   }
-  value = lx_convert(value, LT_F32);
   if (fold_of(g, f) == GEMM_FOLD_ROWS) {
     lb_accumulate(b, s->rows[f][v], LX_ADD, value);
     return;
@@ -223,10 +223,17 @@ struct gemm_strip *gemm_strip_begin(struct gemm *g, const struct gemm_task *t, l
 }
 
 void gemm_strip_rows(struct gemm *g, struct gemm_strip *s, lx row0, lx row1, lx in_tile) {
+  struct lb *b = g->b;
+  int n = g->e->n_folds;
   s->row0 = row0, s->in_tile = in_tile;
-  lx i = lb_for_range(g->b, "i", row0, row1, 1);
+  s->block = NEW_ARRAY(lb_arena(b), struct loop_reg *, n + 1);
+  for (int f = 0; f < n; f++)
+    if (g->all[f]) s->block[f] = lb_reg(b, "block_sum", LT_F32, (int)g->lanes, 0, lx_vf32(b, 0));
+  lx i = lb_for_range(b, "i", row0, row1, 1);
   row_points(g, s, i);
-  lb_end(g->b);
+  lb_end(b);
+  for (int f = 0; f < n; f++)
+    if (g->all[f]) lb_accumulate(b, g->all[f], LX_ADD, lx_convert(lx_reg(b, s->block[f]), LT_F64));
 }
 
 void gemm_strip_end(struct gemm *g, struct gemm_strip *s) {

@@ -131,8 +131,7 @@ static void full_point(void *user, lx batch, lx i, lx j, lx left, lx c, lx *valu
   if (r->c->kind == FULL) lb_store_n(r->b, r->p[Y], at, left, c);
   value[0] = value[2] = c;
   value[1] = d;
-  lx wide = lx_convert(c, LT_F64);
-  value[3] = lx_mul(wide, wide);
+  value[3] = lx_mul(c, c);
 }
 static const enum gemm_fold folds[] = {GEMM_FOLD_ALL, GEMM_FOLD_ROWS, GEMM_FOLD_COLUMNS,
                                        GEMM_FOLD_ALL};
