@@ -13,6 +13,7 @@
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static const struct gemm_shape shapes[] = {
     {.m = 256, .n = 256, .k = 256},    {.m = 512, .n = 512, .k = 512},
@@ -33,8 +34,12 @@ static int by_value(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
+// In huge pages, as the runtime's arena is.
 static float *random_floats(int64_t n) {
-  float *p = aligned_alloc(64, ((size_t)n * 4 + 4095) / 64 * 64);
+  enum { HUGE_PAGE = 2 << 20 };
+  size_t bytes = ((size_t)n * 4 + HUGE_PAGE) / HUGE_PAGE * HUGE_PAGE;
+  float *p = aligned_alloc(HUGE_PAGE, bytes);
+  madvise(p, bytes, MADV_HUGEPAGE);
   for (int64_t i = 0; i < n; i++) p[i] = (float)((i * 2654435761u % 2001) - 1000) / 1000;
   return p;
 }

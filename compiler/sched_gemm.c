@@ -59,7 +59,7 @@ static enum kind kind_of(const struct gemm_shape *s, const struct gemm_epilogue 
   if (s->batch > 1 && s->m * s->n * s->k <= 1 << 24) return MANY;
   if (s->m * s->n <= 1 << 17 && s->k >= 8 * gemm_max(s->m, s->n)) return DEEP;
   // B that is used by few rows and does not fit the L2 cache is not worth writing down for others.
-  bool wide = s->m <= 640 && s->k * s->n > 1 << 19;
+  bool wide = s->m <= 640 && s->k * s->n > 1 << 18;
   return wide || s->symmetric || e->finish ? WIDE : LARGE;
 }
 
@@ -80,31 +80,29 @@ static void choose_large(struct gemm *g, int64_t room) {
   g->right.shared = true;
 }
 
-// Every task has all rows: a block of A, of all rows, stays in the L2 cache with the tile.
-static void choose_whole_columns(struct gemm *g, int64_t room, int64_t columns) {
+// Every task has all rows of its columns.
+static void choose_whole_columns(struct gemm *g, int64_t columns, int64_t kc) {
   const struct gemm_shape *s = g->s;
   choose_rows(g, 1);
   choose_columns(g, s->nc ? s->nc : columns);
-  choose_depth(g, s->kc ? s->kc : gemm_max(64, gemm_min(512, room / (5 * s->m))));
+  choose_depth(g, s->kc ? s->kc : kc);
 }
 
 static void choose_blocks(struct gemm *g) {
   const struct gemm_shape *s = g->s;
-  int64_t room = (int64_t)lb_target(g->b)->l2_bytes * 6 / 10;
-  int64_t pieces = 1, eighth = round_up(gemm_ceil_div(s->k, 8), g->lanes);
+  int64_t l2 = (int64_t)lb_target(g->b)->l2_bytes, pieces = 1;
   switch (kind_of(s, g->e)) {
-  case LARGE: choose_large(g, room); break;
-  case WIDE:
-    choose_whole_columns(g, room, gemm_min(gemm_min(128, s->n / 8), room / 8 / s->m));
+  case LARGE: choose_large(g, l2 * 6 / 10); break;
+  case WIDE: // the tile takes half the L2 cache at most, and there are 8 of them
+    choose_whole_columns(g, gemm_min(gemm_min(128, s->n / 8), l2 / 8 / s->m), 512);
     g->left.shared = g->column_tiles > 1;
     break;
   case DEEP:
-    choose_whole_columns(g, room, s->n);
-    choose_depth(g, s->kc ? s->kc : gemm_min(256, eighth));
     pieces = 8;
+    choose_whole_columns(g, s->n, gemm_min(256, gemm_ceil_div(s->k, pieces)));
     break;
   case MANY:
-    choose_whole_columns(g, room, s->batch < 8 ? 128 : s->n);
+    choose_whole_columns(g, s->batch < 8 ? 128 : s->n, 512);
     g->batch_in_tasks = true;
   }
   choose_pieces(g, pieces);
@@ -141,15 +139,16 @@ lx gemm_block_row(const struct gemm *g, lx block) {
 }
 
 // ---- the register block -----------------------------------------------------------------------
-enum { AHEAD = 4 }; // floats of the next strip that are fetched at each step
-
 struct register_block {
   int64_t rows;
   int vectors;
   lx a, b, to; // in the packed operands and in the sums
   lx steps;    // of p
   lx first;    // whether these are the first steps of the sum; NULL: yes
-  lx ahead;    // of B, what to fetch into the L2 cache meanwhile; NULL: nothing
+  // What to fetch into the L2 cache meanwhile: a place in packed B or A, and floats a step.
+  const struct gemm_packed *next; // NULL: nothing
+  lx ahead;
+  int64_t ahead_step;
   struct loop_reg *acc;
 };
 
@@ -185,9 +184,9 @@ static void multiply_block(struct gemm *g, struct register_block *r) {
   struct lb *b = g->b;
   r->acc = lb_reg(b, "acc", LT_F32, (int)g->lanes, (int)(r->vectors * r->rows), lx_vf32(b, 0));
   lx p = lb_for_range(b, "p", lx_int(b, 0), r->steps, 1);
-  if (r->ahead)
+  if (r->next)
     lb_call(b, NULL, "__builtin_prefetch", 3,
-            lx_address(g->right.buf, lx_add(r->ahead, lx_muli(p, AHEAD)), 1), lx_int(b, 0),
+            lx_address(r->next->buf, lx_add(r->ahead, lx_muli(p, r->ahead_step)), 1), lx_int(b, 0),
             lx_int(b, 2));
   multiply_step(g, r, p);
   lb_end(b);
@@ -238,14 +237,20 @@ static lx panel_offset(const struct gemm_packed *o, lx panel, lx first, lx p0) {
                  o->width);
 }
 
-// Packed B of all tasks streams from the L3 cache or memory. While a strip is used, its blocks fetch
-// the next one, at `strip_at` + depth, a share each until all is there.
-static lx next_strip(struct gemm *g, const struct gemm_task *t, lx strip_at, lx block) {
-  if (!g->right.shared) return NULL;
-  int64_t share = g->kc * AHEAD, most = g->kc * g->strip - share;
-  lx offset = lx_mini(lx_muli(lx_sub(block, t->block0), share), most);
-  lx at = lx_add(lx_addi(strip_at, g->right.depth * g->strip), offset);
-  return lb_let(g->b, "ahead", lx_mini(at, g->right.buf->count - share));
+// Packed operands that are shared stream from the L3 cache or memory, which takes the processor's own
+// prefetching too long to notice. While a strip of B is used, its blocks fetch the next one, a share
+// each until all is there; where all of A passes by every strip, a block fetches the next block.
+static void fetch_ahead(struct gemm *g, const struct gemm_task *t, struct register_block *r, lx block) {
+  enum { SHARE = 4 }; // floats of the next strip at each step
+  if (!g->left.shared && !g->right.shared) return;
+  r->next = g->right.shared ? &g->right : &g->left;
+  int64_t panel = r->next->depth * r->next->width, used = g->kc * r->next->width;
+  r->ahead_step = g->right.shared ? SHARE : g->left.width;
+  lx at = lx_addi(g->right.shared ? r->b : r->a, panel);
+  int64_t share = g->kc * r->ahead_step;
+  if (g->right.shared)
+    at = lx_add(at, lx_mini(lx_muli(lx_sub(block, t->block0), share), used - share));
+  r->ahead = lb_let(g->b, "ahead", lx_mini(at, r->next->buf->count - share));
 }
 
 static void multiply_rows(struct gemm *g, const struct register_block *at, int64_t rows) {
@@ -264,7 +269,7 @@ static void block_sums(struct gemm *g, const struct gemm_task *t, const struct s
   lx first = g->right.shared ? t->panel_strip : t->strip0;
   r.b = lb_let(b, "b_at", panel_offset(&g->right, lx_sub(strip, first), lx_int(b, 0), k->p0));
   r.steps = lx_sub(k->p1, k->p0);
-  r.ahead = next_strip(g, t, r.b, block);
+  fetch_ahead(g, t, &r, block);
   if (g->n_big == g->blocks) {
     multiply_rows(g, &r, g->rows);
     return;
