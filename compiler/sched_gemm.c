@@ -38,7 +38,6 @@ static void choose_columns(struct gemm *g, int64_t columns) {
   g->column_tiles = gemm_ceil_div(g->strips, gemm_max(1, columns / g->strip));
   g->tile_strips = gemm_ceil_div(g->strips, g->column_tiles);
   g->column_tiles = gemm_ceil_div(g->strips, g->tile_strips);
-  g->panel_tiles = g->column_tiles;
 }
 
 static void choose_depth(struct gemm *g, int64_t kc) {
@@ -54,24 +53,61 @@ static void choose_pieces(struct gemm *g, int64_t pieces) {
   g->pieces = gemm_ceil_div(g->k_blocks, g->piece_blocks);
 }
 
+// What the shape is like; sched_gemm.c's heading says how each is done.
+enum kind { LARGE, WIDE, DEEP, MANY };
+static enum kind kind_of(const struct gemm_shape *s, const struct gemm_epilogue *e) {
+  if (s->batch > 1 && s->m * s->n * s->k <= 1 << 24) return MANY;
+  if (s->m * s->n <= 1 << 17 && s->k >= 8 * gemm_max(s->m, s->n)) return DEEP;
+  // B that is used by few rows and does not fit the L2 cache is not worth writing down for others.
+  bool wide = s->m <= 640 && s->k * s->n > 1 << 18;
+  return wide || s->symmetric || e->finish ? WIDE : LARGE;
+}
+
+// A task of a large product keeps its tile of C and a block of A in the L2 cache, while B streams by.
+// There are 8 tiles at least if each has then rows enough: B that comes from beyond the L2 cache wants
+// more of them, so that the next strip is there in time.
+static void choose_large(struct gemm *g, int64_t room) {
+  const struct gemm_shape *s = g->s;
+  int64_t columns = s->nc ? s->nc : gemm_min(2048, gemm_max(256, (1 << 24) / s->k));
+  choose_columns(g, columns);
+  choose_depth(g, s->kc ? s->kc : 512);
+  int64_t row_bytes = 5 * g->kc + (g->k_blocks > 1 ? 4 * g->tile_strips * g->strip : 0);
+  int64_t rows = gemm_max(4 * block_limit(lb_target(g->b)), gemm_min(224, room / row_bytes));
+  int64_t least = s->k * g->tile_strips * g->strip > 1 << 19 ? 112 : 16;
+  int64_t tiles = gemm_max(gemm_ceil_div(s->m, rows), gemm_min(8, gemm_max(1, s->m / least)));
+  if (s->mc) tiles = gemm_ceil_div(s->m, s->mc);
+  choose_rows(g, tiles > 1 ? gemm_min(round_up(tiles, 2), s->m / 2) : 1);
+  g->right.shared = true;
+}
+
+// Every task has all rows of its columns.
+static void choose_whole_columns(struct gemm *g, int64_t columns, int64_t kc) {
+  const struct gemm_shape *s = g->s;
+  choose_rows(g, 1);
+  choose_columns(g, s->nc ? s->nc : columns);
+  choose_depth(g, s->kc ? s->kc : kc);
+}
+
 static void choose_blocks(struct gemm *g) {
   const struct gemm_shape *s = g->s;
-  bool whole_columns = s->symmetric || g->e->finish;
-  int64_t mc = s->mc ? s->mc : 12 * block_limit(lb_target(g->b)), row_tiles = gemm_ceil_div(s->m, mc);
-  if (row_tiles > 1) row_tiles = round_up(row_tiles, 2);
-  choose_rows(g, whole_columns || row_tiles * 2 > s->m ? 1 : row_tiles);
-  choose_columns(g, s->nc ? s->nc : g->row_tiles == 1 ? 128 : 1024);
-  choose_depth(g, s->kc ? s->kc : 512);
-  choose_pieces(g, g->row_tiles * g->column_tiles < 4 ? 8 : 1);
-  g->left.shared = g->column_tiles > 1 && s->m * s->k <= 16 << 20;
-  g->right.shared = g->row_tiles > 1;
-  if (s->batch > 1 && g->row_tiles * g->column_tiles * g->pieces < 8) {
+  int64_t l2 = (int64_t)lb_target(g->b)->l2_bytes, pieces = 1;
+  switch (kind_of(s, g->e)) {
+  case LARGE: choose_large(g, l2 * 6 / 10); break;
+  case WIDE: // the tile takes half the L2 cache at most, and there are 8 of them
+    choose_whole_columns(g, gemm_min(gemm_min(128, s->n / 8), l2 / 8 / s->m), 512);
+    g->left.shared = g->column_tiles > 1;
+    break;
+  case DEEP:
+    pieces = 8;
+    choose_whole_columns(g, s->n, gemm_min(256, gemm_ceil_div(s->k, pieces)));
+    break;
+  case MANY:
+    choose_whole_columns(g, s->batch < 8 ? 128 : s->n, 512);
     g->batch_in_tasks = true;
-    g->left.shared = g->right.shared = false;
-    choose_pieces(g, 1);
   }
-  if (g->right.shared && s->k * s->n > 8 << 20)
-    g->panel_tiles = gemm_max(1, (8 << 20) / (s->k * g->tile_strips * g->strip));
+  choose_pieces(g, pieces);
+  // Packed B of one column tile at a time is shared; B of one task each needs no order.
+  g->panel_tiles = g->right.shared ? 1 : g->column_tiles;
   g->units = g->pieces > 1 ? g->strips : g->column_tiles;
 }
 
@@ -103,15 +139,16 @@ lx gemm_block_row(const struct gemm *g, lx block) {
 }
 
 // ---- the register block -----------------------------------------------------------------------
-enum { TOGETHER = 4 /* steps of p to a branch, and to a prefetch */, LINE = 16 /* floats */ };
-
 struct register_block {
   int64_t rows;
   int vectors;
   lx a, b, to; // in the packed operands and in the sums
   lx steps;    // of p
   lx first;    // whether these are the first steps of the sum; NULL: yes
-  lx ahead;    // of B, what to fetch into the L2 cache meanwhile; NULL: nothing
+  // What to fetch into the L2 cache meanwhile: a place in packed B or A, and floats a step.
+  const struct gemm_packed *next; // NULL: nothing
+  lx ahead;
+  int64_t ahead_step;
   struct loop_reg *acc;
 };
 
@@ -146,21 +183,13 @@ static void store_sums(struct gemm *g, const struct register_block *r, bool add)
 static void multiply_block(struct gemm *g, struct register_block *r) {
   struct lb *b = g->b;
   r->acc = lb_reg(b, "acc", LT_F32, (int)g->lanes, (int)(r->vectors * r->rows), lx_vf32(b, 0));
-  lx whole = lb_let(b, "whole", lx_divi(r->steps, TOGETHER));
-  lx few = lb_for_range(b, "few", lx_int(b, 0), whole, 1);
-  if (r->ahead)
+  lx p = lb_for_range(b, "p", lx_int(b, 0), r->steps, 1);
+  if (r->next)
     lb_call(b, NULL, "__builtin_prefetch", 3,
-            lx_address(g->right.buf, lx_add(r->ahead, lx_muli(few, LINE)), 1), lx_int(b, 0),
+            lx_address(r->next->buf, lx_add(r->ahead, lx_muli(p, r->ahead_step)), 1), lx_int(b, 0),
             lx_int(b, 2));
-  lx p = lb_unroll(b, "p", TOGETHER);
-  multiply_step(g, r, lx_add(lx_muli(few, TOGETHER), p));
+  multiply_step(g, r, p);
   lb_end(b);
-  lb_end(b);
-  if (g->s->k % TOGETHER) {
-    p = lb_for_range(b, "p", lx_muli(whole, TOGETHER), r->steps, 1);
-    multiply_step(g, r, p);
-    lb_end(b);
-  }
   if (!r->first) {
     store_sums(g, r, false);
     return;
@@ -174,7 +203,7 @@ static void multiply_block(struct gemm *g, struct register_block *r) {
 
 // ---- a tile -----------------------------------------------------------------------------------
 struct steps {
-  lx block, p0, p1, first; // of k: which block, its steps, whether it is the first of its piece
+  lx p0, p1, first, last; // of k; whether the first and the last ones of a sum (NULL: yes)
 };
 typedef void strip_body(struct gemm *g, const struct gemm_task *t, const struct steps *k, lx strip,
                         bool cut);
@@ -202,72 +231,106 @@ static lx strip_sums(const struct gemm *g, const struct gemm_task *t, lx strip) 
   return g->partial ? lx_add(t->sums, at) : at;
 }
 
-// The first row of a block in its tile. Of a block after n_big, in a tile that may start before it:
-// all blocks before it in the tile have `rows` rows or one fewer.
-static lx row_in_tile(struct gemm *g, const struct gemm_task *t, lx block, bool small) {
-  lx most = lx_muli(lx_sub(block, t->block0), g->rows);
-  if (!small) return most;
-  lx row = lx_sub(gemm_block_row(g, block), t->row0);
-  return lx_checked(row, 0, g->tile_rows - g->rows + 2);
-}
-
 static lx panel_offset(const struct gemm_packed *o, lx panel, lx first, lx p0) {
   return lx_muli(o->shared ? lx_add(lx_muli(panel, o->depth), p0)
                            : lx_muli(lx_sub(panel, first), o->depth),
                  o->width);
 }
 
-// Packed B of all tasks streams from the L3 cache or memory. While a strip is used, its blocks fetch
-// the next one, at `strip_at` + depth, a share each until all is there.
-static lx next_strip(struct gemm *g, const struct gemm_task *t, lx strip_at, lx block) {
-  if (!g->right.shared) return NULL;
-  int64_t share = g->kc / TOGETHER * LINE, most = g->kc * g->strip - share;
-  lx offset = lx_mini(lx_muli(lx_sub(block, t->block0), share), most);
-  lx at = lx_add(lx_addi(strip_at, g->right.depth * g->strip), offset);
-  return lb_let(g->b, "ahead", lx_mini(at, g->right.buf->count - share));
+// Packed operands that are shared stream from the L3 cache or memory, which takes the processor's own
+// prefetching too long to notice. While a strip of B is used, its blocks fetch the next one, a share
+// each until all is there; where all of A passes by every strip, a block fetches the next block.
+static void fetch_ahead(struct gemm *g, const struct gemm_task *t, struct register_block *r, lx block) {
+  enum { SHARE = 4 }; // floats of the next strip at each step
+  if (!g->left.shared && !g->right.shared) return;
+  r->next = g->right.shared ? &g->right : &g->left;
+  int64_t panel = r->next->depth * r->next->width, used = g->kc * r->next->width;
+  r->ahead_step = g->right.shared ? SHARE : g->left.width;
+  lx at = lx_addi(g->right.shared ? r->b : r->a, panel);
+  int64_t share = g->kc * r->ahead_step;
+  if (g->right.shared)
+    at = lx_add(at, lx_mini(lx_muli(lx_sub(block, t->block0), share), used - share));
+  r->ahead = lb_let(g->b, "ahead", lx_mini(at, r->next->buf->count - share));
 }
 
-static void block_row(struct gemm *g, const struct gemm_task *t, const struct steps *k, lx strip,
-                      int vectors, lx block, bool small) {
-  struct lb *b = g->b;
-  struct register_block r = {.rows = g->rows - small, .vectors = vectors, .first = k->first};
-  r.a = lb_let(b, "a_at", panel_offset(&g->left, block, t->block0, k->p0));
-  lx first = g->right.shared ? t->panel_strip : t->strip0;
-  r.b = lb_let(b, "b_at", panel_offset(&g->right, lx_sub(strip, first), lx_int(b, 0), k->p0));
-  lx row = lx_muli(row_in_tile(g, t, block, small), g->strip);
-  r.to = lb_let(b, "to", lx_add(strip_sums(g, t, strip), row));
-  r.steps = lx_sub(k->p1, k->p0);
-  r.ahead = next_strip(g, t, r.b, block);
+static void multiply_rows(struct gemm *g, const struct register_block *at, int64_t rows) {
+  struct register_block r = *at;
+  r.rows = rows;
   multiply_block(g, &r);
 }
 
-// One strip of a tile over the steps at hand: all blocks of rows, except those below the diagonal.
+// One block of rows of one strip: in `to`, its place among the sums.
+static void block_sums(struct gemm *g, const struct gemm_task *t, const struct steps *k, lx strip,
+                       bool cut, lx block, lx to) {
+  struct lb *b = g->b;
+  struct register_block r = {.vectors = STRIP_VECTORS, .to = to, .first = k->first};
+  if (cut) r.vectors = (int)gemm_ceil_div(g->s->n % g->strip, g->lanes);
+  r.a = lb_let(b, "a_at", panel_offset(&g->left, block, t->block0, k->p0));
+  lx first = g->right.shared ? t->panel_strip : t->strip0;
+  r.b = lb_let(b, "b_at", panel_offset(&g->right, lx_sub(strip, first), lx_int(b, 0), k->p0));
+  r.steps = lx_sub(k->p1, k->p0);
+  fetch_ahead(g, t, &r, block);
+  if (g->n_big == g->blocks) {
+    multiply_rows(g, &r, g->rows);
+    return;
+  }
+  lb_if(b, lx_lt(block, lx_int(b, g->n_big)));
+  multiply_rows(g, &r, g->rows);
+  lb_else(b);
+  multiply_rows(g, &r, g->rows - 1);
+  lb_end(b);
+}
+
+// Where rows of a strip end: those of a symmetric product at the diagonal.
+static lx strip_rows(const struct gemm *g, const struct gemm_task *t, lx strip) {
+  return g->s->symmetric ? lx_mini(lx_muli(lx_addi(strip, 1), g->strip), g->s->m) : t->row1;
+}
+
+// A block of rows in a strip of a task.
+struct rows {
+  lx block, row0, in_tile; // its number, its first row, and that one's place in the tile
+};
+
+// Opens the loop over a strip's blocks. Every block starts at a row of the matrix; before it in the
+// tile are fewer than tile_blocks of at most `rows` rows.
+static struct rows open_blocks(struct gemm *g, const struct gemm_task *t, lx strip) {
+  struct lb *b = g->b;
+  struct rows r = {.block = lb_for_range(b, "block", t->block0, t->block1, 1)};
+  r.row0 = lb_let(b, "row", lx_checked(gemm_block_row(g, r.block), 0, g->s->m));
+  if (g->s->symmetric) lb_if(b, lx_lt(r.row0, strip_rows(g, t, strip)));
+  lx in_tile = lx_checked(lx_sub(r.row0, t->row0), 0, g->tile_rows - g->rows + 1);
+  r.in_tile = lb_let(b, "in_tile", in_tile);
+  return r;
+}
+static void close_blocks(struct gemm *g) {
+  if (g->s->symmetric) lb_end(g->b);
+  lb_end(g->b);
+}
+
+static void finish_block(struct gemm *g, const struct gemm_task *t, const struct rows *r, lx strip,
+                         struct gemm_strip *s) {
+  lx end = lx_min(lx_addi(r->row0, g->rows), gemm_block_row(g, lx_addi(r->block, 1)));
+  if (g->s->symmetric) end = lx_min(end, strip_rows(g, t, strip));
+  gemm_strip_rows(g, s, r->row0, end, r->in_tile);
+}
+
+// One strip of a tile over the steps at hand.
 static void multiply_strip(struct gemm *g, const struct gemm_task *t, const struct steps *k, lx strip,
                            bool cut) {
   struct lb *b = g->b;
-  int vectors = cut ? (int)gemm_ceil_div(g->s->n % g->strip, g->lanes) : STRIP_VECTORS;
-  for (int small = 0; small < 2; small++) {
-    if (small && g->n_big == g->blocks) continue;
-    lx lo = small ? lx_maxi(t->block0, g->n_big) : t->block0;
-    lx hi = small ? t->block1 : lx_mini(t->block1, g->n_big);
-    lx block = lb_for_range(b, "block", lo, hi, 1);
-    if (g->s->symmetric)
-      lb_if(b, lx_lt(gemm_block_row(g, block), lx_muli(lx_addi(strip, 1), g->strip)));
-    block_row(g, t, k, strip, vectors, block, small);
-    if (g->s->symmetric) lb_end(b);
-    lb_end(b);
-  }
-}
-
-static void finish_strip(struct gemm *g, const struct gemm_task *t, const struct steps *k, lx strip,
-                         bool cut) {
-  struct lb *b = g->b;
-  multiply_strip(g, t, k, strip, cut);
-  if (g->pieces > 1) return;
-  bool waits = sums_wait(g);
-  if (waits) lb_if(b, lx_eq(k->block, lx_int(b, g->k_blocks - 1)));
-  gemm_strip_done(g, t, strip, strip_sums(g, t, strip), cut);
-  if (waits) lb_end(b);
+  lx sums = strip_sums(g, t, strip);
+  struct gemm_strip *s = g->pieces == 1 ? gemm_strip_begin(g, t, strip, sums, cut) : NULL;
+  struct rows r = open_blocks(g, t, strip);
+  lx to = lb_let(b, "to", lx_add(sums, lx_muli(r.in_tile, g->strip)));
+  block_sums(g, t, k, strip, cut, r.block, to);
+  if (s && k->last) lb_if(b, k->last);
+  if (s) finish_block(g, t, &r, strip, s);
+  if (s && k->last) lb_end(b);
+  close_blocks(g);
+  if (!s) return;
+  if (k->last) lb_if(b, k->last);
+  gemm_strip_end(g, s);
+  if (k->last) lb_end(b);
 }
 
 // A tile over the blocks of k of one piece.
@@ -275,15 +338,16 @@ static void multiply_tile(struct gemm *g, const struct gemm_task *t, lx piece) {
   struct lb *b = g->b;
   lx begin = lx_muli(piece, g->piece_blocks);
   struct steps k;
-  k.block = lb_for_range(b, "k_block", begin, lx_mini(lx_addi(begin, g->piece_blocks), g->k_blocks), 1);
-  k.p0 = lb_let(b, "p0", lx_muli(k.block, g->kc));
+  lx block = lb_for_range(b, "k_block", begin, lx_mini(lx_addi(begin, g->piece_blocks), g->k_blocks), 1);
+  k.p0 = lb_let(b, "p0", lx_muli(block, g->kc));
   k.p1 = g->s->k % g->kc ? lb_let(b, "p1", lx_mini(lx_addi(k.p0, g->kc), g->s->k))
                          : lx_addi(k.p0, g->kc);
-  k.first = g->piece_blocks > 1 ? lx_eq(k.block, begin) : NULL;
+  k.first = g->piece_blocks > 1 ? lx_eq(block, begin) : NULL;
+  k.last = g->piece_blocks > 1 ? lx_eq(block, lx_int(b, g->k_blocks - 1)) : NULL;
   if (!g->left.shared) gemm_pack_local(g, &g->left, t->batch, t->block0, t->block1, k.p0, k.p1);
   if (!g->right.shared) gemm_pack_local(g, &g->right, t->batch, t->strip0, lx_mini(t->strip1, g->strips), k.p0,
                                          k.p1);
-  each_strip(g, t, &k, finish_strip);
+  each_strip(g, t, &k, multiply_strip);
   lb_end(b);
 }
 
@@ -353,13 +417,10 @@ static void multiply_panel(struct gemm *g, lx batch, lx panel) {
   if (symmetric)
     symmetric_task(g, batch, column, piece);
   else {
-    bool ragged = g->column_tiles % g->panel_tiles != 0;
     lx tile = lx_add(lx_muli(panel, g->panel_tiles), column);
-    if (ragged) lb_if(b, lx_lt(tile, lx_int(b, g->column_tiles)));
     struct gemm_task t = task_at(g, batch, row_tile, tile);
     t.panel_strip = lx_muli(panel, g->panel_tiles * g->tile_strips);
     whole_task(g, &t, piece);
-    if (ragged) lb_end(b);
   }
   lb_end(b);
 }
@@ -373,8 +434,7 @@ static void add_strip(struct gemm *g, const struct gemm_task *t, lx strip) {
   lx from = lx_add(lx_muli(tile, tile_elements(g)),
                    lx_muli(lx_modi(strip, g->tile_strips), strip_elements(g)));
   from = lb_let(b, "from", from);
-  lx row1 = g->s->symmetric ? lx_mini(lx_muli(lx_addi(strip, 1), g->strip), g->s->m) : t->row1;
-  lx row = lb_for_range(b, "row", lx_int(b, 0), lx_sub(row1, t->row0), 1);
+  lx row = lb_for_range(b, "row", lx_int(b, 0), lx_sub(strip_rows(g, t, strip), t->row0), 1);
   lx v = lb_unroll(b, "v", STRIP_VECTORS);
   lx at = lb_let(b, "at", lx_add(lx_muli(row, g->strip), lx_muli(v, g->lanes)));
   struct loop_reg *sum = lb_reg(b, "sum", LT_F32, (int)g->lanes, 0, lx_vload(g->partial, lx_add(from, at)));
@@ -391,7 +451,11 @@ static void added_strip(struct gemm *g, const struct gemm_task *t, const struct 
                         bool cut) {
   (void)k;
   add_strip(g, t, strip);
-  gemm_strip_done(g, t, strip, lx_int(g->b, 0), cut);
+  struct gemm_strip *s = gemm_strip_begin(g, t, strip, lx_int(g->b, 0), cut);
+  struct rows r = open_blocks(g, t, strip);
+  finish_block(g, t, &r, strip, s);
+  close_blocks(g);
+  gemm_strip_end(g, s);
 }
 
 static void add_pieces(struct gemm *g, lx batch) {

@@ -41,11 +41,12 @@ struct gemm_epilogue {
   void *user;
   int n_folds;
   const enum gemm_fold *folds;
-  // Emits whatever is stored for these elements, and fills value[f] (f32 vectors, or f64 vectors where
-  // the fold wants it) with what goes into fold f; lanes outside are ignored by the schedule.
+  // Emits whatever is stored for these elements, and fills value[f] (f32 vectors) with what goes into
+  // fold f; lanes outside are ignored by the schedule.
   void (*point)(void *user, lx batch, lx i, lx j, lx lanes_left, lx c, lx *value);
   // Stores a finished sum. ALL: index NULL, scalar. ROWS: a vector of columns from `index`, COLUMNS:
-  // a scalar of row `index`. Sums of ALL arrive in f64, the others in f32.
+  // a scalar of row `index`. ALL adds f32 within a register block and f64 beyond, and arrives in f64;
+  // the others are f32.
   void (*fold_done)(void *user, int fold, lx batch, lx index, lx lanes_left, lx total);
   // With `finish` a task owns whole columns: after every row of a panel of columns has met `point` and
   // the ROWS folds of the panel are stored, finish is called for every vector of the panel again, in a

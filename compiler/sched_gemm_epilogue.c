@@ -1,8 +1,9 @@
 // sched_gemm_epilogue.c: what becomes of a strip of C whose sums are complete.
 //
-// The sums lie in a tile in the cache, row by row, two vectors a row; one rolled loop over the rows
-// hands them to the epilogue. Sums over everything stay in f64 registers for a whole task, sums over
-// rows in registers for a strip, sums over columns in a vector per row of the task. Where several
+// The sums lie in a tile in the cache, row by row, two vectors a row; a rolled loop over the rows of a
+// register block hands them to the epilogue, whose stores then drain while the next block is
+// multiplied. Sums over everything are f32 for a register block and f64 for a whole task (f64
+// vectors take two registers, which the host compiler keeps in memory), sums over rows in registers for a strip, sums over columns in a vector per row of the task. Where several
 // tasks contribute to a sum they leave partial sums, which are added in order after a barrier.
 //
 // A symmetric product hands over the rows above a strip's end, and then once more, turned lanes x lanes
@@ -100,18 +101,19 @@ void gemm_task_end(struct gemm *g, const struct gemm_task *t) {
 }
 
 // ---- a strip ----------------------------------------------------------------------------------
-struct strip {
+struct gemm_strip {
   const struct gemm_task *task;
   lx at, column;      // in the tile; its first column
   int vectors;        // 1 or 2
   lx left;            // lanes inside the last of them; NULL: all
-  lx row1;            // where its rows end
+  lx row0, in_tile;   // the rows at hand start here, and in the tile there
   struct loop_reg ***rows; // by fold and vector: sums over rows
+  struct loop_reg **block; // by fold: GEMM_FOLD_ALL's sum over the rows at hand
 };
-static lx strip_column(const struct gemm *g, const struct strip *s, int v) {
+static lx strip_column(const struct gemm *g, const struct gemm_strip *s, int v) {
   return lx_addi(s->column, v * g->lanes);
 }
-static lx strip_left(const struct strip *s, int v) { return v == s->vectors - 1 ? s->left : NULL; }
+static lx strip_left(const struct gemm_strip *s, int v) { return v == s->vectors - 1 ? s->left : NULL; }
 
 static lx masked(struct lb *b, lx value, lx left) {
   if (!left) return value;
@@ -119,28 +121,31 @@ static lx masked(struct lb *b, lx value, lx left) {
   return lx_select(inside, value, lx_const(b, value->type, value->lanes, 0));
 }
 
+static lx row_in_tile(const struct gemm_strip *s, lx i) {
+  return lx_add(lx_sub(i, s->row0), s->in_tile);
+}
+
 // Adds what `point` gave for vector v of row i.
-static void fold_value(struct gemm *g, const struct strip *s, int f, lx i, int v, lx value) {
+static void fold_value(struct gemm *g, const struct gemm_strip *s, int f, lx i, int v, lx value) {
   struct lb *b = g->b;
   value = masked(b, lx_broadcast(value), strip_left(s, v));
   if (fold_of(g, f) == GEMM_FOLD_ALL) {
-    lb_accumulate(b, g->all[f], LX_ADD, lx_convert(value, LT_F64));
+    lb_accumulate(b, s->block[f], LX_ADD, value);
     return;
   }
-  value = lx_convert(value, LT_F32);
   if (fold_of(g, f) == GEMM_FOLD_ROWS) {
     lb_accumulate(b, s->rows[f][v], LX_ADD, value);
     return;
   }
-  lx at = lb_let(b, "at", lx_muli(lx_sub(i, s->task->row0), g->lanes));
+  lx at = lb_let(b, "at", lx_muli(row_in_tile(s, i), g->lanes));
   lb_store(b, g->across[f], at, lx_add(lx_vload(g->across[f], at), value));
 }
 
-static void row_points(struct gemm *g, const struct strip *s, lx i) {
+static void row_points(struct gemm *g, const struct gemm_strip *s, lx i) {
   struct lb *b = g->b;
   const struct gemm_epilogue *e = g->e;
   lx *value = NEW_ARRAY(lb_arena(b), lx, e->n_folds + 1);
-  lx from = lb_let(b, "from", lx_add(s->at, lx_muli(lx_sub(i, s->task->row0), g->strip)));
+  lx from = lb_let(b, "from", lx_add(s->at, lx_muli(row_in_tile(s, i), g->strip)));
   for (int v = 0; v < s->vectors; v++) {
     lx c = lb_let(b, "c_", lx_vload(g->tile, lx_addi(from, v * g->lanes)));
     e->point(e->user, s->task->batch, i, strip_column(g, s, v), strip_left(s, v), c, value);
@@ -148,7 +153,7 @@ static void row_points(struct gemm *g, const struct strip *s, lx i) {
   }
 }
 
-static void declare_row_sums(struct gemm *g, struct strip *s) {
+static void declare_row_sums(struct gemm *g, struct gemm_strip *s) {
   struct lb *b = g->b;
   s->rows = NEW_ARRAY(lb_arena(b), struct loop_reg **, g->e->n_folds + 1);
   for (int f = 0; f < g->e->n_folds; f++) {
@@ -159,7 +164,7 @@ static void declare_row_sums(struct gemm *g, struct strip *s) {
   }
 }
 
-static void row_sums_done(struct gemm *g, const struct strip *s) {
+static void row_sums_done(struct gemm *g, const struct gemm_strip *s) {
   struct lb *b = g->b;
   for (int f = 0; f < g->e->n_folds; f++)
     for (int v = 0; s->rows[f] && v < s->vectors; v++) {
@@ -171,7 +176,7 @@ static void row_sums_done(struct gemm *g, const struct strip *s) {
     }
 }
 
-static void meet_again(struct gemm *g, const struct strip *s) {
+static void meet_again(struct gemm *g, const struct gemm_strip *s) {
   struct lb *b = g->b;
   const struct gemm_epilogue *e = g->e;
   lx batch = s->task->batch;
@@ -187,7 +192,7 @@ static void meet_again(struct gemm *g, const struct strip *s) {
 
 // Elements below the diagonal: row j0 + c of C from column c of rows above the strip's start j0. Whole
 // vectors, since strips start at multiples of them.
-static void mirror_strip(struct gemm *g, const struct strip *s) {
+static void mirror_strip(struct gemm *g, const struct gemm_strip *s) {
   struct lb *b = g->b;
   const struct gemm_epilogue *e = g->e;
   lx above = lx_mini(s->column, g->s->m / g->lanes * g->lanes); // the minimum for the verifier
@@ -206,20 +211,35 @@ static void mirror_strip(struct gemm *g, const struct strip *s) {
   lb_end(b);
 }
 
-void gemm_strip_done(struct gemm *g, const struct gemm_task *t, lx strip, lx at, bool cut) {
+struct gemm_strip *gemm_strip_begin(struct gemm *g, const struct gemm_task *t, lx strip, lx at,
+                                    bool cut) {
+  int64_t inside = cut ? g->s->n % g->strip : g->strip, rest = inside % g->lanes;
+  struct gemm_strip *s = NEW(lb_arena(g->b), struct gemm_strip);
+  *s = (struct gemm_strip){.task = t, .at = at, .column = lx_muli(strip, g->strip)};
+  s->vectors = (int)gemm_ceil_div(inside, g->lanes);
+  s->left = rest ? lx_int(g->b, rest) : NULL;
+  declare_row_sums(g, s);
+  return s;
+}
+
+void gemm_strip_rows(struct gemm *g, struct gemm_strip *s, lx row0, lx row1, lx in_tile) {
   struct lb *b = g->b;
-  int64_t inside = cut ? g->s->n % g->strip : g->strip;
-  struct strip s = {.task = t, .at = at, .column = lx_muli(strip, g->strip), .row1 = t->row1};
-  s.vectors = (int)gemm_ceil_div(inside, g->lanes);
-  s.left = inside % g->lanes ? lx_int(b, inside % g->lanes) : NULL;
-  if (g->s->symmetric) s.row1 = lx_mini(lx_addi(s.column, g->strip), g->s->m);
-  declare_row_sums(g, &s);
-  lx i = lb_for_range(b, "i", t->row0, s.row1, 1);
-  row_points(g, &s, i);
+  int n = g->e->n_folds;
+  s->row0 = row0, s->in_tile = in_tile;
+  s->block = NEW_ARRAY(lb_arena(b), struct loop_reg *, n + 1);
+  for (int f = 0; f < n; f++)
+    if (g->all[f]) s->block[f] = lb_reg(b, "block_sum", LT_F32, (int)g->lanes, 0, lx_vf32(b, 0));
+  lx i = lb_for_range(b, "i", row0, row1, 1);
+  row_points(g, s, i);
   lb_end(b);
-  row_sums_done(g, &s);
-  if (g->s->symmetric) mirror_strip(g, &s);
-  meet_again(g, &s);
+  for (int f = 0; f < n; f++)
+    if (g->all[f]) lb_accumulate(b, g->all[f], LX_ADD, lx_convert(lx_reg(b, s->block[f]), LT_F64));
+}
+
+void gemm_strip_end(struct gemm *g, struct gemm_strip *s) {
+  row_sums_done(g, s);
+  if (g->s->symmetric) mirror_strip(g, s);
+  meet_again(g, s);
 }
 
 // ---- the end ----------------------------------------------------------------------------------

@@ -65,11 +65,14 @@ void gemm_pack_buffers(struct gemm *g);
 void gemm_pack_shared(struct gemm *g, const struct gemm_packed *o, lx batch, lx first, int64_t panels);
 void gemm_pack_local(struct gemm *g, const struct gemm_packed *o, lx batch, lx first, lx end, lx p0, lx p1);
 
-// The epilogue: of a task's start, of one strip whose sums lie in `tile` from `at` (`cut`: the last
-// strip, with fewer columns), of its end, and of the end of the kernel.
+// The epilogue of a task: of each of its strips (`cut`: the last of the matrix, with fewer columns),
+// whose sums lie in `tile` from `at`, rows row0 … row1-1 at a time, the first of them row `in_tile` of
+// the tile. Then the sums that several tasks contributed to.
 void gemm_fold_buffers(struct gemm *g);
 void gemm_task_begin(struct gemm *g);
-void gemm_strip_done(struct gemm *g, const struct gemm_task *t, lx strip, lx at, bool cut);
+struct gemm_strip *gemm_strip_begin(struct gemm *g, const struct gemm_task *t, lx strip, lx at, bool cut);
+void gemm_strip_rows(struct gemm *g, struct gemm_strip *s, lx row0, lx row1, lx in_tile);
+void gemm_strip_end(struct gemm *g, struct gemm_strip *s);
 void gemm_task_end(struct gemm *g, const struct gemm_task *t);
 bool gemm_folds_remain(const struct gemm *g);
 void gemm_add_folds(struct gemm *g);

@@ -10,6 +10,12 @@
 // they meet only elements of C that do not exist.
 #include "sched_gemm_internal.h"
 
+// Steps of p that are packed for all panels before the next ones. Rows of k are read in runs of a
+// chunk; across, few enough rows that their pages stay known while the panels go along them.
+static int64_t chunk_of(const struct gemm *g, const struct gemm_packed *o) {
+  return o->operand->along_k ? g->chunk : gemm_min(32, g->kc);
+}
+
 static int64_t stage_stride(const struct gemm *g) { return g->chunk + g->lanes; }
 
 static void packed_buffers(struct gemm *g, struct gemm_packed *o, int64_t panels) {
@@ -122,13 +128,14 @@ static void pack_panel(struct gemm *g, const struct gemm_packed *o, lx batch, lx
 void gemm_pack_local(struct gemm *g, const struct gemm_packed *o, lx batch, lx first, lx end, lx p0,
                      lx p1) {
   struct lb *b = g->b;
+  int64_t chunk = chunk_of(g, o);
   // The last block may end chunks earlier.
-  lx chunks = lx_divi(lx_addi(lx_sub(p1, p0), g->chunk - 1), g->chunk);
-  lx q = lb_for_range(b, "chunk", lx_int(b, 0), lx_mini(chunks, g->kc / g->chunk), 1);
-  lx from = lb_let(b, "from", lx_add(p0, lx_muli(q, g->chunk)));
-  lx to = lb_let(b, "to", lx_min(lx_addi(from, g->chunk), p1));
+  lx chunks = lx_divi(lx_addi(lx_sub(p1, p0), chunk - 1), chunk);
+  lx q = lb_for_range(b, "chunk", lx_int(b, 0), lx_mini(chunks, gemm_ceil_div(g->kc, chunk)), 1);
+  lx from = lb_let(b, "from", lx_add(p0, lx_muli(q, chunk)));
+  lx to = lb_let(b, "to", lx_min(lx_addi(from, chunk), p1));
   lx panel = lb_for_range(b, "panel", first, end, 1);
-  lx at = lx_add(lx_muli(lx_sub(panel, first), o->depth), lx_muli(q, g->chunk));
+  lx at = lx_add(lx_muli(lx_sub(panel, first), o->depth), lx_muli(q, chunk));
   pack_panel(g, o, batch, panel, lx_muli(at, o->width), from, to);
   lb_end(b);
   lb_end(b);
@@ -138,10 +145,11 @@ void gemm_pack_shared(struct gemm *g, const struct gemm_packed *o, lx batch, lx 
   struct lb *b = g->b;
   enum { TOGETHER = 4 }; // panels of an item
   int64_t all = o == &g->left ? g->blocks : g->strips;
-  int64_t groups = gemm_ceil_div(panels, TOGETHER), chunks = gemm_ceil_div(g->s->k, g->chunk);
+  int64_t chunk = chunk_of(g, o), chunks = gemm_ceil_div(g->s->k, chunk);
+  int64_t groups = gemm_ceil_div(panels, TOGETHER);
   lx item = lb_parallel_for(b, "item", lx_int(b, 0), lx_int(b, chunks * groups), 1);
-  lx p0 = lb_let(b, "from", lx_muli(lx_divi(item, groups), g->chunk));
-  lx p1 = lb_let(b, "to", lx_mini(lx_addi(p0, g->chunk), g->s->k));
+  lx p0 = lb_let(b, "from", lx_muli(lx_divi(item, groups), chunk));
+  lx p1 = lb_let(b, "to", lx_mini(lx_addi(p0, chunk), g->s->k));
   lx begin = lx_muli(lx_modi(item, groups), TOGETHER);
   lx end = lx_min(lx_mini(lx_addi(begin, TOGETHER), panels), lx_rsub(all, first));
   lx panel = lb_for_range(b, "panel", begin, end, 1);

@@ -41,6 +41,7 @@ static const struct test tests[] = {
     {PLAIN, 1, 203, 301, 67, true, false, 56, 32, 64},
     {PLAIN, 1, 5, 7, 3001, false, false, 0, 0, 0}, // pieces
     {PLAIN, 1, 40, 53, 2048, true, true, 0, 256, 0},
+    {PLAIN, 1, 20, 40, 2600, false, true, 0, 130, 0}, // the last block of k ends a chunk earlier
     {PLAIN, 5, 19, 35, 23, false, true, 0, 0, 0},   // batches as tasks
     {PLAIN, 3, 150, 290, 40, true, false, 28, 16, 96}, // batches one after another
     {FULL, 1, 29, 45, 33, false, false, 0, 0, 0},
@@ -130,8 +131,7 @@ static void full_point(void *user, lx batch, lx i, lx j, lx left, lx c, lx *valu
   if (r->c->kind == FULL) lb_store_n(r->b, r->p[Y], at, left, c);
   value[0] = value[2] = c;
   value[1] = d;
-  lx wide = lx_convert(c, LT_F64);
-  value[3] = lx_mul(wide, wide);
+  value[3] = lx_mul(c, c);
 }
 static const enum gemm_fold folds[] = {GEMM_FOLD_ALL, GEMM_FOLD_ROWS, GEMM_FOLD_COLUMNS,
                                        GEMM_FOLD_ALL};

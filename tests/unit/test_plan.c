@@ -15,6 +15,10 @@ static const struct tensor_type row = {BT_F32, {.rank = 1, .dim = {1000}}};
 static struct node *input(struct graph *g, const char *name) {
   return g_input(g, name, BT_INPUT_ARRAY, 0, 0, &row);
 }
+// Products of f64 are BLAS's: those of our own pack their operands into memory of the arena.
+static struct node *input64(struct graph *g, const char *name) {
+  return g_input(g, name, BT_INPUT_ARRAY, 0, 0, &(struct tensor_type){BT_F64, row.shape});
+}
 static struct node *costly(struct graph *g, struct node *x) { return g_unary(g, OP_tanh, x); }
 
 // What reads everything of x, so that x must be in memory: a product with itself.
@@ -57,12 +61,12 @@ static void a_chain_reuses_places(void **state) {
   struct btc *b = btc_new();
   struct graph *g = graph_new(b, "chain");
   struct shape square = shape_of(2, (int64_t)40, (int64_t)40);
-  struct node *m = g_input(g, "m", BT_INPUT_ARRAY, 0, 0, &(struct tensor_type){BT_F32, square});
+  struct node *m = g_input(g, "m", BT_INPUT_ARRAY, 0, 0, &(struct tensor_type){BT_F64, square});
   for (int i = 0; i < 8; i++) m = g_matmul(g, m, m, false, false);
   graph_output(g, "out", BT_OUTPUT_VALUE, m);
   const struct codegen_program *p = coded(b, g);
-  assert_int_equal(p->plan.arena_bytes, 2 * 40 * 40 * 4);
-  assert_true(arena_sum(p->fusion) >= 7 * 40 * 40 * 4);
+  assert_int_equal(p->plan.arena_bytes, 2 * 40 * 40 * 8);
+  assert_true(arena_sum(p->fusion) >= 7 * 40 * 40 * 8);
   btc_free(b);
 }
 
@@ -70,13 +74,13 @@ static void maps_work_in_place(void **state) {
   (void)state;
   struct btc *b = btc_new();
   struct graph *g = graph_new(b, "in_place");
-  struct node *x = outer(g, input(g, "x")), *y = g_unary(g, OP_exp, x);
+  struct node *x = outer(g, input64(g, "x")), *y = g_unary(g, OP_exp, x);
   struct shape s = x->type.shape;
   struct node *z = g_matmul(
-      g, y, g_input(g, "w", BT_INPUT_ARRAY, 0, 0, &(struct tensor_type){BT_F32, s}), false, false);
+      g, y, g_input(g, "w", BT_INPUT_ARRAY, 0, 0, &(struct tensor_type){BT_F64, s}), false, false);
   graph_output(g, "out", BT_OUTPUT_VALUE, z);
   const struct codegen_program *p = coded(b, g);
-  assert_int_equal(p->plan.arena_bytes, plan_align((size_t)shape_count(&s) * 4));
+  assert_int_equal(p->plan.arena_bytes, plan_align((size_t)shape_count(&s) * 8));
   btc_free(b);
 }
 
@@ -85,12 +89,12 @@ static void a_transposing_map_does_not(void **state) {
   (void)state;
   struct btc *b = btc_new();
   struct graph *g = graph_new(b, "transposed");
-  struct node *x = between(g, input(g, "x"), input(g, "y")), *t = g_transpose(g, x, (int[]){1, 0});
+  struct node *x = between(g, input64(g, "x"), input64(g, "y")), *t = g_transpose(g, x, (int[]){1, 0});
   struct node *y = g_unary(g, OP_exp, g_binary(g, OP_add, x, t));
   struct attr axis = {.n = 1};
   graph_output(g, "out", BT_OUTPUT_VALUE, graph_node(g, OP_argmax, &y, 1, &axis, NULL)); // reads memory
   const struct codegen_program *p = coded(b, g);
-  assert_int_equal(p->plan.arena_bytes, 2 * plan_align((size_t)shape_count(&x->type.shape) * 4));
+  assert_int_equal(p->plan.arena_bytes, 2 * plan_align((size_t)shape_count(&x->type.shape) * 8));
   btc_free(b);
 }
 
