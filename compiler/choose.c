@@ -33,6 +33,14 @@ const char *variant_request_fault(struct arena *a, const struct variant_request 
   return NULL;
 }
 
+// "panel, mc, kc and nc"
+static const char *argument_names(struct arena *a) {
+  const char *list = variant_arguments[0].name;
+  for (int i = 1; i < VARIANT_ARGUMENTS; i++)
+    list = str_printf(a, "%s%s%s", list, i == VARIANT_ARGUMENTS - 1 ? " and " : ", ", variant_arguments[i].name);
+  return list;
+}
+
 // "key: value, …)" from p on.
 static const char *parse_arguments(struct arena *a, const char *p, struct variant_request *out) {
   for (;;) {
@@ -46,7 +54,7 @@ static const char *parse_arguments(struct arena *a, const char *p, struct varian
     }
     const char *near = str_nearest(key, names, VARIANT_ARGUMENTS);
     if (row == VARIANT_ARGUMENTS && near) return str_printf(a, "no variant has an argument '%s'; did you mean '%s'?", key, near);
-    if (row == VARIANT_ARGUMENTS) return str_printf(a, "no variant has an argument '%s'; there are panel, mc, kc and nc", key);
+    if (row == VARIANT_ARGUMENTS) return str_printf(a, "no variant has an argument '%s'; there are %s", key, argument_names(a));
     p += length + strspn(p + length, " ");
     char *end;
     long long value = *p == ':' ? strtoll(p + 1, &end, 10) : 0;

@@ -90,11 +90,8 @@ static bool print_code(struct model *m, const struct settings *s, FILE *out, con
 static bool select_program(struct model *m, const char *name) {
   if (!name) return true;
   struct program *p = driver_program(m, name);
-  if (!p) return false;
-  m->programs.data = p;
-  m->programs.len = m->programs.cap = 1;
-  m->partial = true;
-  return true;
+  if (p) driver_keep(m, p);
+  return p != NULL;
 }
 
 static bool is_graph_text(const char *path) {

@@ -53,9 +53,7 @@ static bool compile(struct model *m, struct program *p, const struct settings *s
   struct host host = {.march = s->opt.march, .verbose = s->verbose};
   if (!host_find(m->b, &host, s->cc)) return false;
   struct model alone = *m;
-  alone.programs.data = p;
-  alone.programs.len = alone.programs.cap = 1;
-  alone.partial = true;
+  driver_keep(&alone, p);
   return compiled_open(&alone, &host, s->keep_c, native);
 }
 

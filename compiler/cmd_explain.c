@@ -1,7 +1,7 @@
 // cmd_explain.c: `btc explain`: what became of a file's equations, and why.
 #include "command.h"
 #include "explain.h"
-#include "function_inputs.h"
+#include "subjects.h"
 
 static const struct loc nowhere;
 
@@ -33,31 +33,8 @@ const struct command command_explain = {
     options, sizeof options / sizeof *options, 1, 2, run,
 };
 
-static struct program *function_of(struct btc *b, const struct settings *s, struct model **m) {
-  named_types inputs = {0};
-  *m = function_inputs(b, s, &inputs);
-  return *m ? model_function(*m, s->function, inputs.data, inputs.len, true) : NULL;
-}
-
-static struct program *program_of(struct btc *b, const struct settings *s, struct model **m) {
-  *m = driver_model(b, s->operands.data[0]);
-  return *m ? driver_program(*m, s->program) : NULL;
-}
-
-// The model with what was asked for.
-static struct model *subject(struct btc *b, const struct settings *s) {
-  struct model *m;
-  if (!s->function && !s->program) return driver_model(b, s->operands.data[0]);
-  struct program *p = s->function ? function_of(b, s, &m) : program_of(b, s, &m);
-  if (!p) return NULL;
-  m->partial = true;
-  m->programs.data = p;
-  m->programs.len = m->programs.cap = 1;
-  return m;
-}
-
 static bool explain(struct btc *b, const struct settings *s) {
-  struct model *m = subject(b, s);
+  struct model *m = subject_model(b, s);
   struct target target;
   target_from_march(&target, s->opt.march);
   struct codegen *cg = m && b->n_errors == 0 ? codegen_model(m, &target) : NULL;

@@ -157,28 +157,13 @@ static void print_table(const json_t *programs) {
 
 // ---- the command --------------------------------------------------------------------------------
 
-static json_t *function_json(struct btc *b, const struct settings *s, const struct target *t) {
-  named_types inputs = {0};
-  struct model *m = function_inputs(b, s, &inputs);
-  struct program *p = m ? model_function(m, s->function, inputs.data, inputs.len, true) : NULL;
-  if (!p) return NULL;
-  m->partial = true;
-  struct choices *choices = choices_begin(m, t);
-  json_t *o = program_json(m, p, choices, t, s);
-  if (o) choices_end(choices);
-  return o ? json_pack("[o]", o) : NULL;
-}
-
 static json_t *programs_json(struct btc *b, const struct settings *s, const struct target *t) {
-  struct model *m = driver_model(b, s->operands.data[0]);
-  struct program *only = m && s->program ? driver_program(m, s->program) : NULL;
+  struct model *m = subject_model(b, s);
   if (!m || b->n_errors) return NULL;
-  m->partial = only != NULL;
   struct choices *choices = choices_begin(m, t);
   json_t *list = json_array();
   for (int i = 0; i < m->programs.len; i++) {
-    struct program *p = &m->programs.data[i];
-    json_t *o = !only || p == only ? program_json(m, p, choices, t, s) : NULL;
+    json_t *o = program_json(m, &m->programs.data[i], choices, t, s);
     if (o) json_array_append_new(list, o);
   }
   if (b->n_errors == 0) choices_end(choices);
@@ -232,7 +217,7 @@ static int run(struct btc *b, struct settings *s) {
   struct target target;
   target_from_march(&target, s->opt.march);
   if (s->prototype) return print_prototype(b, s, &target) ? EXIT_OK : EXIT_FAILED;
-  json_t *programs = s->function ? function_json(b, s, &target) : programs_json(b, s, &target);
+  json_t *programs = programs_json(b, s, &target);
   bool good = programs && b->n_errors == 0 && check_operand(b, s, programs);
   if (good && s->json) {
     json_t *report = json_pack("{s:s, s:O}", "march", target.march, "programs", programs);

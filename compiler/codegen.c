@@ -85,13 +85,6 @@ static void use_tensors(struct codegen *cg, struct codegen_program *p) {
 
 // ---- programs ---------------------------------------------------------------------------------
 
-static bool dumped(const struct btc *b, const char *pass) {
-  for (int i = 0; i < b->opt.dump_after.len; i++)
-    if (str_eq(b->opt.dump_after.data[i], pass) || str_eq(b->opt.dump_after.data[i], "all"))
-      return true;
-  return false;
-}
-
 struct graph *codegen_regions(struct model *m, struct program *p, struct choices *choices,
                               struct regions **regions) {
   struct btc *b = m->b;
@@ -114,7 +107,7 @@ static bool add_program(struct codegen *cg, struct program *p, struct choices *c
   }
   g = pass_layout(g, cg->target.lanes);
   graph_verify(g, "layout");
-  if (dumped(cg->model->b, "layout")) graph_print(stderr, g);
+  if (pass_dumped(cg->model->b, "layout")) graph_print(stderr, g);
   made.fusion = fuse_graph(g, cg->model, p->graph);
   struct fusion *f = made.fusion;
   codegen_lower(f, &cg->target);

@@ -223,7 +223,7 @@ static bool visit_product(struct derivation *d, const struct node *n) {
 static bool visit_sum(struct derivation *d, const struct node *n) {
   struct structured *m = unstored(d, n->in[0]);
   const char *why;
-  struct node *to = structured_sum(&d->a, m, fold_axes(n), &why);
+  struct node *to = structured_sum(&d->a, m, node_axes(n), &why);
   return thin(d, n, m, to, why);
 }
 

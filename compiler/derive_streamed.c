@@ -12,6 +12,7 @@
 #include "derive_panels.h"
 #include "derive_wide.h"
 #include "passes.h"
+#include "sizes.h"
 
 enum { MOST_PANELS = 32, NARROWEST = 256, WIDEST = 1024, STEP = 64 /* columns */ };
 
@@ -28,8 +29,6 @@ struct streamed {
 
 // ---- widths -----------------------------------------------------------------------------------
 
-static int64_t round_up(int64_t x, int64_t step) { return (x + step - 1) / step * step; }
-
 // As many columns as the product sums terms, so that a panel is about as large as an operand;
 // within limits, and so that panels are about equal.
 static int64_t chosen_width(int64_t length, int64_t terms) {
@@ -37,7 +36,7 @@ static int64_t chosen_width(int64_t length, int64_t terms) {
   if (w < NARROWEST) w = NARROWEST;
   if (w > WIDEST) w = WIDEST;
   if (length > MOST_PANELS * w) w = round_up((length + MOST_PANELS - 1) / MOST_PANELS, STEP);
-  int64_t panels = (length + w - 1) / w, even = round_up((length + panels - 1) / panels, STEP);
+  int64_t panels = ceil_div(length, w), even = round_up(ceil_div(length, panels), STEP);
   return even < w ? even : w;
 }
 
@@ -129,7 +128,7 @@ static void took(struct streamed *s, const struct node *p, const bool *group, in
   if (!s->cut || count < s->cut) s->cut = count;
   const char *text =
       str_printf(to->b->arena, "made, read and dropped in %lld panels of %lld %s",
-                 (long long)((length + width - 1) / width), (long long)width, axis_name(axis));
+                 (long long)ceil_div(length, width), (long long)width, axis_name(axis));
   vec_push(to->b->arena, s->notes, ((struct rewrite_note){text, p->loc}));
 }
 

@@ -28,7 +28,7 @@ struct stripped {
 };
 
 static struct node *factor_along(struct fold *f, const struct node *x, int axis) {
-  if (x->op != OP_broadcast || (fold_axes(x) & ~(1u << axis))) return NULL;
+  if (x->op != OP_broadcast || (node_axes(x) & ~(1u << axis))) return NULL;
   struct shape to = shape_of(1, x->type.shape.dim[axis]);
   return fold_broadcast(f, x->in[0], &to, (int64_t[]){0});
 }
@@ -185,7 +185,7 @@ static struct node *sum_of(struct fold *f, struct node *a, struct node *t, int o
 
 struct node *wide_sum_of_thin(struct fold *f, const struct node *n) {
   struct node *x = n->in[0], *to = NULL;
-  unsigned axes = fold_axes(n);
+  unsigned axes = node_axes(n);
   if (x->type.shape.rank != 2) return NULL;
   for (int over = 0; over < 2 && !to; over++) {
     if (!(axes >> over & 1)) continue;

@@ -91,6 +91,12 @@ struct model *driver_model(struct btc *b, const char *path) {
   return f ? driver_elaborate(b, f) : NULL;
 }
 
+void driver_keep(struct model *m, struct program *p) {
+  m->programs.data = p;
+  m->programs.len = m->programs.cap = 1;
+  m->partial = true;
+}
+
 struct program *driver_program(struct model *m, const char *name) {
   struct btc *b = m->b;
   if (m->programs.len == 0) return diag_error(b, nowhere, "the file has no program"), NULL;

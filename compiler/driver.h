@@ -20,6 +20,8 @@ struct model *driver_model(struct btc *b, const char *path);  // parsed and elab
 struct model *driver_elaborate(struct btc *b, const struct file *f); // likewise
 // The program called `name`, or the first where that is NULL. NULL after a diagnostic.
 struct program *driver_program(struct model *m, const char *name);
+// Leaves the model with the program p alone.
+void driver_keep(struct model *m, struct program *p);
 
 // ---- writing ----------------------------------------------------------------------------------
 // A file that appears whole or not at all: written beside `path`, then renamed over it. What is not a

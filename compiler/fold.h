@@ -51,7 +51,6 @@ struct node *fold_sum(struct fold *f, struct node *x, unsigned axes); // a set: 
 bool fold_constant(const struct node *n, double *value); // a constant, or one broadcast
 bool fold_is(const struct node *n, double value);        // is that constant
 bool fold_narrow(const struct node *n);   // a constant, or broadcast from fewer elements
-unsigned fold_axes(const struct node *n); // its attribute `axes` as a set
 bool fold_swaps(const struct node *n);    // is a transpose of the last two axes
 // Whether n compares an element's places on the last two axes: the mask of a diagonal.
 bool fold_compares_places(const struct node *n);

@@ -65,7 +65,7 @@ static struct node *before_broadcast(struct fold *f, const struct node *n) {
   unsigned set = 0;
   for (int i = 0; i < n->n_in; i++) {
     if (n->in[i]->op != OP_broadcast || !ascending(n->in[i])) return NULL;
-    set |= fold_axes(n->in[i]);
+    set |= node_axes(n->in[i]);
   }
   int64_t axes[MAX_RANK];
   struct shape sub = sub_shape(&n->type.shape, set, axes);

@@ -105,7 +105,7 @@ static bool symmetric(const struct node *x, int depth) {
   if (depth == 0 || rank < 2 || x->type.shape.dim[rank - 1] != x->type.shape.dim[rank - 2])
     return false;
   unsigned last_two = 3u << (rank - 2);
-  if (x->op == OP_broadcast) return !(fold_axes(x) & last_two);
+  if (x->op == OP_broadcast) return !(node_axes(x) & last_two);
   if (x->op == OP_matmul)
     return x->in[0] == x->in[1] && x->attr.i[MATMUL_TA] != x->attr.i[MATMUL_TB];
   if (fold_compares_places(x)) return true;

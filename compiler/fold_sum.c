@@ -64,7 +64,7 @@ struct node *fold_sum(struct fold *f, struct node *x, unsigned axes) {
 
 // Over axes of size 1 a sum only drops them.
 static struct node *sum_of_one(struct fold *f, const struct node *n) {
-  bool one = elements_in(&n->in[0]->type.shape, fold_axes(n)) == 1;
+  bool one = elements_in(&n->in[0]->type.shape, node_axes(n)) == 1;
   return one ? fold_reshape(f, n->in[0], &n->type.shape) : NULL;
 }
 
@@ -72,13 +72,13 @@ static struct node *sum_of_one(struct fold *f, const struct node *n) {
 static struct node *sum_of_broadcast(struct fold *f, const struct node *n) {
   const struct node *x = n->in[0];
   if (x->op != OP_broadcast) return NULL;
-  unsigned r = fold_axes(n), own = operand_axes(x, r);
+  unsigned r = node_axes(n), own = operand_axes(x, r);
   struct node *sum = fold_sum(f, x->in[0], own);
   int64_t axes[MAX_RANK];
   int rank = 0;
   for (int i = 0; i < x->attr.n; i++)
     if (!(own >> i & 1)) axes[rank++] = axis_after(x->attr.i[i], r);
-  double repeats = (double)elements_in(&x->type.shape, r & ~fold_axes(x));
+  double repeats = (double)elements_in(&x->type.shape, r & ~node_axes(x));
   struct node *scaled = fold_binary(f, OP_mul, sum, fold_full(f, &sum->type, repeats));
   return fold_broadcast(f, scaled, &n->type.shape, axes);
 }
@@ -87,7 +87,7 @@ static struct node *sum_of_broadcast(struct fold *f, const struct node *n) {
 static struct node *sum_of_sum(struct fold *f, const struct node *n) {
   const struct node *x = n->in[0];
   if (x->op != OP_sum) return NULL;
-  unsigned r = fold_axes(n), q = fold_axes(x), both = q;
+  unsigned r = node_axes(n), q = node_axes(x), both = q;
   const struct node *inner = x->in[0];
   for (int a = 0, after = 0; a < inner->type.shape.rank; a++) {
     if (q >> a & 1) continue;
@@ -101,7 +101,7 @@ static struct node *sum_of_sum(struct fold *f, const struct node *n) {
 static struct node *sum_of_transpose(struct fold *f, const struct node *n) {
   const struct node *x = n->in[0];
   if (x->op != OP_transpose) return NULL;
-  unsigned r = fold_axes(n), inner = 0;
+  unsigned r = node_axes(n), inner = 0;
   for (int i = 0; i < x->attr.n; i++) inner |= (r >> i & 1) << x->attr.i[i];
   int64_t perm[MAX_RANK];
   int rank = 0;
@@ -113,7 +113,7 @@ static struct node *sum_of_transpose(struct fold *f, const struct node *n) {
 // The sum of all elements does not depend on their arrangement.
 static struct node *sum_of_reshape(struct fold *f, const struct node *n) {
   const struct node *x = n->in[0];
-  if (x->op != OP_reshape || fold_axes(n) != all_axes(x)) return NULL;
+  if (x->op != OP_reshape || node_axes(n) != all_axes(x)) return NULL;
   return fold_sum(f, x->in[0], all_axes(x->in[0]));
 }
 
@@ -135,7 +135,7 @@ static void take_out(struct fold *f, struct factors *out, struct node *factor) {
 }
 
 static bool constant_over(const struct node *x, unsigned r) {
-  return x->op == OP_broadcast && !(fold_axes(x) & r);
+  return x->op == OP_broadcast && !(node_axes(x) & r);
 }
 
 // A broadcast that is constant over R, as a factor of the sum.
@@ -176,7 +176,7 @@ static struct node *take_apart(struct fold *f, struct factors *out, struct node 
 // Σ_R x·B(v) = v·Σ_R x where B(v) does not vary over R; likewise signs and factors of a numerator.
 // Sharing is kept: the rest of a product that loses no factor stays the node it was.
 static struct node *sum_of_product(struct fold *f, const struct node *n) {
-  struct factors out = {.r = fold_axes(n), .to = &n->type.shape};
+  struct factors out = {.r = node_axes(n), .to = &n->type.shape};
   struct node *rest = take_apart(f, &out, n->in[0]);
   if (!out.outside) return NULL;
   if (!rest) rest = fold_full(f, &n->in[0]->type, 1);
@@ -192,7 +192,7 @@ static struct node *sum_of_product(struct fold *f, const struct node *n) {
 static bool is_centred(struct fold *f, const struct node *x, unsigned r) {
   if (x->op != OP_sub || x->in[1]->op != OP_broadcast) return false;
   const struct node *mean = x->in[1];
-  unsigned q = all_axes(x) & ~fold_axes(mean);
+  unsigned q = all_axes(x) & ~node_axes(mean);
   if (!q || (q & ~r) || !dtype_is_float(x->type.dtype)) return false;
   for (int i = 1; i < mean->attr.n; i++)
     if (mean->attr.i[i] < mean->attr.i[i - 1]) return false;
@@ -234,13 +234,13 @@ static bool sums_to_zero(struct fold *f, const struct node *x, unsigned r) {
 }
 
 static struct node *sum_is_zero(struct fold *f, const struct node *n) {
-  return sums_to_zero(f, n->in[0], fold_axes(n)) ? fold_full(f, &n->type, 0) : NULL;
+  return sums_to_zero(f, n->in[0], node_axes(n)) ? fold_full(f, &n->type, 0) : NULL;
 }
 
 // Σ(x + y) = Σx and Σ(x − y) = Σx where Σy = 0.
 static struct node *sum_loses_part(struct fold *f, const struct node *n) {
   const struct node *x = n->in[0];
-  unsigned r = fold_axes(n);
+  unsigned r = node_axes(n);
   if (x->op != OP_add && x->op != OP_sub) return NULL;
   if (sums_to_zero(f, x->in[1], r)) return fold_sum(f, x->in[0], r);
   if (!sums_to_zero(f, x->in[0], r)) return NULL;
@@ -269,7 +269,7 @@ static bool sum_is_cheap(struct fold *f, const struct node *x, unsigned r, int d
 // alone: one sweep over x + y beats two.
 static struct node *sum_of_cheap_sums(struct fold *f, const struct node *n) {
   const struct node *x = n->in[0];
-  unsigned r = fold_axes(n);
+  unsigned r = node_axes(n);
   if (x->op != OP_add || !sum_is_cheap(f, x, r, MAX_SUM_DEPTH)) return NULL;
   return fold_binary(f, OP_add, fold_sum(f, x->in[0], r), fold_sum(f, x->in[1], r));
 }

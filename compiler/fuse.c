@@ -108,7 +108,7 @@ static struct kernel *kernel_new(struct fuser *u, const struct node *n, struct b
   k->product = k->kind == KERNEL_PRODUCT ? n : NULL;
   k->space = fold ? n->in[0]->type.shape : n->type.shape;
   k->block = fold ? n->in[0]->block : n->block;
-  k->axes = fold ? fold_axes(n) : 0;
+  k->axes = fold ? node_axes(n) : 0;
   vec_push(u->arena, &k->roots, ((struct kernel_root){n, to, fold ? n->op : OP_COUNT, k->axes, false}));
   k->id = u->f->kernels.len;
   vec_push(u->arena, &u->f->kernels, k);

@@ -67,7 +67,7 @@ static bool may_finish(const struct outlook *o, const struct node *n, enum where
   if (n == o->product) return where == AT_POINT;
   if (!set_has(o->u->above[n->id], o->product->id)) return true;
   if (fuse_sums_matrix(n) && where == IN_COLUMN)
-    return fold_axes(n) == 1u << (space->rank - 2) && shape_eq(&n->in[0]->type.shape, space) &&
+    return node_axes(n) == 1u << (space->rank - 2) && shape_eq(&n->in[0]->type.shape, space) &&
            fuse_epilogue_of(o->u, n->in[0]) == o->product;
   if (class_of(n) != ELEMENTWISE && class_of(n) != MOVE) return false;
   for (int i = 0; i < n->n_in; i++)

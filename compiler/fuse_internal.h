@@ -46,11 +46,6 @@ static inline bool is_fold(const struct node *n) {
   return class_of(n) == REDUCE && n->op != OP_argmax;
 }
 static inline int64_t count_of(const struct node *n) { return shape_count(&n->type.shape); }
-static inline unsigned fold_axes(const struct node *n) {
-  unsigned axes = 0;
-  for (int i = 0; i < n->attr.n; i++) axes |= 1u << n->attr.i[i];
-  return axes;
-}
 
 // ---- kernels while they are merged ------------------------------------------------------------
 // Who writes a buffer; kernels that were merged away are NULL in the table.

@@ -1,6 +1,6 @@
 // fuse_product.c: what is computed together with a matrix product.
 //
-// Prologue. What a product reads need not be stored: it is one more reader to `worth_storing` (fuse.c).
+// Prologue. What a product reads need not be stored: it is one more reader to `worth_storing` (fuse_store.c).
 //
 // Epilogue. A loop kernel that reads a product point by point and computes values of its shape, or
 // sums of such, is merged into the product's kernel. Whatever the rest of the graph wants of those
@@ -29,7 +29,7 @@ bool fuse_is_open(const struct node *n) {
 bool fuse_sums_matrix(const struct node *n) {
   if (n->op != OP_sum || n->type.dtype != BT_F32 || n->in[0]->type.dtype != BT_F32) return false;
   const struct shape *s = &n->in[0]->type.shape;
-  unsigned axes = fold_axes(n), matrix = s->rank < 2 ? 0 : 3u << (s->rank - 2);
+  unsigned axes = node_axes(n), matrix = s->rank < 2 ? 0 : 3u << (s->rank - 2);
   for (int i = 0; i < s->rank - 2; i++)
     if (((axes >> i) & 1) && s->dim[i] > 1) return false;
   return (axes & matrix) != 0;

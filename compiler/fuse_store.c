@@ -125,7 +125,7 @@ static const struct shape *space_of(const struct node *n) {
 // Will two readers of one node become one kernel? (The test of step 2, on nodes.)
 static bool one_sweep(const struct fuser *u, const struct node *a, const struct node *b) {
   if (is_call(a) || is_call(b) || !shape_eq(space_of(a), space_of(b))) return false;
-  if (is_fold(a) && is_fold(b) && fold_axes(a) != fold_axes(b)) return false;
+  if (is_fold(a) && is_fold(b) && node_axes(a) != node_axes(b)) return false;
   return !set_has(u->above[a->id], b->id) && !set_has(u->above[b->id], a->id);
 }
 

@@ -129,6 +129,12 @@ const char *graph_label_of(const struct graph *g, const struct node *n) {
 
 // ---- the general builder ----------------------------------------------------------------------
 
+unsigned node_axes(const struct node *n) {
+  unsigned set = 0;
+  for (int i = 0; i < n->attr.n; i++) set |= 1u << n->attr.i[i];
+  return set;
+}
+
 const char *node_check(struct arena *a, struct node *n) {
   const struct op_info *op = op_info(n->op);
   if (op->arity >= 0 ? n->n_in != op->arity : n->n_in < 1)

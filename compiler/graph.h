@@ -140,6 +140,7 @@ struct node *graph_node_in_layout(struct graph *g, enum op op, struct node *cons
 // What is wrong with a node by itself (arity, its op's shape rule, its layout), or NULL. Fills in the
 // type where it is not given.
 const char *node_check(struct arena *a, struct node *n);
+unsigned node_axes(const struct node *n); // its attribute `axes` as a set: bit i is axis i
 
 struct node *g_leaf(struct graph *g, enum op op, const char *name, const struct tensor_type *type); // param, state
 struct node *g_input(struct graph *g, const char *name, enum bt_input_kind kind, int view, int site, const struct tensor_type *type);
@@ -180,6 +181,7 @@ struct rewrite {
   const struct graph *from;
   struct graph *to;
   struct node **map; // from-id -> node of `to`; NULL: not built
+  const int *uses;   // graph_use_counts of `from`, for the rules of graph_map
 };
 struct rewrite rewrite_begin(const struct graph *from);
 // The same op over mapped operands, with n's place and address. Does not enter r->map.

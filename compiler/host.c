@@ -172,6 +172,9 @@ static void compiler_words(struct btc *b, const struct host *host, bool shared, 
   words_add(b->arena, words, host->command);
   words_add(b->arena, words, host_flags(b, host));
   if (shared) words_add(b->arena, words, "-fPIC");
+}
+
+static void runtime_words(struct btc *b, word_list *words) {
   word_add(b->arena, words, str_printf(b->arena, "-I%s/runtime", b->opt.home));
 }
 
@@ -181,6 +184,7 @@ static bool link_words(struct btc *b, const struct host *host, const word_list *
   const char *library = shared ? NULL : driver_runtime_library(b);
   if (!shared && !library) return false;
   compiler_words(b, host, shared, words);
+  runtime_words(b, words);
   words_add(a, words, shared ? "-shared -o" : "-o");
   word_add(a, words, out);
   for (int i = 0; i < inputs->len; i++) word_add(a, words, inputs->data[i]);
@@ -261,14 +265,18 @@ static void show_failure(struct btc *b, const struct host *host, const char *c_f
     diag_error(b, nowhere, "the C compiler did not accept what btc generated; this is a bug in btc (--keep-c keeps the file)");
 }
 
-// Runs it with its messages in `log`. False after a diagnostic; else *status is how it ended.
-static bool run_host(struct btc *b, const struct host *host, word_list *words, const char *log, const char *doing, int *status) {
+// Starts it with its messages in `log`. False after a diagnostic.
+static bool start_host(struct btc *b, const struct host *host, word_list *words, const char *log, pid_t *pid) {
   if (host->verbose) print_words(words);
+  if (spawn(b->arena, words, log, pid)) return true;
+  diag_error(b, nowhere, "cannot run '%s': %s", host->command, strerror(errno));
+  return false;
+}
+
+// And waits; *status is how it ended.
+static bool run_host(struct btc *b, const struct host *host, word_list *words, const char *log, const char *doing, int *status) {
   pid_t pid;
-  if (!spawn(b->arena, words, log, &pid)) {
-    diag_error(b, nowhere, "cannot run '%s': %s", host->command, strerror(errno));
-    return false;
-  }
+  if (!start_host(b, host, words, log, &pid)) return false;
   *status = wait_for(pid, doing);
   return true;
 }
@@ -286,14 +294,12 @@ static bool start_part(struct btc *b, const struct host *host, const char *c_fil
   part->object = str_printf(a, "%s.part%d.o", c_file, number);
   part->log = str_printf(a, "%s.log", part->object);
   compiler_words(b, host, shared, &words);
+  runtime_words(b, &words);
   word_add(a, &words, str_printf(a, "-DBTC_PART=%d", number));
   words_add(a, &words, "-c -o");
   word_add(a, &words, part->object);
   word_add(a, &words, c_file);
-  if (host->verbose) print_words(&words);
-  if (spawn(a, &words, part->log, &part->pid)) return true;
-  diag_error(b, nowhere, "cannot run '%s': %s", host->command, strerror(errno));
-  return false;
+  return start_host(b, host, &words, part->log, &part->pid);
 }
 
 // Of several parts that fail, the first is shown. `good`: none has so far.
@@ -365,9 +371,8 @@ static void include_words(struct btc *b, const struct host_source *s, word_list 
 bool host_compile_source(struct btc *b, const struct host *host, const struct host_source *s, bool shared) {
   struct arena *a = b->arena;
   word_list words = {0};
-  words_add(a, &words, host->command);
-  words_add(a, &words, host_flags(b, host));
-  words_add(a, &words, shared ? "-Wall -fPIC -c -o" : "-Wall -c -o");
+  compiler_words(b, host, shared, &words);
+  words_add(a, &words, "-Wall -c -o");
   word_add(a, &words, s->object);
   include_words(b, s, &words);
   word_add(a, &words, s->path);

@@ -8,12 +8,10 @@
 // their cases. An `if` around gives facts f <= 0, and e <= e - f. Quotients and remainders count by
 // their range.
 #include "loops_bounds.h"
+#include "sizes.h"
 
 enum { FUEL = 40 };
 static int64_t upper(const struct bounds *b, struct linear e, int fuel);
-
-static int64_t min64(int64_t x, int64_t y) { return x < y ? x : y; }
-static int64_t max64(int64_t x, int64_t y) { return x > y ? x : y; }
 
 // ---- linear form ------------------------------------------------------------------------------
 static bool same(lx x, lx y) {

@@ -112,12 +112,6 @@ int fold_uses(const struct fold *f, const struct node *x) {
   return uses;
 }
 
-unsigned fold_axes(const struct node *n) {
-  unsigned set = 0;
-  for (int i = 0; i < n->attr.n; i++) set |= 1u << n->attr.i[i];
-  return set;
-}
-
 // ---- the walk ---------------------------------------------------------------------------------
 
 // The rules are about row-major values; once a layout is chosen, a node is kept.

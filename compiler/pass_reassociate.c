@@ -89,8 +89,9 @@ static struct operand build(struct rewrite *r, const struct chain *c, orders bes
   return (struct operand){g_matmul(r->to, x.node, y.node, x.turned, y.turned), false};
 }
 
-static struct node *reassociated(struct rewrite *r, const struct node *n, const int *uses) {
-  struct chain c = {.uses = uses};
+static struct node *reassociated(struct rewrite *r, const struct node *n) {
+  if (n->op != OP_matmul) return NULL;
+  struct chain c = {.uses = r->uses};
   orders best;
   add_product(&c, n, false, LONGEST_CHAIN);
   if (c.n < 3) return NULL;
@@ -100,16 +101,5 @@ static struct node *reassociated(struct rewrite *r, const struct node *n, const 
 }
 
 struct graph *pass_reassociate(const struct graph *g) {
-  struct rewrite r = rewrite_begin(g);
-  const int *uses = graph_use_counts(g);
-  for (int i = 0; i < g->nodes.len; i++) {
-    const struct node *n = g->nodes.data[i];
-    if (!uses[i]) continue;
-    r.to->loc = n->loc;
-    r.to->path = n->path;
-    r.to->how = n->how;
-    struct node *to = n->op == OP_matmul ? reassociated(&r, n, uses) : NULL;
-    r.map[i] = to ? to : rewrite_copy(&r, n);
-  }
-  return pass_dce(rewrite_end(&r));
+  return pass_dce(graph_map(g, reassociated));
 }

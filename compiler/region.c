@@ -347,7 +347,7 @@ static void build_region(struct splicer *s, const struct region *r) {
   s->done[r - s->rs->list.data] = true;
   struct node **map = NEW_ARRAY(a, struct node *, from->nodes.len);
   for (int i = 0; i < r->inputs.len; i++) build(s, r->inputs.data[i]);
-  struct rewrite w = {from, s->w.to, map};
+  struct rewrite w = {.from = from, .to = s->w.to, .map = map};
   for (int i = 0; i < from->nodes.len; i++) {
     const struct node *n = from->nodes.data[i];
     map[i] = n->op == OP_input ? s->w.map[r->inputs.data[atoi(n->attr.s + 2)]->id] : rewrite_copy(&w, n);

@@ -9,7 +9,8 @@
 
 struct rewrite rewrite_begin(const struct graph *from) {
   struct graph *to = graph_new(from->b, from->name);
-  return (struct rewrite){from, to, NEW_ARRAY(from->b->arena, struct node *, from->nodes.len)};
+  struct node **map = NEW_ARRAY(from->b->arena, struct node *, from->nodes.len);
+  return (struct rewrite){.from = from, .to = to, .map = map};
 }
 
 static struct node *mapped(const struct rewrite *r, const struct node *n) {
@@ -51,10 +52,10 @@ struct graph *rewrite_end(struct rewrite *r) {
 struct graph *graph_map(const struct graph *g,
                         struct node *(*rule)(struct rewrite *r, const struct node *n)) {
   struct rewrite r = rewrite_begin(g);
-  const int *uses = graph_use_counts(g);
+  r.uses = graph_use_counts(g);
   for (int i = 0; i < g->nodes.len; i++) {
     const struct node *n = g->nodes.data[i];
-    if (!uses[i]) continue;
+    if (!r.uses[i]) continue;
     r.to->loc = n->loc;
     r.to->path = n->path;
     r.to->how = n->how;

@@ -21,15 +21,12 @@
 // a second phase adds in order: the bits do not depend on the number of threads.
 #include "sched_conv.h"
 
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+#include "sizes.h"
 
 enum { OV = 2 }; // vectors of output channels in a register block
 // Backward weights takes all (channel, tap) pairs over strips of about this many pixels, which stay
 // in the L1 cache: 2 vectors of dy and one of x each.
 enum { STRIP_PIXELS = 256 };
-static int64_t block_limit(const struct target *t) { return t->registers >= 32 ? 14 : 6; }
 
 // ---- even splits ------------------------------------------------------------------------------
 // n = n_big * size + n_small * (size - 1), blocks as equal as can be: 32 = 11 + 11 + 10.
@@ -295,7 +292,7 @@ static void gather_phase(struct gather_conv *g, const struct axis axes[2], lx im
                          int64_t ov) {
   if (!axes[0].count || !axes[1].count) return;
   struct lb *b = g->b;
-  int64_t limit = block_limit(lb_target(b));
+  int64_t limit = target_block_rows(lb_target(b));
   struct split columns = split_evenly(axes[1].count, limit);
   struct split rows = split_evenly(axes[0].count, max64(1, limit / columns.size));
   for (int py = 0; py < 2; py++)
@@ -615,7 +612,7 @@ static void add_partials(struct weight_conv *g) {
 
 // Register block: (channels x tap rows x kw) <= limit, within one channel block of x.
 static void choose_weight_block(struct weight_conv *g) {
-  int64_t limit = block_limit(lb_target(g->b)), kw = g->s.kw;
+  int64_t limit = target_block_rows(lb_target(g->b)), kw = g->s.kw;
   g->tap_rows = g->s.ic * kw < limit / 2 && g->s.kh * kw <= limit ? g->s.kh : 1;
   g->channels = max64(1, min64(g->s.ic, limit / (g->tap_rows * kw)));
   while (g->x.block > 1 && g->x.block % g->channels) g->channels--;

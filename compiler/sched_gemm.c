@@ -13,51 +13,44 @@
 // broadcast.
 #include "sched_gemm_internal.h"
 
-int64_t gemm_min(int64_t a, int64_t b) { return a < b ? a : b; }
-int64_t gemm_max(int64_t a, int64_t b) { return a > b ? a : b; }
-int64_t gemm_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int64_t round_up(int64_t a, int64_t b) { return gemm_ceil_div(a, b) * b; }
-
 // ---- blocks -----------------------------------------------------------------------------------
-static int64_t block_limit(const struct target *t) { return t->registers >= 32 ? 14 : 6; }
-
 // Rows into tiles of equally many blocks, blocks as equal as can be.
 static void choose_rows(struct gemm *g, int64_t row_tiles) {
   const struct gemm_shape *s = g->s;
-  int64_t limit = block_limit(lb_target(g->b));
+  int64_t limit = target_block_rows(lb_target(g->b));
   g->row_tiles = row_tiles;
-  g->tile_blocks = gemm_ceil_div(s->m, row_tiles * limit);
+  g->tile_blocks = ceil_div(s->m, row_tiles * limit);
   g->blocks = row_tiles * g->tile_blocks;
-  g->rows = gemm_ceil_div(s->m, g->blocks);
+  g->rows = ceil_div(s->m, g->blocks);
   g->n_big = g->blocks - (g->rows * g->blocks - s->m);
   g->tile_rows = g->tile_blocks * g->rows;
 }
 
 static void choose_columns(struct gemm *g, int64_t columns) {
-  g->strips = gemm_ceil_div(g->s->n, g->strip);
-  g->column_tiles = gemm_ceil_div(g->strips, gemm_max(1, columns / g->strip));
-  g->tile_strips = gemm_ceil_div(g->strips, g->column_tiles);
-  g->column_tiles = gemm_ceil_div(g->strips, g->tile_strips);
+  g->strips = ceil_div(g->s->n, g->strip);
+  g->column_tiles = ceil_div(g->strips, max64(1, columns / g->strip));
+  g->tile_strips = ceil_div(g->strips, g->column_tiles);
+  g->column_tiles = ceil_div(g->strips, g->tile_strips);
 }
 
 static void choose_depth(struct gemm *g, int64_t kc) {
-  int64_t k = g->s->k, each = gemm_ceil_div(k, gemm_ceil_div(k, kc));
-  int64_t chunks = gemm_ceil_div(each, 128);
-  g->chunk = round_up(gemm_ceil_div(each, chunks), g->lanes);
+  int64_t k = g->s->k, each = ceil_div(k, ceil_div(k, kc));
+  int64_t chunks = ceil_div(each, 128);
+  g->chunk = round_up(ceil_div(each, chunks), g->lanes);
   g->kc = chunks * g->chunk;
-  g->k_blocks = gemm_ceil_div(k, g->kc);
+  g->k_blocks = ceil_div(k, g->kc);
 }
 
 static void choose_pieces(struct gemm *g, int64_t pieces) {
-  g->piece_blocks = gemm_ceil_div(g->k_blocks, gemm_max(1, gemm_min(pieces, g->k_blocks)));
-  g->pieces = gemm_ceil_div(g->k_blocks, g->piece_blocks);
+  g->piece_blocks = ceil_div(g->k_blocks, max64(1, min64(pieces, g->k_blocks)));
+  g->pieces = ceil_div(g->k_blocks, g->piece_blocks);
 }
 
 // What the shape is like; sched_gemm.c's heading says how each is done.
 enum kind { LARGE, WIDE, DEEP, MANY };
 static enum kind kind_of(const struct gemm_shape *s, const struct gemm_epilogue *e) {
   if (s->batch > 1 && s->m * s->n * s->k <= 1 << 24) return MANY;
-  if (s->m * s->n <= 1 << 17 && s->k >= 8 * gemm_max(s->m, s->n)) return DEEP;
+  if (s->m * s->n <= 1 << 17 && s->k >= 8 * max64(s->m, s->n)) return DEEP;
   // B that is used by few rows and does not fit the L2 cache is not worth writing down for others.
   bool wide = s->m <= 640 && s->k * s->n > 1 << 18;
   return wide || s->symmetric || e->finish ? WIDE : LARGE;
@@ -68,15 +61,15 @@ static enum kind kind_of(const struct gemm_shape *s, const struct gemm_epilogue 
 // more of them, so that the next strip is there in time.
 static void choose_large(struct gemm *g, int64_t room) {
   const struct gemm_shape *s = g->s;
-  int64_t columns = s->nc ? s->nc : gemm_min(2048, gemm_max(256, (1 << 24) / s->k));
+  int64_t columns = s->nc ? s->nc : min64(2048, max64(256, (1 << 24) / s->k));
   choose_columns(g, columns);
   choose_depth(g, s->kc ? s->kc : 512);
   int64_t row_bytes = 5 * g->kc + (g->k_blocks > 1 ? 4 * g->tile_strips * g->strip : 0);
-  int64_t rows = gemm_max(4 * block_limit(lb_target(g->b)), gemm_min(224, room / row_bytes));
+  int64_t rows = max64(4 * target_block_rows(lb_target(g->b)), min64(224, room / row_bytes));
   int64_t least = s->k * g->tile_strips * g->strip > 1 << 19 ? 112 : 16;
-  int64_t tiles = gemm_max(gemm_ceil_div(s->m, rows), gemm_min(8, gemm_max(1, s->m / least)));
-  if (s->mc) tiles = gemm_ceil_div(s->m, s->mc);
-  choose_rows(g, tiles > 1 ? gemm_min(round_up(tiles, 2), s->m / 2) : 1);
+  int64_t tiles = max64(ceil_div(s->m, rows), min64(8, max64(1, s->m / least)));
+  if (s->mc) tiles = ceil_div(s->m, s->mc);
+  choose_rows(g, tiles > 1 ? min64(round_up(tiles, 2), s->m / 2) : 1);
   g->right.shared = true;
 }
 
@@ -94,12 +87,12 @@ static void choose_blocks(struct gemm *g) {
   switch (kind_of(s, g->e)) {
   case LARGE: choose_large(g, l2 * 6 / 10); break;
   case WIDE: // the tile takes half the L2 cache at most, and there are 8 of them
-    choose_whole_columns(g, gemm_min(gemm_min(128, s->n / 8), l2 / 8 / s->m), 512);
+    choose_whole_columns(g, min64(min64(128, s->n / 8), l2 / 8 / s->m), 512);
     g->left.shared = g->column_tiles > 1;
     break;
   case DEEP:
     pieces = 8;
-    choose_whole_columns(g, s->n, gemm_min(256, gemm_ceil_div(s->k, pieces)));
+    choose_whole_columns(g, s->n, min64(256, ceil_div(s->k, pieces)));
     break;
   case MANY:
     choose_whole_columns(g, s->batch < 8 ? 128 : s->n, 512);
@@ -264,7 +257,7 @@ static void block_sums(struct gemm *g, const struct gemm_task *t, const struct s
                        bool cut, lx block, lx to) {
   struct lb *b = g->b;
   struct register_block r = {.vectors = STRIP_VECTORS, .to = to, .first = k->first};
-  if (cut) r.vectors = (int)gemm_ceil_div(g->s->n % g->strip, g->lanes);
+  if (cut) r.vectors = (int)ceil_div(g->s->n % g->strip, g->lanes);
   r.a = lb_let(b, "a_at", panel_offset(&g->left, block, t->block0, k->p0));
   lx first = g->right.shared ? t->panel_strip : t->strip0;
   r.b = lb_let(b, "b_at", panel_offset(&g->right, lx_sub(strip, first), lx_int(b, 0), k->p0));
@@ -405,7 +398,7 @@ static void symmetric_task(struct gemm *g, lx batch, lx pair, lx piece) {
 static void multiply_panel(struct gemm *g, lx batch, lx panel) {
   struct lb *b = g->b;
   bool symmetric = g->s->symmetric;
-  int64_t across = symmetric ? gemm_ceil_div(g->column_tiles, 2) : g->panel_tiles;
+  int64_t across = symmetric ? ceil_div(g->column_tiles, 2) : g->panel_tiles;
   int64_t batches = batch ? 1 : g->s->batch;
   lx item = lb_parallel_for(b, "task", lx_int(b, 0),
                             lx_int(b, batches * g->pieces * g->row_tiles * across), 1);
@@ -475,10 +468,10 @@ static void add_pieces(struct gemm *g, lx batch) {
 // One batch's product, or all of them (batch NULL).
 static void product(struct gemm *g, lx batch) {
   struct lb *b = g->b;
-  int64_t panels = gemm_ceil_div(g->column_tiles, g->panel_tiles);
+  int64_t panels = ceil_div(g->column_tiles, g->panel_tiles);
   if (g->left.shared) gemm_pack_shared(g, &g->left, batch, lx_int(b, 0), g->blocks);
   lx panel = panels > 1 ? lb_for(b, "panel", panels) : lx_int(b, 0);
-  int64_t strips = gemm_min(g->strips, g->panel_tiles * g->tile_strips);
+  int64_t strips = min64(g->strips, g->panel_tiles * g->tile_strips);
   if (g->right.shared) gemm_pack_shared(g, &g->right, batch, lx_muli(panel, strips), strips);
   if (g->left.shared || g->right.shared) lb_barrier(b);
   multiply_panel(g, batch, panel);

@@ -216,7 +216,7 @@ struct gemm_strip *gemm_strip_begin(struct gemm *g, const struct gemm_task *t, l
   int64_t inside = cut ? g->s->n % g->strip : g->strip, rest = inside % g->lanes;
   struct gemm_strip *s = NEW(lb_arena(g->b), struct gemm_strip);
   *s = (struct gemm_strip){.task = t, .at = at, .column = lx_muli(strip, g->strip)};
-  s->vectors = (int)gemm_ceil_div(inside, g->lanes);
+  s->vectors = (int)ceil_div(inside, g->lanes);
   s->left = rest ? lx_int(g->b, rest) : NULL;
   declare_row_sums(g, s);
   return s;

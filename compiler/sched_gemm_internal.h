@@ -12,6 +12,7 @@
 #define BTC_SCHED_GEMM_INTERNAL_H
 
 #include "sched_gemm.h"
+#include "sizes.h"
 
 enum { STRIP_VECTORS = 2 };
 
@@ -55,9 +56,6 @@ struct gemm_task {
   lx sums;        // where its partial sums start
 };
 
-int64_t gemm_min(int64_t a, int64_t b);
-int64_t gemm_max(int64_t a, int64_t b);
-int64_t gemm_ceil_div(int64_t a, int64_t b);
 lx gemm_block_row(const struct gemm *g, lx block); // the first row of a block
 
 // Packing: panels first … end-1, steps p0 … p1-1, to panel `to` and step `to_p` of the buffer.

@@ -13,7 +13,7 @@
 // Steps of p that are packed for all panels before the next ones. Rows of k are read in runs of a
 // chunk; across, few enough rows that their pages stay known while the panels go along them.
 static int64_t chunk_of(const struct gemm *g, const struct gemm_packed *o) {
-  return o->operand->along_k ? g->chunk : gemm_min(32, g->kc);
+  return o->operand->along_k ? g->chunk : min64(32, g->kc);
 }
 
 static int64_t stage_stride(const struct gemm *g) { return g->chunk + g->lanes; }
@@ -28,7 +28,7 @@ static void packed_buffers(struct gemm *g, struct gemm_packed *o, int64_t panels
 void gemm_pack_buffers(struct gemm *g) {
   packed_buffers(g, &g->left, g->left.shared ? g->blocks : g->tile_blocks);
   int64_t strips = g->right.shared ? g->panel_tiles * g->tile_strips : g->tile_strips;
-  packed_buffers(g, &g->right, gemm_min(strips, g->strips));
+  packed_buffers(g, &g->right, min64(strips, g->strips));
 }
 
 // Its first row or column. Every block has a row; said, because the verifier would take the row's
@@ -131,7 +131,7 @@ void gemm_pack_local(struct gemm *g, const struct gemm_packed *o, lx batch, lx f
   int64_t chunk = chunk_of(g, o);
   // The last block may end chunks earlier.
   lx chunks = lx_divi(lx_addi(lx_sub(p1, p0), chunk - 1), chunk);
-  lx q = lb_for_range(b, "chunk", lx_int(b, 0), lx_mini(chunks, gemm_ceil_div(g->kc, chunk)), 1);
+  lx q = lb_for_range(b, "chunk", lx_int(b, 0), lx_mini(chunks, ceil_div(g->kc, chunk)), 1);
   lx from = lb_let(b, "from", lx_add(p0, lx_muli(q, chunk)));
   lx to = lb_let(b, "to", lx_min(lx_addi(from, chunk), p1));
   lx panel = lb_for_range(b, "panel", first, end, 1);
@@ -145,8 +145,8 @@ void gemm_pack_shared(struct gemm *g, const struct gemm_packed *o, lx batch, lx 
   struct lb *b = g->b;
   enum { TOGETHER = 4 }; // panels of an item
   int64_t all = o == &g->left ? g->blocks : g->strips;
-  int64_t chunk = chunk_of(g, o), chunks = gemm_ceil_div(g->s->k, chunk);
-  int64_t groups = gemm_ceil_div(panels, TOGETHER);
+  int64_t chunk = chunk_of(g, o), chunks = ceil_div(g->s->k, chunk);
+  int64_t groups = ceil_div(panels, TOGETHER);
   lx item = lb_parallel_for(b, "item", lx_int(b, 0), lx_int(b, chunks * groups), 1);
   lx p0 = lb_let(b, "from", lx_muli(lx_divi(item, groups), chunk));
   lx p1 = lb_let(b, "to", lx_mini(lx_addi(p0, chunk), g->s->k));

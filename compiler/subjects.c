@@ -1,9 +1,29 @@
-// subjects.c: the regions that were asked for. See subjects.h.
+// subjects.c: what was asked for. See subjects.h.
 #include "codegen.h"
 #include "function_inputs.h"
 #include "subjects.h"
 
 static const struct loc nowhere;
+
+static struct program *function_of(struct btc *b, const struct settings *s, struct model **m) {
+  named_types inputs = {0};
+  *m = function_inputs(b, s, &inputs);
+  return *m ? model_function(*m, s->function, inputs.data, inputs.len, true) : NULL;
+}
+
+static struct program *program_of(struct btc *b, const struct settings *s, struct model **m) {
+  *m = driver_model(b, s->operands.data[0]);
+  return *m ? driver_program(*m, s->program) : NULL;
+}
+
+struct model *subject_model(struct btc *b, const struct settings *s) {
+  struct model *m;
+  if (!s->function && !s->program) return driver_model(b, s->operands.data[0]);
+  struct program *p = s->function ? function_of(b, s, &m) : program_of(b, s, &m);
+  if (!p) return NULL;
+  driver_keep(m, p);
+  return m;
+}
 
 static bool add_regions(struct program *p, struct model *m, struct choices *choices, subject_list *all) {
   struct regions *rs;
@@ -15,26 +35,12 @@ static bool add_regions(struct program *p, struct model *m, struct choices *choi
   return true;
 }
 
-static bool of_function(struct btc *b, const struct settings *s, const struct target *t, subject_list *all) {
-  named_types inputs = {0};
-  struct model *m = function_inputs(b, s, &inputs);
-  struct program *p = m ? model_function(m, s->function, inputs.data, inputs.len, true) : NULL;
-  if (!p || b->n_errors) return false;
-  m->partial = true;
-  struct choices *choices = choices_begin(m, t);
-  if (!add_regions(p, m, choices, all)) return false;
-  choices_end(choices);
-  return b->n_errors == 0;
-}
-
-static bool of_programs(struct btc *b, const struct settings *s, const struct target *t, subject_list *all) {
-  struct model *m = driver_model(b, s->operands.data[0]);
-  struct program *only = m && s->program ? driver_program(m, s->program) : NULL;
+static bool find_all(struct btc *b, const struct settings *s, const struct target *t, subject_list *all) {
+  struct model *m = subject_model(b, s);
   if (!m || b->n_errors) return false;
-  m->partial = only != NULL;
   struct choices *choices = choices_begin(m, t);
   for (int i = 0; i < m->programs.len; i++)
-    if ((!only || only == &m->programs.data[i]) && !add_regions(&m->programs.data[i], m, choices, all)) return false;
+    if (!add_regions(&m->programs.data[i], m, choices, all)) return false;
   choices_end(choices);
   return b->n_errors == 0;
 }
@@ -56,7 +62,7 @@ static bool is_asked(struct region *r, const char *pattern, bool *any) {
 bool subjects_find(struct btc *b, const struct settings *s, const struct target *t, subject_list *list) {
   subject_list all = {0};
   bool *of_use = NEW_ARRAY(b->arena, bool, s->operands.len);
-  if (!(s->function ? of_function(b, s, t, &all) : of_programs(b, s, t, &all))) return false;
+  if (!find_all(b, s, t, &all)) return false;
   for (int i = 0; i < all.len; i++) {
     bool wanted = s->operands.len == 1 && all.data[i]->variants.len > 1;
     for (int k = 1; k < s->operands.len; k++) wanted |= is_asked(all.data[i], s->operands.data[k], &of_use[k]);

@@ -49,3 +49,5 @@ void target_from_march(struct target *t, const char *march) {
   t->l1_bytes = native ? cache_bytes(_SC_LEVEL1_DCACHE_SIZE, 32 << 10) : 32 << 10;
   t->l2_bytes = native ? cache_bytes(_SC_LEVEL2_CACHE_SIZE, 1 << 20) : 1 << 20;
 }
+
+int target_block_rows(const struct target *t) { return t->registers >= 32 ? 14 : 6; }

@@ -19,5 +19,8 @@ struct target {
 // Fills *t from a -march name ("native", "x86-64-v3", "skylake-avx512", "znver4", …; NULL: native).
 // Names that are not in the table count as plain x86-64 of 4 lanes. The string is not copied.
 void target_from_march(struct target *t, const char *march);
+// Rows of a register block that is two vectors wide: as many accumulators, and what is multiplied,
+// stay in registers.
+int target_block_rows(const struct target *t);
 
 #endif
