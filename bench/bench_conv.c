@@ -5,6 +5,7 @@
 //
 //   build/bench_conv [seconds a kernel, default 0.5] [only shapes whose name contains this]
 #include "../tests/unit/jit.h"
+#include "measure.h"
 #include "sched_conv.h"
 
 #include <omp.h>
@@ -31,7 +32,7 @@ static const struct layer layers[] = {
     {"3->64 7x7 /2 @ 224", 16, 3, 64, 224, 7, 2, 3},
 };
 
-static struct conv_shape shape_of(const struct layer *l, int lanes) {
+static struct conv_shape conv_of(const struct layer *l, int lanes) {
   int64_t out = (l->size + 2 * l->pad - l->k) / l->stride + 1;
   return (struct conv_shape){l->n,
                              l->ic,
@@ -47,11 +48,6 @@ static struct conv_shape shape_of(const struct layer *l, int lanes) {
                              {1, 1},
                              l->ic % lanes == 0,
                              l->oc % lanes == 0};
-}
-
-static int by_value(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
 }
 
 static float *random_floats(int64_t n) {
@@ -75,9 +71,9 @@ static void time_kernel(const struct loop_kernel *k, jit_kernel run, double seco
     run(params, shared, mine);
     took[n++] = omp_get_wtime() - start;
   } while (n < MOST && (omp_get_wtime() < end || n < 3));
-  qsort(took, (size_t)n, sizeof *took, by_value);
-  printf("  %6.0f %6.0f (%7.2f ms)", k->flops / took[n / 2] / 1e9, k->flops / took[0] / 1e9,
-         took[0] * 1e3);
+  struct quartiles t = quartiles_of(took, n);
+  printf("  %6.0f %6.0f (%7.2f ms)", k->flops / t.median / 1e9, k->flops / t.least / 1e9,
+         t.least * 1e3);
   fflush(stdout);
   for (int i = 0; i < 3; i++) free(params[i]);
   free(shared);
@@ -94,7 +90,7 @@ int main(int argc, char **argv) {
   printf("%-22s  %-27s %-27s %s\n", "", "forward", "backward data", "backward weights");
   for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
     if (argc > 2 && !strstr(layers[i].name, argv[2])) continue;
-    struct conv_shape s = shape_of(&layers[i], t.lanes);
+    struct conv_shape s = conv_of(&layers[i], t.lanes);
     struct loop_kernel *k[] = {sched_conv_forward(arena, &t, "forward", &s),
                                sched_conv_backward_data(arena, &t, "backward_data", &s),
                                sched_conv_backward_weights(arena, &t, "backward_weights", &s)};

@@ -7,6 +7,7 @@
 //   build/bench_gemm [seconds a product, default 0.5] [only shapes whose name contains this]
 #include "../tests/unit/jit.h"
 #include "btrt_internal.h"
+#include "measure.h"
 #include "sched_gemm.h"
 
 #include <cblas.h>
@@ -29,11 +30,6 @@ static const struct gemm_shape shapes[] = {
     {.m = 32, .n = 4096, .k = 1024},   {.m = 1024, .n = 10, .k = 512},
 };
 
-static int by_value(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
 // In huge pages, as the runtime's arena is.
 static float *random_floats(int64_t n) {
   enum { HUGE_PAGE = 2 << 20 };
@@ -42,11 +38,6 @@ static float *random_floats(int64_t n) {
   madvise(p, bytes, MADV_HUGEPAGE);
   for (int64_t i = 0; i < n; i++) p[i] = (float)((i * 2654435761u % 2001) - 1000) / 1000;
   return p;
-}
-
-static double median(double *x, int n) {
-  qsort(x, (size_t)n, sizeof *x, by_value);
-  return x[n / 2];
 }
 
 static void blas(const struct gemm_shape *s, bool tx, bool tw, float *const p[3]) {
@@ -72,7 +63,7 @@ static void time_product(const struct gemm_shape *s, bool tx, bool tw, const str
     blas(s, tx, tw, p);
     ours[n] = middle - start, theirs[n++] = omp_get_wtime() - middle;
   } while (n < MOST && (omp_get_wtime() < end || n < 3));
-  double mine_took = median(ours, n), theirs_took = median(theirs, n);
+  double mine_took = quartiles_of(ours, n).median, theirs_took = quartiles_of(theirs, n).median;
   printf("  %4.0f %4.0f %5.2f", k->flops / mine_took / 1e9, k->flops / theirs_took / 1e9,
          theirs_took / mine_took);
   fflush(stdout);
@@ -180,9 +171,9 @@ static void time_epilogues(const struct gemm_shape *s, struct loop_kernel *const
     }
     n++;
   } while (n < MOST && (omp_get_wtime() < end || n < 3));
-  double plain = median(took[PLAIN], n);
+  double plain = quartiles_of(took[PLAIN], n).median;
   printf(" %9.2f ms", plain * 1e3);
-  for (int f = 1; f < EPILOGUES; f++) printf("  %17.2f", median(took[f], n) / plain);
+  for (int f = 1; f < EPILOGUES; f++) printf("  %17.2f", quartiles_of(took[f], n).median / plain);
   for (int f = 0; f < EPILOGUES; f++) free(shared[f]), free(mine[f]);
   for (int i = 0; i < 5; i++) free(p[i]);
 }

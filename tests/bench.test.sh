@@ -2,23 +2,9 @@
 # btc bench and btc tune: tables, JSON, exit statuses, and a store that later compilations read.
 # Budgets are tiny: what is measured here is not the point.
 set -u
+. "$(dirname "$0")/tap.sh"
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
-cd "$(dirname "$0")/.." || exit 2
-build=${BUILD:-$PWD/build}
-btc=${BTC:-$build/btc}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
 export BTC_TUNED="$work/cache/btc/tuned.json"
-. tests/tap.sh
-
-# gives NAME STATUS STREAM PATTERN COMMAND…: exit status, and a pattern in out or err.
-gives() {
-  name=$1 want=$2 stream=$3 pattern=$4; shift 4
-  "$@" >"$work/out" 2>"$work/err" </dev/null
-  got=$?
-  [ $got = "$want" ] && grep -q -e "$pattern" "$work/$stream"
-  verdict $? "$name"
-}
 
 cat >"$work/model.btg" <<'MODEL'
 import std.nn
@@ -43,24 +29,24 @@ model=$work/model.btg
 small="--function barlow_twins --shape za=11x37 --shape zb=11x37"
 
 # ---- bench ----
-gives 'a function, all of its regions' 0 out '^barlow_twins/objective (za: f32\[11, 37\], zb: f32\[11, 37\])' "$btc" bench "$model" $small --seconds 0.05
+expect 'a function, all of its regions' 0 out '^barlow_twins/objective (za: f32\[11, 37\], zb: f32\[11, 37\])' "$btc" bench "$model" $small --seconds 0.05
 for variant in unfused gram; do
   holds "$variant is timed and right" grep -q "^[* ] $variant  *[0-9.]* .*e-0[6-9]$" "$work/out"
 done
 holds 'one is chosen' test "$(grep -c '^\* ' "$work/out")" = 1
 holds 'the peak of the machine' grep -q '^peak: [1-9][0-9]* GFLOP/s, [0-9.]* GB/s; .*threads: ' "$work/out"
-gives 'a region of a program, on three threads' 0 out 'threads: 3$' "$btc" bench "$model" objective --program pretrain --seconds 0.05 --threads 3 --variant objective=unfused
+expect 'a region of a program, on three threads' 0 out 'threads: 3$' "$btc" bench "$model" objective --program pretrain --seconds 0.05 --threads 3 --variant objective=unfused
 holds 'and no other region' test "$(grep '^pretrain/' "$work/out" | cut -d' ' -f1)" = pretrain/objective
 holds 'a forced variant is marked' grep -q '^\* unfused' "$work/out"
-gives 'JSON' 0 out '"address": "barlow_twins/objective"' "$btc" bench "$model" $small --seconds 0.05 --json
+expect 'JSON' 0 out '"address": "barlow_twins/objective"' "$btc" bench "$model" $small --seconds 0.05 --json
 for key in name chosen median_ms q1_ms q3_ms gflops peak_share gbps temporaries error peak_gflops threads; do
   holds "JSON has $key" grep -q "\"$key\": [^ ]" "$work/out"
 done
-gives 'a region that is none' 1 err "did you mean 'pretrain/objective'" "$btc" bench "$model" pretrain/objectiv
-gives 'a variant that is none' 1 err "did you mean .gram" "$btc" bench "$model" $small --variant objective=grm
-gives 'a function without products' 1 err 'no region with several variants' "$btc" bench "$model" --function energy --shape x=3x5
-gives 'no time' 2 err 'not a number above 0' "$btc" bench "$model" --seconds 0
-gives 'shapes without a function' 2 err 'goes with --function' "$btc" bench "$model" --shape x=3x5
+expect 'a region that is none' 1 err "did you mean 'pretrain/objective'" "$btc" bench "$model" pretrain/objectiv
+expect 'a variant that is none' 1 err "did you mean .gram" "$btc" bench "$model" $small --variant objective=grm
+expect 'a function without products' 1 err 'no region with several variants' "$btc" bench "$model" --function energy --shape x=3x5
+expect 'no time' 2 err 'not a number above 0' "$btc" bench "$model" --seconds 0
+expect 'shapes without a function' 2 err 'goes with --function' "$btc" bench "$model" --shape x=3x5
 
 # ---- a wrong kernel ----
 # A function of the user's that writes nothing but a loss, of its own.
@@ -83,35 +69,37 @@ cat >"$work/hasty.c" <<'KERNEL'
 void hasty(const float *a, const float *b, float *loss, float *d_a, float *d_b) { loss[0] = a[0] * b[0]; }
 KERNEL
 printf 'schedule pretrain { objective: kernel("hasty.c", "hasty") }\n' >>"$work/own.btg"
-gives 'a wrong kernel of the user is found' 1 out '^  hasty .* infinite  WRONG: d_' "$btc" bench "$work/own.btg" objective --seconds 0.05
+expect 'a wrong kernel of the user is found' 1 out '^  hasty .* infinite  WRONG: d_' "$btc" bench "$work/own.btg" objective --seconds 0.05
 holds 'and it alone' test "$(grep -c WRONG "$work/out")" = 1
-gives 'tune does not take it' 0 out '^    hasty .*WRONG' env BTC_TUNED= "$btc" tune "$work/own.btg" objective --seconds 0.05
+expect 'tune does not take it' 0 out '^    hasty .*WRONG' env BTC_TUNED= "$btc" tune "$work/own.btg" objective --seconds 0.05
 
 # ---- tune ----
-gives 'tune stores' 0 out "^stored in $BTC_TUNED" "$btc" tune "$model" --seconds 0.5
+expect 'tune stores' 0 out "^stored in $BTC_TUNED" "$btc" tune "$model" --seconds 0.5
 cp "$work/out" "$work/tuned"
 sed -n '/^schedule pretrain {/,/^}/p' "$work/tuned" >"$work/schedule"
 holds 'it prints a schedule' grep -q '^  objective: ' "$work/schedule"
-gives 'the choice is read' 0 out 'by tuned' "$btc" variants "$model" objective
-gives 'with another constant too' 0 out 'by tuned' "$btc" variants "$model" objective -D batch=19
-gives 'but not at another size' 0 out 'by cost' "$btc" variants "$model" objective -D batch=18
-gives 'nor with --no-tuned' 0 out 'by cost' "$btc" variants "$model" objective --no-tuned
-gives 'nor with an empty BTC_TUNED' 0 out 'by cost' env BTC_TUNED= "$btc" variants "$model" objective
-gives 'another file with the same objective profits' 0 out 'by tuned' sh -c 'sed "s/pretrain/learn/; s/0.01/0.02/; s/layer/head/g" "$1" >"$2/other.btg" && "$0" variants "$2/other.btg" objective' "$btc" "$model" "$work"
+expect 'the choice is read' 0 out 'by tuned' "$btc" variants "$model" objective
+expect 'with another constant too' 0 out 'by tuned' "$btc" variants "$model" objective -D batch=19
+expect 'but not at another size' 0 out 'by cost' "$btc" variants "$model" objective -D batch=18
+expect 'nor with --no-tuned' 0 out 'by cost' "$btc" variants "$model" objective --no-tuned
+expect 'nor with an empty BTC_TUNED' 0 out 'by cost' env BTC_TUNED= "$btc" variants "$model" objective
+expect 'another file with the same objective profits' 0 out 'by tuned' sh -c 'sed "s/pretrain/learn/; s/0.01/0.02/; s/layer/head/g" "$1" >"$2/other.btg" && "$0" variants "$2/other.btg" objective' "$btc" "$model" "$work"
 cat "$model" "$work/schedule" >"$work/pasted.btg"
-gives 'the schedule can be pasted' 0 out 'by schedule' "$btc" variants "$work/pasted.btg" objective --no-tuned
-gives 'and compiles' 0 out . env BTC_TUNED= "$btc" compile "$work/pasted.btg" --emit=c
-gives 'tune of a function tries arguments' 0 out '(mc: \|(kc: \|(nc: ' "$btc" tune "$model" --function barlow_twins --shape za=11x131 --shape zb=11x131 --seconds 200
-gives 'both are kept' 0 out 'by tuned' "$btc" variants "$model" objective
-gives 'tune without a store' 0 out '^schedule' env BTC_TUNED= "$btc" tune "$model" objective --seconds 0.1
+expect 'the schedule can be pasted' 0 out 'by schedule' "$btc" variants "$work/pasted.btg" objective --no-tuned
+expect 'and compiles' 0 out . env BTC_TUNED= "$btc" compile "$work/pasted.btg" --emit=c
+expect 'tune of a function tries arguments' 0 out '(mc: \|(kc: \|(nc: ' "$btc" tune "$model" --function barlow_twins --shape za=11x131 --shape zb=11x131 --seconds 200
+expect 'both are kept' 0 out 'by tuned' "$btc" variants "$model" objective
+expect 'tune without a store' 0 out '^schedule' env BTC_TUNED= "$btc" tune "$model" objective --seconds 0.1
 holds 'stores nothing' sh -c '! grep -q "^stored" "$0"' "$work/out"
 printf '{"version": 1, "proc' >"$BTC_TUNED"
-gives 'a damaged store is ignored' 0 out 'by cost' "$btc" variants "$model" objective
+expect 'a damaged store is ignored' 0 out 'by cost' "$btc" variants "$model" objective
 holds 'with a warning' grep -q 'warning: .*tuned.json is damaged' "$work/err"
-gives 'once' 0 err . "$btc" compile "$model" --emit=kernels
+expect 'once' 0 err . "$btc" compile "$model" --emit=kernels
 holds 'a compilation' test "$(grep -c damaged "$work/err")" = 1
-gives 'tune makes it anew' 0 out '^stored in' "$btc" tune "$model" objective --seconds 0.1
-gives 'and it is read' 0 out 'by tuned' "$btc" variants "$model" objective
-gives 'a store that cannot be written' 1 err 'cannot make the folder' env BTC_TUNED=/dev/null/x/tuned.json "$btc" tune "$model" objective --seconds 0.1
+expect 'tune makes it anew' 0 out '^stored in' "$btc" tune "$model" objective --seconds 0.1
+expect 'and it is read' 0 out 'by tuned' "$btc" variants "$model" objective
+holds 'a store that cannot be written' sh -c '
+  BTC_TUNED=/dev/null/x/tuned.json "$0" tune "$1" objective --seconds 0.1 2>"$2/err"
+  [ $? = 1 ] && grep -q "cannot make the folder" "$2/err"' "$btc" "$model" "$work"
 
 echo "1..$n"

@@ -1,13 +1,8 @@
 #!/bin/sh
 # The btc command as users meet it: exit statuses, messages, help, levels, files.
 set -u
-cd "$(dirname "$0")/.." || exit 2
-build=${BUILD:-$PWD/build}
-btc=${BTC:-$build/btc}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+. "$(dirname "$0")/tap.sh"
 model=tests/models/small.btg
-. tests/tap.sh
 
 # ---- the command line ----
 expect 'no arguments: usage on standard error' 2 err '^usage: btc' "$btc"

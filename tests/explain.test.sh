@@ -1,12 +1,7 @@
 #!/bin/sh
 # btc explain: regions, kernels in order with source and buffers, totals; the graph for dot.
 set -u
-cd "$(dirname "$0")/.." || exit 2
-build=${BUILD:-$PWD/build}
-btc=${BTC:-$build/btc}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-. tests/tap.sh
+. "$(dirname "$0")/tap.sh"
 export BTC_TUNED=
 cat >"$work/model.btg" <<'MODEL'
 import std.mlp

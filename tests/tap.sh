@@ -1,5 +1,10 @@
-# tap.sh: what the script tests share; sourced after `work`, a temporary folder, is set. Commands leave
-# their output in $work/out, err and held, which a failure shows.
+# tap.sh: what the script tests share. Sourced, it goes to the top folder and sets `build`, `btc` and `work`,
+# a temporary folder. Commands leave their output in $work/out, err and held, which a failure shows.
+cd "$(dirname "$0")/.." || exit 2
+build=${BUILD:-$PWD/build}
+btc=${BTC:-$build/btc}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 n=0
 
 verdict() { # verdict STATUS NAME

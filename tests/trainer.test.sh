@@ -5,14 +5,10 @@
 # Most cases train a narrow fashion_mnist.btg on the first thousand images of the real data set, cut
 # out here. Those that need the data are skipped without it; the others use synthetic images.
 set -u
-cd "$(dirname "$0")/.." || exit 2
-build=${BUILD:-$PWD/build}
-btc=${BTC:-$build/btc}
+. "$(dirname "$0")/tap.sh"
 dataset=/usr/share/datasets/fashion-mnist
-work=$(mktemp -d)
 mounted=
 trap '[ -z "$mounted" ] || umount "$mounted"; rm -rf "$work"' EXIT
-. tests/tap.sh
 
 # expect NAME STATUS STREAM PATTERN COMMAND…: exit status, and a pattern in out or err. Where a failure
 # is explained on standard error, standard output stays empty and one message is enough.

@@ -1,13 +1,8 @@
 #!/bin/sh
 # A kernel of the user's: the example of docs/variants.md as it stands there, right, wrong, and misused.
 set -u
-cd "$(dirname "$0")/.." || exit 2
+. "$(dirname "$0")/tap.sh"
 root=$PWD
-build=${BUILD:-$PWD/build}
-btc=${BTC:-$build/btc}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-. tests/tap.sh
 export BTC_TUNED=
 
 # block KIND NAME: a block of the page.

@@ -2,12 +2,7 @@
 # Regions and their variants as users meet them: btc variants, --variant, `schedule` blocks, and that a
 # choice changes how a step is computed but not what.
 set -u
-cd "$(dirname "$0")/.." || exit 2
-build=${BUILD:-$PWD/build}
-btc=${BTC:-$build/btc}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-. tests/tap.sh
+. "$(dirname "$0")/tap.sh"
 
 cat >"$work/body" <<'MODEL'
 import std.mlp

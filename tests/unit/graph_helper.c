@@ -129,3 +129,8 @@ char *text_of_death(void (*call)(void *user), void *user) {
     fail_msg("the call did not die; it printed: %s", text);
   return text;
 }
+
+const char *reference_folder(struct arena *a) {
+  const char *shared = getenv("BTC_SHARED");
+  return str_printf(a, "%s/reference", shared && *shared ? shared : "../shared");
+}

@@ -22,6 +22,9 @@ int count_nodes(const struct graph *g, enum op op, int64_t over);
 // (and 1e-13 of the graph's, which is what remains of a zero that is computed).
 void assert_same_values(const struct graph *a, const struct graph *b, unsigned seed);
 
+// Where reference tensors are: below $BTC_SHARED, else ../shared; may not exist.
+const char *reference_folder(struct arena *a);
+
 // What a call that dies prints to standard error; fails the test if it returns. Free it.
 char *text_of_death(void (*call)(void *user), void *user);
 

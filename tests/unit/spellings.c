@@ -26,16 +26,22 @@ struct graph *spelling_graph(struct btc *b, const char *function, int64_t n, int
 
 // ---- reference tensors ------------------------------------------------------------------------
 
+static const struct tensor64 *reference_tensor(const value_list *v, const char *name) {
+  const struct tensor64 *t = values_find(v, name);
+  if (!t) fail_msg("the file has no tensor %s", name);
+  assert_int_equal(t->type.dtype, BT_F64);
+  return t;
+}
+
 struct reference_file reference_objective(struct btc *b, const char *name) {
-  const char *shared = getenv("BTC_SHARED");
-  const char *path = str_printf(b->arena, "%s/reference/objective_%s.safetensors",
-                                shared && *shared ? shared : "../shared", name);
+  const char *path =
+      str_printf(b->arena, "%s/objective_%s.safetensors", reference_folder(b->arena), name);
   value_list v = {0};
-  if (access(path, R_OK)) skip();
+  if (access(reference_folder(b->arena), R_OK)) skip();
   if (!values_read(b, path, &v)) fail_with_diagnostics(b, path);
-  return (struct reference_file){values_find(&v, "za"), values_find(&v, "zb"),
-                                 values_find(&v, "loss"), values_find(&v, "dza"),
-                                 values_find(&v, "dzb")};
+  return (struct reference_file){reference_tensor(&v, "za"), reference_tensor(&v, "zb"),
+                                 reference_tensor(&v, "loss"), reference_tensor(&v, "dza"),
+                                 reference_tensor(&v, "dzb")};
 }
 
 static const struct tensor64 *reference_leaf(void *user, const struct node *n) {

@@ -9,7 +9,7 @@
 // diagnostics.
 struct graph *spelling_graph(struct btc *b, const char *function, int64_t n, int64_t d);
 
-// A file of reference tensors; skips the test where there are none.
+// The tensors of objective_NAME; skips the test where there is no folder of them.
 struct reference_file {
   const struct tensor64 *za, *zb, *loss, *dza, *dzb;
 };
@@ -18,5 +18,18 @@ struct reference_file reference_objective(struct btc *b, const char *name);
 // the largest entry.
 void assert_matches_reference(const struct graph *g, const struct reference_file *r,
                               double tolerance);
+
+// Objectives of correlations: files of reference tensors, and the function that spells each.
+#define CORRELATION_REFERENCES                \
+  {"barlow_twins_small", "barlow_offdiag"},   \
+  {"barlow_twins_wide", "barlow_offdiag"},    \
+  {"barlow_twins_tall", "barlow_offdiag"},    \
+  {"barlow_twins_offset", "barlow_offdiag"},  \
+  {"barlow_hsic_small", "barlow_hsic"},       \
+  {"barlow_hsic_wide", "barlow_hsic"},        \
+  {"barlow_hsic_tall", "barlow_hsic"},        \
+  {"vicreg_small", "vicreg"},                 \
+  {"vicreg_wide", "vicreg"},                  \
+  {"vicreg_tall", "vicreg_diagonal"}
 
 #endif

@@ -3,19 +3,16 @@
 // Every shape runs at 16, 8 and 4 lanes (where the machine can), all layouts that fit, with guard
 // zones round every buffer, scratch full of NaN, and 1 and 2 threads, whose bits must agree. The
 // tolerance is that of fp32 sums: |error| <= 4 eps sqrt(terms) * the sum of |products|.
-#include "jit.h"
+#include "guarded.h"
 #include "sched_conv.h"
 
 #include <math.h>
-#include <omp.h>
 #include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
 enum direction { FORWARD, DATA, WEIGHTS };
-enum { GUARD = 64 }; // floats on each side
-static const float guard_value = 12345.5f;
 
 struct layer {
   int64_t n, ic, ih, iw, oc, kh, kw, sy, sx, py, px, dy, dx;
@@ -83,41 +80,6 @@ static void naive(const struct conv_shape *s, enum direction d, struct tensors t
 }
 
 // ---- one comparison ---------------------------------------------------------------------------
-static float *guarded(int64_t n, float fill) {
-  float *p = aligned_alloc(64, (size_t)(n + 2 * GUARD + 16) / 16 * 64);
-  for (int64_t i = 0; i < n + 2 * GUARD; i++) p[i] = guard_value;
-  for (int64_t i = 0; i < n; i++) p[GUARD + i] = fill;
-  return p + GUARD;
-}
-static void check_guards(const float *p, int64_t n, const char *what) {
-  for (int64_t i = 0; i < GUARD; i++)
-    if (p[-1 - i] != guard_value || p[n + i] != guard_value)
-      fail_msg("%s: guard overwritten", what);
-}
-static void release(float *p) { free(p - GUARD); }
-
-static float *random_tensor(int64_t n, unsigned seed) {
-  float *p = guarded(n, 0);
-  for (int64_t i = 0; i < n; i++) {
-    seed = seed * 1664525u + 1013904223u;
-    p[i] = (float)(seed >> 8) / (float)(1 << 23) - 1;
-  }
-  return p;
-}
-
-static void run(const struct loop_kernel *k, jit_kernel kernel, void *const params[3],
-                int threads) {
-  int64_t shared = (int64_t)loop_shared_bytes(k) / 4;
-  int64_t mine = (int64_t)loop_thread_bytes(k) / 4 * threads;
-  float *s = guarded(shared, NAN), *m = guarded(mine, NAN);
-  omp_set_num_threads(threads);
-  kernel(params, (char *)s, (char *)m);
-  check_guards(s, shared, "shared scratch");
-  check_guards(m, mine, "thread scratch");
-  release(s);
-  release(m);
-}
-
 static void compare(const struct conv_shape *s, enum direction d, const float *got,
                     const struct tensors *t, int64_t count, int64_t terms, const char *what) {
   for (int64_t i = 0; i < count; i++) {
@@ -142,9 +104,9 @@ static void check_direction(const struct conv_shape *s, enum direction d, int la
   int64_t count = d == FORWARD ? ny : d == DATA ? nx : nw;
   float *result = params[d][2], *first = malloc((size_t)count * 4),
         *got = malloc((size_t)count * 4);
-  run(k, kernel, params[d], 2);
+  run_guarded(k, kernel, params[d], 2);
   memcpy(first, result, (size_t)count * 4);
-  run(k, kernel, params[d], 1);
+  run_guarded(k, kernel, params[d], 1);
   if (memcmp(first, result, (size_t)count * 4)) fail_msg("%s: bits depend on threads", k->equation);
   check_guards(x, nx, "x"), check_guards(y, ny, "y"), check_guards(w, nw, "w");
   if (d == FORWARD)
@@ -186,7 +148,7 @@ static void check_layer(struct arena *a, const struct target *t, const struct la
   struct conv_shape s = shape_of(l);
   int64_t nx = s.n * s.ic * s.ih * s.iw, ny = s.n * s.oc * s.oh * s.ow,
           nw = s.oc * s.ic * s.kh * s.kw;
-  float *x = random_tensor(nx, 1), *w = random_tensor(nw, 2), *y = random_tensor(ny, 3);
+  float *x = guarded_random(nx, 1), *w = guarded_random(nw, 2), *y = guarded_random(ny, 3);
   for (int d = 0; d < 3; d++) {
     int64_t count = d == FORWARD ? ny : d == DATA ? nx : nw;
     struct tensors tensors = {x, w, y, calloc((size_t)count, 8), calloc((size_t)count, 8)};

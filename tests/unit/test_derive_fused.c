@@ -210,16 +210,7 @@ static void random_graphs_keep_their_values(void **state) {
 // ---- reference tensors ------------------------------------------------------------------------
 
 static const char *const references[][2] = {
-    {"barlow_twins_small", "barlow_offdiag"},
-    {"barlow_twins_wide", "barlow_offdiag"},
-    {"barlow_twins_tall", "barlow_offdiag"},
-    {"barlow_twins_offset", "barlow_offdiag"},
-    {"barlow_hsic_small", "barlow_hsic"},
-    {"barlow_hsic_wide", "barlow_hsic"},
-    {"barlow_hsic_tall", "barlow_hsic"},
-    {"vicreg_small", "vicreg"},
-    {"vicreg_wide", "vicreg"},
-    {"vicreg_tall", "vicreg_diagonal"},
+    CORRELATION_REFERENCES,
     {"nt_xent_small", "nt_xent"},
     {"nt_xent_wide", "nt_xent"},
     {"nt_xent_tall", "nt_xent"},

@@ -6,18 +6,15 @@
 //
 // The full case has a prologue on both sides, (x - shift[cross]) * scale[p], and an epilogue that
 // stores another value, d = c * t + c, and folds c, d and c^2 in all ways.
-#include "jit.h"
+#include "guarded.h"
 #include "sched_gemm.h"
 
 #include <math.h>
-#include <omp.h>
 #include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
-enum { GUARD = 64 }; // floats on each side
-static const float guard_value = 12345.5f;
 
 enum kind { PLAIN, FULL, FINISH, SYMMETRIC };
 struct test {
@@ -243,43 +240,9 @@ static struct expected expect_all(const struct test *c, float *const *p) {
 }
 
 // ---- one comparison ---------------------------------------------------------------------------
-static float *guarded(int64_t n, float fill) {
-  float *p = aligned_alloc(64, (size_t)(n + 2 * GUARD + 16) / 16 * 64);
-  for (int64_t i = 0; i < n + 2 * GUARD; i++) p[i] = guard_value;
-  for (int64_t i = 0; i < n; i++) p[GUARD + i] = fill;
-  return p + GUARD;
-}
-static void check_guards(const float *p, int64_t n, const char *what) {
-  for (int64_t i = 0; i < GUARD; i++)
-    if (p[-1 - i] != guard_value || p[n + i] != guard_value)
-      fail_msg("%s: guard overwritten", what);
-}
-static void release(float *p) { free(p - GUARD); }
-
 static int64_t floats_of(const struct test *c, int p) {
   return count_of(c, p) * (is_double(p) ? 2 : 1);
 }
-static float *random_tensor(int64_t n, unsigned seed) {
-  float *p = guarded(n, 0);
-  for (int64_t i = 0; i < n; i++) {
-    seed = seed * 1664525u + 1013904223u;
-    p[i] = (float)(seed >> 8) / (float)(1 << 23) - 1;
-  }
-  return p;
-}
-
-static void run(const struct loop_kernel *k, jit_kernel kernel, float *const *p, int threads) {
-  int64_t shared = (int64_t)loop_shared_bytes(k) / 4;
-  int64_t mine = (int64_t)loop_thread_bytes(k) / 4 * threads;
-  float *s = guarded(shared, NAN), *m = guarded(mine, NAN);
-  omp_set_num_threads(threads);
-  kernel((void *const *)p, (char *)s, (char *)m);
-  check_guards(s, shared, "shared scratch");
-  check_guards(m, mine, "thread scratch");
-  release(s);
-  release(m);
-}
-
 static void compare(const struct test *c, int index, int o, const float *got, const struct expected *e) {
   for (int64_t i = 0; i < count_of(c, o); i++) {
     double value = is_double(o) ? ((const double *)(const void *)got)[i] : (double)got[i];
@@ -294,10 +257,10 @@ static void check_case(const struct test *c, int index, const struct loop_kernel
   float *p[MOST], *first[MOST];
   int n = params_of(c->kind);
   for (int i = 0; i < n; i++)
-    p[i] = is_output(i) ? guarded(floats_of(c, i), NAN) : random_tensor(floats_of(c, i), (unsigned)i);
+    p[i] = is_output(i) ? guarded(floats_of(c, i), NAN) : guarded_random(floats_of(c, i), (unsigned)i);
   if (c->kind == SYMMETRIC) memcpy(p[W], p[X], (size_t)count_of(c, X) * 4);
   for (int threads = 1; threads <= 3; threads++) {
-    run(k, kernel, p, threads);
+    run_guarded(k, kernel, (void *const *)p, threads);
     for (int o = 0; o < n; o++) {
       check_guards(p[o], floats_of(c, o), names[o]);
       size_t bytes = (size_t)floats_of(c, o) * 4;

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "graph_helper.h"
 #include "op_helper.h"
 #include "safetensors.h"
 
@@ -163,11 +164,6 @@ static const struct reference references[] = {
 enum { REFERENCES = sizeof references / sizeof references[0] };
 
 // ---- comparison -------------------------------------------------------------------------------
-
-static const char *reference_folder(struct arena *a) {
-  const char *shared = getenv("BTC_SHARED");
-  return str_printf(a, "%s/reference", shared && *shared ? shared : "../shared");
-}
 
 static const struct tensor64 *read_tensor(struct arena *a, const struct st_file *file,
                                           const char *name) {

@@ -15,12 +15,12 @@
 #include <cmocka.h>
 
 #include "eval.h"
+#include "graph_helper.h"
 
 // ---- reference files --------------------------------------------------------------------------
 
 static const char *reference_path(struct btc *b, const char *name) {
-  const char *shared = getenv("BTC_SHARED");
-  return str_printf(b->arena, "%s/reference/%s.safetensors", shared && *shared ? shared : "../shared", name);
+  return str_printf(b->arena, "%s/%s.safetensors", reference_folder(b->arena), name);
 }
 
 static bool have_reference(struct btc *b, const char *name) { return access(reference_path(b, name), R_OK) == 0; }
