@@ -69,8 +69,10 @@ const struct bt_program *compiled_program(const struct compiled *native, const c
 // A zone is a few cache lines of a pattern. The far one begins right after the last byte.
 enum { GUARD_BYTES = 4 * BT_ALIGN, GUARD_PATTERN = 0xA5 };
 
+// In memory as a trainer's is: large blocks in huge pages.
 struct compiled_block {
   const char *name;
+  struct bt_block memory;
   unsigned char *base; // of the near zone
   size_t bytes;
 };
@@ -82,11 +84,12 @@ static void block_guard(const struct compiled_block *block) {
 
 static void *block_new(struct compiled_frame *f, const char *name, size_t bytes) {
   struct compiled_block *block = &f->blocks[f->n_blocks++];
-  size_t whole = bt_round_up(bytes + 2 * GUARD_BYTES, BT_ALIGN);
-  *block = (struct compiled_block){name, aligned_alloc(BT_ALIGN, whole), bytes};
-  expect(block->base, "out of memory: %zu bytes for %s", whole, name);
+  *block = (struct compiled_block){.name = name, .bytes = bytes};
+  char err[256];
+  bool good = bt_block_new(&block->memory, bytes + 2 * GUARD_BYTES, name, err, sizeof err);
+  expect(good, "%s", err);
+  block->base = block->memory.data;
   block_guard(block);
-  memset(block->base + GUARD_BYTES, 0, bytes);
   return block->base + GUARD_BYTES;
 }
 
@@ -123,7 +126,7 @@ void compiled_frame_with(struct compiled_frame *f, const struct compiled *native
 }
 
 void compiled_frame_free(struct compiled_frame *f) {
-  for (int i = 0; i < f->n_blocks; i++) free(f->blocks[i].base);
+  for (int i = 0; i < f->n_blocks; i++) bt_block_free(&f->blocks[i].memory);
   free(f->blocks);
   free(f->inputs);
   free(f->outputs);

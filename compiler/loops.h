@@ -238,6 +238,8 @@ lx lx_maxi(lx a, int64_t k);
 
 // Arguments of calls.
 lx lx_address(struct loop_buf *buf, lx index, int64_t extent);
+// Asks for the cache line of an element to come into the L2 cache.
+void lb_prefetch(struct lb *b, struct loop_buf *buf, lx index);
 lx lx_symbol(struct lb *b, const char *name);
 
 // ---- what is done with kernels ----------------------------------------------------------------

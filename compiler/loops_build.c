@@ -369,6 +369,10 @@ lx lx_address(struct loop_buf *buf, lx index, int64_t extent) {
   e->extent = extent;
   return e;
 }
+
+void lb_prefetch(struct lb *b, struct loop_buf *buf, lx index) {
+  lb_call(b, NULL, "__builtin_prefetch", 3, lx_address(buf, index, 1), lx_int(b, 0), lx_int(b, 2));
+}
 lx lx_symbol(struct lb *b, const char *name) {
   lx e = new_expr(b, LX_SYMBOL, LT_I64, 1);
   e->symbol = str_printf(b->arena, "%s", name);

@@ -131,6 +131,22 @@ static void epilogue_point(void *user, lx batch, lx i, lx j, lx left, lx c, lx *
   n->bound = outside;
 }
 
+static unsigned axes_of(const struct side *s, enum axis_role role) {
+  unsigned axes = 0;
+  for (int i = 0; i < s->n[role]; i++) axes |= 1u << s->axis[role][i];
+  return axes;
+}
+
+static void epilogue_fetch(void *user, lx batch, lx i, lx j) {
+  struct side *s = &((struct epilogue *)user)->side;
+  unsigned outside = s->nest.bound;
+  side_bind(s, AXIS_OUTER, batch, NULL);
+  side_bind(s, AXIS_ROW, i, NULL);
+  side_bind(s, AXIS_COLUMN, j, NULL);
+  nest_prefetch(&s->nest, axes_of(s, AXIS_ROW));
+  s->nest.bound = outside;
+}
+
 static void epilogue_fold_done(void *user, int fold, lx batch, lx index, lx left, lx total) {
   struct epilogue *e = user;
   struct nest *n = &e->side.nest;
@@ -163,6 +179,14 @@ static void finish_leave(void *user) {
   s->nest.bound = 0;
 }
 
+static void finish_fetch(void *user, lx i) {
+  struct side *s = &((struct epilogue *)user)->finish;
+  unsigned outside = s->nest.bound;
+  side_bind(s, AXIS_ROW, i, NULL);
+  nest_prefetch(&s->nest, axes_of(s, AXIS_ROW));
+  s->nest.bound = outside;
+}
+
 static void finish_point(void *user, lx batch, lx i, lx j, lx left) {
   struct side *s = &((struct epilogue *)user)->finish;
   unsigned outside = s->nest.bound;
@@ -192,10 +216,12 @@ static struct gemm_epilogue epilogue_of(struct epilogue *e, const struct kernel 
                                .n_folds = e->kinds.len,
                                .folds = e->kinds.data,
                                .point = epilogue_point,
+                               .fetch = epilogue_fetch,
                                .fold_done = epilogue_fold_done};
   if (k->finish == NULL) return made;
   side_begin(&e->finish, p, k->finish, b, axis_of(k->finish, AXIS_COLUMN));
   made.finish = finish_point;
+  made.finish_fetch = finish_fetch;
   made.finish_enter = finish_enter;
   made.finish_leave = finish_leave;
   return made;
@@ -203,21 +229,15 @@ static struct gemm_epilogue epilogue_of(struct epilogue *e, const struct kernel 
 
 // ---- the kernel -------------------------------------------------------------------------------
 
-// Does v, at every point, depend on nothing but the product there?
-static bool only_product(const struct body *body, const struct value *v) {
-  if (v->kind == V_OP || v->kind == V_PRODUCT || v->kind == V_CONST) return true;
-  for (int i = 0; i < body->n_axes; i++)
-    if (body->role[i] != AXIS_OUTER && v->at.k[i] != 0) return false;
-  return true;
-}
-
+// A product of a matrix with its own transpose, whose epilogue the symmetric schedule can do: it meets
+// elements in another order, which only whole sums and stores allow.
 bool product_symmetric(const struct kernel *k) {
   const struct node *n = k->product;
   if (k->finish != NULL || n->in[0] != n->in[1] || n->attr.i[MATMUL_TA] == n->attr.i[MATMUL_TB]) return false;
-  for (int i = 0; i < k->body->roots.len; i++)
-    if (k->body->roots.data[i].reduce != OP_COUNT) return false;
-  for (int i = 0; i < k->body->values.len; i++)
-    if (!only_product(k->body, k->body->values.data[i])) return false;
+  for (int i = 0; i < k->body->roots.len; i++) {
+    const struct body_root *r = &k->body->roots.data[i];
+    if (r->reduce != OP_COUNT && fold_kind(k, r->axes) != GEMM_FOLD_ALL) return false;
+  }
   return true;
 }
 

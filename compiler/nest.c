@@ -212,6 +212,39 @@ void nest_bind_flat(struct nest *n, const int *axis, int n_axes, lx flat) {
   if (n_axes > 0) nest_bind(n, axis[0], flat);
 }
 
+// ---- prefetching ------------------------------------------------------------------------------
+
+static bool worth_prefetching(const struct nest *n, const struct affine *a, unsigned axes) {
+  for (int i = 0; i < n->body->n_axes; i++)
+    if (((axes >> i) & 1) && a->k[i] != 0) return varies(n, a) && a->k[n->vector] == 1;
+  return false;
+}
+
+static void prefetch(struct nest *n, const struct buffer *buffer, const struct affine *a, unsigned axes) {
+  struct loop_buf *buf = nest_param(n, buffer);
+  struct affine form = in_param(n, buffer, a);
+  if (!worth_prefetching(n, a, axes) || !inside(n, &form, buf->count)) return;
+  lb_prefetch(n->b, buf, nest_form(n, &form, 0));
+}
+
+static bool is_loaded(const struct body *b, const struct body_root *r) {
+  for (int i = 0; i < b->values.len; i++) {
+    const struct value *v = b->values.data[i];
+    if (v->kind == V_LOAD && v->buffer == r->buffer && affine_eq(&v->at, &r->at)) return true;
+  }
+  return false;
+}
+
+void nest_prefetch(struct nest *n, unsigned axes) {
+  const struct body *b = n->body;
+  for (int i = 0; i < b->values.len; i++)
+    if (b->values.data[i]->kind == V_LOAD) prefetch(n, b->values.data[i]->buffer, &b->values.data[i]->at, axes);
+  for (int i = 0; i < b->roots.len; i++) {
+    const struct body_root *r = &b->roots.data[i];
+    if (r->reduce == OP_COUNT && !is_loaded(b, r)) prefetch(n, r->buffer, &r->at, axes);
+  }
+}
+
 static void store_value(struct nest *n, const struct body_root *r, int copy, lx value) {
   struct loop_buf *buf = nest_param(n, r->buffer);
   lx at = nest_address(n, r->buffer, &r->at, copy);

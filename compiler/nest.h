@@ -54,6 +54,8 @@ lx nest_form(struct nest *n, const struct affine *a, int copy);
 struct loop_buf *nest_param(const struct nest *n, const struct buffer *b);
 // The form, which addresses an element of b, in b's parameter.
 lx nest_address(struct nest *n, const struct buffer *b, const struct affine *a, int copy);
+// Prefetches what the innermost level will load and store at its vector, where that varies along `axes`.
+void nest_prefetch(struct nest *n, unsigned axes);
 // Stores the results, of the folds (over axes of one element) only where `folds`.
 void nest_store_all(struct nest *n, int copy, bool folds);
 // Decodes a flattened index into the axes of `axis[0..n)`, outermost first, and binds them.

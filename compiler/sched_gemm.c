@@ -142,6 +142,9 @@ struct register_block {
   const struct gemm_packed *next; // NULL: nothing
   lx ahead;
   int64_t ahead_step;
+  // What the epilogue will want of the block, from row row0 on: NULL where it asks for nothing.
+  const struct gemm_strip *strip;
+  lx row0, last; // whether these are the last steps of the sum; NULL: yes
   struct loop_reg *acc;
 };
 
@@ -173,16 +176,33 @@ static void store_sums(struct gemm *g, const struct register_block *r, bool add)
   lb_end(b);
 }
 
+static void multiply_steps(struct gemm *g, const struct register_block *r, lx from, lx to) {
+  struct lb *b = g->b;
+  lx p = lb_for_range(b, "p", from, to, 1);
+  if (r->next) lb_prefetch(b, r->next->buf, lx_add(r->ahead, lx_muli(p, r->ahead_step)));
+  multiply_step(g, r, p);
+  lb_end(b);
+}
+
+// Rows of the epilogue's operands are far apart in memory: they are asked for one by one between the
+// steps, since a processor waits when it has more than a few misses under way.
+static void multiply_and_fetch(struct gemm *g, const struct register_block *r) {
+  struct lb *b = g->b;
+  lx row = lb_for(b, "row", r->rows);
+  if (r->last) lb_if(b, r->last);
+  gemm_strip_fetch(g, r->strip, lx_checked(lx_add(r->row0, row), 0, g->s->m));
+  if (r->last) lb_end(b);
+  int64_t share = ceil_div(g->kc, r->rows);
+  lx from = lx_muli(row, share);
+  multiply_steps(g, r, from, lx_min(lx_addi(from, share), r->steps));
+  lb_end(b);
+}
+
 static void multiply_block(struct gemm *g, struct register_block *r) {
   struct lb *b = g->b;
   r->acc = lb_reg(b, "acc", LT_F32, (int)g->lanes, (int)(r->vectors * r->rows), lx_vf32(b, 0));
-  lx p = lb_for_range(b, "p", lx_int(b, 0), r->steps, 1);
-  if (r->next)
-    lb_call(b, NULL, "__builtin_prefetch", 3,
-            lx_address(r->next->buf, lx_add(r->ahead, lx_muli(p, r->ahead_step)), 1), lx_int(b, 0),
-            lx_int(b, 2));
-  multiply_step(g, r, p);
-  lb_end(b);
+  if (r->strip) multiply_and_fetch(g, r);
+  else multiply_steps(g, r, lx_int(b, 0), r->steps);
   if (!r->first) {
     store_sums(g, r, false);
     return;
@@ -246,17 +266,24 @@ static void fetch_ahead(struct gemm *g, const struct gemm_task *t, struct regist
   r->ahead = lb_let(g->b, "ahead", lx_mini(at, r->next->buf->count - share));
 }
 
+// A block of rows in a strip of a task.
+struct rows {
+  lx block, row0, in_tile; // its number, its first row, and that one's place in the tile
+};
+
 static void multiply_rows(struct gemm *g, const struct register_block *at, int64_t rows) {
   struct register_block r = *at;
   r.rows = rows;
   multiply_block(g, &r);
 }
 
-// One block of rows of one strip: in `to`, its place among the sums.
+// One block of rows of one strip: in `to`, its place among the sums. `s`: whose epilogue it will meet.
 static void block_sums(struct gemm *g, const struct gemm_task *t, const struct steps *k, lx strip,
-                       bool cut, lx block, lx to) {
+                       bool cut, const struct rows *rows, lx to, const struct gemm_strip *s) {
   struct lb *b = g->b;
-  struct register_block r = {.vectors = STRIP_VECTORS, .to = to, .first = k->first};
+  lx block = rows->block;
+  struct register_block r = {.vectors = STRIP_VECTORS, .to = to, .first = k->first, .last = k->last};
+  if (g->e->fetch) r.strip = s, r.row0 = rows->row0;
   if (cut) r.vectors = (int)ceil_div(g->s->n % g->strip, g->lanes);
   r.a = lb_let(b, "a_at", panel_offset(&g->left, block, t->block0, k->p0));
   lx first = g->right.shared ? t->panel_strip : t->strip0;
@@ -278,11 +305,6 @@ static void block_sums(struct gemm *g, const struct gemm_task *t, const struct s
 static lx strip_rows(const struct gemm *g, const struct gemm_task *t, lx strip) {
   return g->s->symmetric ? lx_mini(lx_muli(lx_addi(strip, 1), g->strip), g->s->m) : t->row1;
 }
-
-// A block of rows in a strip of a task.
-struct rows {
-  lx block, row0, in_tile; // its number, its first row, and that one's place in the tile
-};
 
 // Opens the loop over a strip's blocks. Every block starts at a row of the matrix; before it in the
 // tile are fewer than tile_blocks of at most `rows` rows.
@@ -315,7 +337,7 @@ static void multiply_strip(struct gemm *g, const struct gemm_task *t, const stru
   struct gemm_strip *s = g->pieces == 1 ? gemm_strip_begin(g, t, strip, sums, cut) : NULL;
   struct rows r = open_blocks(g, t, strip);
   lx to = lb_let(b, "to", lx_add(sums, lx_muli(r.in_tile, g->strip)));
-  block_sums(g, t, k, strip, cut, r.block, to);
+  block_sums(g, t, k, strip, cut, &r, to, s);
   if (s && k->last) lb_if(b, k->last);
   if (s) finish_block(g, t, &r, strip, s);
   if (s && k->last) lb_end(b);
@@ -506,8 +528,9 @@ void sched_gemm(struct lb *b, const struct gemm_shape *s, const struct gemm_oper
                 const struct gemm_operand *b_operand, const struct gemm_epilogue *e) {
   expect(s->batch > 0 && s->m > 0 && s->n > 0 && s->k > 0, "product of %lld x %lld x %lld",
          (long long)s->m, (long long)s->n, (long long)s->k);
-  expect(!s->symmetric || (s->m == s->n && e->n_folds == 0 && !e->finish),
-         "a symmetric product that is not square, or with folds");
+  expect(!s->symmetric || (s->m == s->n && !e->finish), "a symmetric product that is not square or met again");
+  for (int f = 0; f < e->n_folds; f++)
+    expect(!s->symmetric || e->folds[f] == GEMM_FOLD_ALL, "a symmetric product with sums over one axis");
   int64_t lanes = lb_target(b)->lanes;
   struct gemm g = {.b = b, .s = s, .e = e, .lanes = lanes, .strip = STRIP_VECTORS * lanes};
   choose_blocks(&g);

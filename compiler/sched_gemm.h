@@ -44,6 +44,9 @@ struct gemm_epilogue {
   // Emits whatever is stored for these elements, and fills value[f] (f32 vectors) with what goes into
   // fold f; lanes outside are ignored by the schedule.
   void (*point)(void *user, lx batch, lx i, lx j, lx lanes_left, lx c, lx *value);
+  // Asks for what `point` will load and store at a vector: rows of a block, far apart in memory, come while
+  // the block is multiplied. May be NULL.
+  void (*fetch)(void *user, lx batch, lx i, lx j);
   // Stores a finished sum. ALL: index NULL, scalar. ROWS: a vector of columns from `index`, COLUMNS:
   // a scalar of row `index`. ALL adds f32 within a register block and f64 beyond, and arrives in f64;
   // the others are f32.
@@ -52,6 +55,7 @@ struct gemm_epilogue {
   // the ROWS folds of the panel are stored, finish is called for every vector of the panel again, in a
   // second loop nest while all of it is still in cache. NULL: no second meeting.
   void (*finish)(void *user, lx batch, lx i, lx j, lx lanes_left);
+  void (*finish_fetch)(void *user, lx i); // as fetch, for the bound columns. May be NULL
   // Around the loops over i of the second meeting, with the columns bound: hoist here. May be NULL.
   void (*finish_enter)(void *user, lx batch, lx j, lx lanes_left);
   void (*finish_leave)(void *user);
@@ -60,7 +64,8 @@ struct gemm_epilogue {
 struct gemm_shape {
   int64_t batch, m, n, k; // batch >= 1
   bool symmetric;         // A(i, p) == B(p, i): only tiles on or above the diagonal are computed, and the
-                          // epilogue, which then only stores, meets the others as transposed vectors
+                          // epilogue, whose folds are then all GEMM_FOLD_ALL, meets the others as
+                          // transposed vectors
   int64_t mc, kc, nc;     // blocks; 0: chosen from the shape and the target's caches
 };
 

@@ -7,7 +7,8 @@
 // tasks contribute to a sum they leave partial sums, which are added in order after a barrier.
 //
 // A symmetric product hands over the rows above a strip's end, and then once more, turned lanes x lanes
-// at a time, the rows above the strip's start, as elements below the diagonal.
+// at a time, the rows above the strip's start, as elements below the diagonal. Its folds are over
+// everything, so it does not matter which task meets an element.
 #include "sched_gemm_internal.h"
 
 // ---- partial sums -----------------------------------------------------------------------------
@@ -176,6 +177,8 @@ static void row_sums_done(struct gemm *g, const struct gemm_strip *s) {
     }
 }
 
+enum { ROWS_AHEAD = 12 }; // whose operands are asked for
+
 static void meet_again(struct gemm *g, const struct gemm_strip *s) {
   struct lb *b = g->b;
   const struct gemm_epilogue *e = g->e;
@@ -184,19 +187,35 @@ static void meet_again(struct gemm *g, const struct gemm_strip *s) {
     lx j = strip_column(g, s, v), left = strip_left(s, v);
     if (e->finish_enter) e->finish_enter(e->user, batch, j, left);
     lx i = lb_for(b, "i", g->s->m);
+    if (e->finish_fetch) e->finish_fetch(e->user, lx_mini(lx_addi(i, ROWS_AHEAD), g->s->m - 1));
     e->finish(e->user, batch, i, j, left);
     lb_end(b);
     if (e->finish_leave) e->finish_leave(e->user);
   }
 }
 
+static void block_sums_begin(struct gemm *g, struct gemm_strip *s) {
+  int n = g->e->n_folds;
+  s->block = NEW_ARRAY(lb_arena(g->b), struct loop_reg *, n + 1);
+  for (int f = 0; f < n; f++)
+    if (g->all[f]) s->block[f] = lb_reg(g->b, "block_sum", LT_F32, (int)g->lanes, 0, lx_vf32(g->b, 0));
+}
+
+static void block_sums_end(struct gemm *g, const struct gemm_strip *s) {
+  struct lb *b = g->b;
+  for (int f = 0; f < g->e->n_folds; f++)
+    if (g->all[f]) lb_accumulate(b, g->all[f], LX_ADD, lx_convert(lx_reg(b, s->block[f]), LT_F64));
+}
+
 // Elements below the diagonal: row j0 + c of C from column c of rows above the strip's start j0. Whole
 // vectors, since strips start at multiples of them.
-static void mirror_strip(struct gemm *g, const struct gemm_strip *s) {
+static void mirror_strip(struct gemm *g, struct gemm_strip *s) {
   struct lb *b = g->b;
   const struct gemm_epilogue *e = g->e;
+  lx *value = NEW_ARRAY(lb_arena(b), lx, e->n_folds + 1);
   lx above = lx_mini(s->column, g->s->m / g->lanes * g->lanes); // the minimum for the verifier
   lx r = lb_for_range(b, "r", lx_int(b, 0), above, g->lanes);
+  block_sums_begin(g, s);
   for (int v = 0; v < s->vectors; v++) {
     lb_call(b, NULL, "btrt_transpose_f32", 4, lx_address(g->mirror, lx_int(b, 0), g->lanes * g->lanes),
             lx_int(b, g->lanes),
@@ -205,9 +224,11 @@ static void mirror_strip(struct gemm *g, const struct gemm_strip *s) {
             lx_int(b, g->strip));
     lx c = lb_for_range(b, "c", lx_int(b, 0), strip_left(s, v) ? s->left : lx_int(b, g->lanes), 1);
     lx mirrored = lb_let(b, "c_", lx_vload(g->mirror, lx_muli(c, g->lanes)));
-    e->point(e->user, s->task->batch, lx_add(strip_column(g, s, v), c), r, NULL, mirrored, NULL);
+    e->point(e->user, s->task->batch, lx_add(strip_column(g, s, v), c), r, NULL, mirrored, value);
+    for (int f = 0; f < e->n_folds; f++) lb_accumulate(b, s->block[f], LX_ADD, lx_broadcast(value[f]));
     lb_end(b);
   }
+  block_sums_end(g, s);
   lb_end(b);
 }
 
@@ -222,18 +243,18 @@ struct gemm_strip *gemm_strip_begin(struct gemm *g, const struct gemm_task *t, l
   return s;
 }
 
+void gemm_strip_fetch(struct gemm *g, const struct gemm_strip *s, lx row) {
+  for (int v = 0; v < s->vectors; v++) g->e->fetch(g->e->user, s->task->batch, row, strip_column(g, s, v));
+}
+
 void gemm_strip_rows(struct gemm *g, struct gemm_strip *s, lx row0, lx row1, lx in_tile) {
   struct lb *b = g->b;
-  int n = g->e->n_folds;
   s->row0 = row0, s->in_tile = in_tile;
-  s->block = NEW_ARRAY(lb_arena(b), struct loop_reg *, n + 1);
-  for (int f = 0; f < n; f++)
-    if (g->all[f]) s->block[f] = lb_reg(b, "block_sum", LT_F32, (int)g->lanes, 0, lx_vf32(b, 0));
+  block_sums_begin(g, s);
   lx i = lb_for_range(b, "i", row0, row1, 1);
   row_points(g, s, i);
   lb_end(b);
-  for (int f = 0; f < n; f++)
-    if (g->all[f]) lb_accumulate(b, g->all[f], LX_ADD, lx_convert(lx_reg(b, s->block[f]), LT_F64));
+  block_sums_end(g, s);
 }
 
 void gemm_strip_end(struct gemm *g, struct gemm_strip *s) {

@@ -69,6 +69,7 @@ void gemm_pack_local(struct gemm *g, const struct gemm_packed *o, lx batch, lx f
 void gemm_fold_buffers(struct gemm *g);
 void gemm_task_begin(struct gemm *g);
 struct gemm_strip *gemm_strip_begin(struct gemm *g, const struct gemm_task *t, lx strip, lx at, bool cut);
+void gemm_strip_fetch(struct gemm *g, const struct gemm_strip *s, lx row); // ahead of gemm_strip_rows
 void gemm_strip_rows(struct gemm *g, struct gemm_strip *s, lx row0, lx row1, lx in_tile);
 void gemm_strip_end(struct gemm *g, struct gemm_strip *s);
 void gemm_task_end(struct gemm *g, const struct gemm_task *t);
