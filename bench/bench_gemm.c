@@ -120,9 +120,9 @@ static void end_enter(void *user, lx batch, lx j, lx lanes_left) {
   (void)batch;
   e->column = lb_let(e->b, "scale", lx_div(lx_vf32(e->b, 1), lx_vload_n(e->columns, j, lanes_left)));
 }
-static void end_finish(void *user, lx batch, lx i, lx j, lx lanes_left) {
+static void end_finish(void *user, lx batch, lx i, lx j, lx lanes_left, lx c) {
   struct ends *e = user;
-  (void)batch;
+  (void)batch, (void)c;
   lx at = lb_let(e->b, "at", lx_add(lx_muli(i, e->s->n), j));
   lb_store_n(e->b, e->y, at, lanes_left, lx_mul(lx_vload_n(e->y, at, lanes_left), e->column));
 }

@@ -370,7 +370,7 @@ static struct value *eval_expression(struct builder *s, const struct node *n,
 static struct value *eval(struct builder *s, const struct node *n, const struct affine *at) {
   struct value *v = recall(s, n, at);
   if (v != NULL) return v;
-  if (n == s->k->product && !s->finish && at_point(s, n, at))
+  if (n == s->k->product && at_point(s, n, at))
     v = product_value(s, n, at);
   else if (memory_of(s, n) != NULL && !computed_here(s, n, at))
     v = load(s, n, at);

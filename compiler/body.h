@@ -22,7 +22,7 @@ enum value_kind {
   V_LOAD,  // buffer[at]; an address outside (where a range test will drop the value) reads anything
   V_RANGE, // bool: lo <= at < hi
   V_OP,    // op(in)
-  V_PRODUCT, // in an epilogue: the product at the point
+  V_PRODUCT, // in an epilogue or at the second meeting: the product at the point
 };
 
 struct value {

@@ -166,7 +166,7 @@ bool kernel_reads(const struct kernel *k, const struct buffer *b) { return reads
 // is n its product? (A copy of n has another buffer.)
 static bool computes(const struct fusion *f, const struct kernel *k, const struct node *n,
                      bool finish) {
-  if (n == k->product && !finish) return true;
+  if (n == k->product) return true;
   for (int i = 0; i < k->roots.len; i++) {
     const struct kernel_root *r = &k->roots.data[i];
     if (r->node == n && r->finish == finish && r->reduce == OP_COUNT &&

@@ -55,9 +55,10 @@ static double kernel_flops(const struct kernel *k) {
   if (k->kind == KERNEL_CALL) return node_flops(k->roots.data[0].node);
   double ops = body_flops(k->body);
   if (k->kind == KERNEL_PRODUCT) {
-    for (int i = 0; i < 2; i++) ops += body_flops(k->operand[i]);
+    bool symmetric = product_symmetric(k); // one operand, packed once, and half of the result
+    for (int i = 0; i < (symmetric ? 1 : 2); i++) ops += body_flops(k->operand[i]);
     if (k->finish != NULL) ops += body_flops(k->finish);
-    ops += node_flops(k->product) * (product_symmetric(k) ? 0.5 : 1);
+    ops += node_flops(k->product) * (symmetric ? 0.5 : 1);
   }
   for (int i = 0; i < k->roots.len; i++)
     if (k->roots.data[i].reduce != OP_COUNT) ops += (double)shape_count(&k->space);

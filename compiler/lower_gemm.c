@@ -109,11 +109,34 @@ static struct gemm_operand operand_of(struct side *s, const struct kernel *k, in
 
 // ---- the epilogue -----------------------------------------------------------------------------
 
+// An operand that both meetings load: at the second it comes from a copy of the strip, since rows of a
+// matrix are far apart, and where they are so by a power of two, few of them stay in the cache.
+struct strip_copy {
+  const struct value *load; // of the first meeting
+  struct loop_buf *buf;     // two vectors of all rows
+};
+
 struct epilogue {
   struct side side, finish;
+  VEC(struct strip_copy) copies;
   VEC(const struct body_root *) folds;
   VEC(enum gemm_fold) kinds; // by fold
 };
+
+// Where row i of the vector at column j is in a copy.
+static lx copy_place(const struct nest *n, lx i, lx j) {
+  lx vector = lx_modi(lx_divi(j, n->lanes), 2);
+  int64_t rows = n->body->extent[n->body->n_axes - 2];
+  return lx_muli(lx_add(lx_muli(vector, rows), i), n->lanes);
+}
+
+static void keep_copies(struct epilogue *e, lx i, lx j) {
+  struct nest *n = &e->side.nest;
+  if (e->copies.len == 0) return;
+  lx at = lb_let(n->b, "at", copy_place(n, i, j));
+  for (int c = 0; c < e->copies.len; c++)
+    lb_store(n->b, e->copies.data[c].buf, at, nest_named(n, e->copies.data[c].load, 0));
+}
 
 static void epilogue_point(void *user, lx batch, lx i, lx j, lx left, lx c, lx *value) {
   struct epilogue *e = user;
@@ -126,6 +149,7 @@ static void epilogue_point(void *user, lx batch, lx i, lx j, lx left, lx c, lx *
   nest_enter(n);
   for (int f = 0; f < e->folds.len; f++) // named: a store below may overwrite what they read
     value[f] = lb_let(n->b, "v", lx_broadcast(nest_value(n, e->folds.data[f]->value, 0)));
+  keep_copies(e, i, j);
   nest_store_all(n, 0, false);
   nest_leave(n);
   n->bound = outside;
@@ -187,15 +211,48 @@ static void finish_fetch(void *user, lx i) {
   s->nest.bound = outside;
 }
 
-static void finish_point(void *user, lx batch, lx i, lx j, lx left) {
+static void finish_point(void *user, lx batch, lx i, lx j, lx left, lx c) {
   struct side *s = &((struct epilogue *)user)->finish;
   unsigned outside = s->nest.bound;
-  (void)batch, (void)j, (void)left; // bound by finish_enter
+  (void)batch, (void)left; // bound by finish_enter
   side_bind(s, AXIS_ROW, i, NULL);
+  s->nest.product = c;
+  if (s->nest.copied) s->nest.copy_at = lb_let(s->nest.b, "at", copy_place(&s->nest, i, j));
   nest_enter(&s->nest);
   nest_store_all(&s->nest, 0, false);
   nest_leave(&s->nest);
   s->nest.bound = outside;
+}
+
+static const struct value *same_load(const struct body *body, const struct value *v) {
+  for (int i = 0; i < body->values.len; i++) {
+    const struct value *x = body->values.data[i];
+    if (x->kind == V_LOAD && x->buffer == v->buffer && affine_eq(&x->at, &v->at)) return x;
+  }
+  return NULL;
+}
+
+// Both bodies are over (…, row, column), each one axis.
+static bool same_space(const struct body *x, const struct body *y) {
+  if (x->n_axes != y->n_axes || axis_of(x, AXIS_ROW) != x->n_axes - 2 || axis_of(y, AXIS_ROW) != y->n_axes - 2) return false;
+  for (int i = 0; i < x->n_axes; i++)
+    if (x->extent[i] != y->extent[i]) return false;
+  return true;
+}
+
+static void find_copies(struct epilogue *e, struct lb *b) {
+  struct nest *first = &e->side.nest, *second = &e->finish.nest;
+  if (!same_space(first->body, second->body)) return;
+  int row = first->body->n_axes - 2, column = row + 1;
+  for (int i = 0; i < second->body->values.len; i++) {
+    const struct value *v = second->body->values.data[i];
+    if (v->kind != V_LOAD || v->type != BT_F32 || v->at.k[row] == 0 || v->at.k[column] != 1) continue;
+    const struct value *load = same_load(first->body, v);
+    if (load == NULL) continue;
+    if (second->copied == NULL) second->copied = NEW_ARRAY(lb_arena(b), struct loop_buf *, second->body->values.len);
+    second->copied[i] = lb_scratch(b, "copy", LT_F32, 2 * first->body->extent[row] * first->lanes);
+    vec_push(lb_arena(b), &e->copies, ((struct strip_copy){load, second->copied[i]}));
+  }
 }
 
 static enum gemm_fold fold_kind(const struct kernel *k, unsigned axes) {
@@ -220,6 +277,7 @@ static struct gemm_epilogue epilogue_of(struct epilogue *e, const struct kernel 
                                .fold_done = epilogue_fold_done};
   if (k->finish == NULL) return made;
   side_begin(&e->finish, p, k->finish, b, axis_of(k->finish, AXIS_COLUMN));
+  find_copies(e, b);
   made.finish = finish_point;
   made.finish_fetch = finish_fetch;
   made.finish_enter = finish_enter;

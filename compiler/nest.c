@@ -115,7 +115,7 @@ static lx compute(struct nest *n, const struct value *v, int copy) {
   switch (v->kind) {
   case V_CONST: return lx_const(n->b, lower_type(v->type), 1, v->number);
   case V_INDEX: return value_index(n, v, copy);
-  case V_LOAD: return value_load(n, v, copy);
+  case V_LOAD: return n->copied && n->copied[v->id] ? lx_vload(n->copied[v->id], n->copy_at) : value_load(n, v, copy);
   case V_RANGE: return value_range(n, v, copy);
   case V_PRODUCT: return n->product;
   case V_OP: break;
@@ -136,6 +136,12 @@ lx nest_value(struct nest *n, const struct value *v, int copy) {
   lx e = compute(n, v, copy);
   if (v->uses < 2 || v->kind == V_CONST) return e;
   name_value(n, v, copy, e);
+  return n->copy[copy].value[v->id];
+}
+
+lx nest_named(struct nest *n, const struct value *v, int copy) {
+  lx e = nest_value(n, v, copy);
+  if (n->copy[copy].value[v->id] == NULL) name_value(n, v, copy, e);
   return n->copy[copy].value[v->id];
 }
 
@@ -238,7 +244,7 @@ static bool is_loaded(const struct body *b, const struct body_root *r) {
 void nest_prefetch(struct nest *n, unsigned axes) {
   const struct body *b = n->body;
   for (int i = 0; i < b->values.len; i++)
-    if (b->values.data[i]->kind == V_LOAD) prefetch(n, b->values.data[i]->buffer, &b->values.data[i]->at, axes);
+    if (b->values.data[i]->kind == V_LOAD && !(n->copied && n->copied[i])) prefetch(n, b->values.data[i]->buffer, &b->values.data[i]->at, axes);
   for (int i = 0; i < b->roots.len; i++) {
     const struct body_root *r = &b->roots.data[i];
     if (r->reduce == OP_COUNT && !is_loaded(b, r)) prefetch(n, r->buffer, &r->at, axes);

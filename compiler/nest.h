@@ -40,6 +40,8 @@ struct nest {
   struct nest_copy copy[MAX_COPIES];
   const struct params *params;
   lx product; // in an epilogue: what V_PRODUCT is at the point
+  struct loop_buf **copied; // by value id: where a load finds its vector instead, from `copy_at`; may be NULL
+  lx copy_at;
 };
 
 void nest_begin(struct nest *n, const struct params *p, const struct body *body, struct lb *b,
@@ -50,6 +52,8 @@ void nest_bind_vector(struct nest *n, int copies, const lx *at, const lx *lanes)
 void nest_enter(struct nest *n); // a level begins: hoists
 void nest_leave(struct nest *n); // forgets what was named and bound since nest_enter
 lx nest_value(struct nest *n, const struct value *v, int copy);
+// The same by a name, once.
+lx nest_named(struct nest *n, const struct value *v, int copy);
 lx nest_form(struct nest *n, const struct affine *a, int copy);
 struct loop_buf *nest_param(const struct nest *n, const struct buffer *b);
 // The form, which addresses an element of b, in b's parameter.

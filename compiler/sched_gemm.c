@@ -24,6 +24,21 @@ static void choose_rows(struct gemm *g, int64_t row_tiles) {
   g->rows = ceil_div(s->m, g->blocks);
   g->n_big = g->blocks - (g->rows * g->blocks - s->m);
   g->tile_rows = g->tile_blocks * g->rows;
+  g->group_blocks = g->blocks, g->group_rows = s->m;
+}
+
+// A symmetric product packs its one operand once, as strips of columns; a block of rows is part of a strip.
+// Those of the last strip may lie past the matrix.
+static void choose_symmetric_rows(struct gemm *g) {
+  int64_t limit = target_block_rows(lb_target(g->b));
+  g->row_tiles = 1;
+  g->group_rows = g->strip;
+  g->group_blocks = ceil_div(g->strip, limit);
+  g->rows = ceil_div(g->strip, g->group_blocks);
+  g->n_big = g->group_blocks - (g->rows * g->group_blocks - g->strip);
+  g->strips = ceil_div(g->s->n, g->strip);
+  g->tile_blocks = g->blocks = g->strips * g->group_blocks;
+  g->tile_rows = g->strips * g->strip;
 }
 
 static void choose_columns(struct gemm *g, int64_t columns) {
@@ -76,8 +91,10 @@ static void choose_large(struct gemm *g, int64_t room) {
 // Every task has all rows of its columns.
 static void choose_whole_columns(struct gemm *g, int64_t columns, int64_t kc) {
   const struct gemm_shape *s = g->s;
-  choose_rows(g, 1);
-  choose_columns(g, s->nc ? s->nc : columns);
+  if (s->symmetric) choose_symmetric_rows(g);
+  else choose_rows(g, 1);
+  bool whole = s->symmetric && s->batch > 1; // a task's strips are also its rows
+  choose_columns(g, s->nc && !whole ? s->nc : columns);
   choose_depth(g, s->kc ? s->kc : kc);
 }
 
@@ -92,24 +109,26 @@ static void choose_blocks(struct gemm *g) {
     break;
   case DEEP:
     pieces = 8;
-    choose_whole_columns(g, s->n, min64(256, ceil_div(s->k, pieces)));
+    choose_whole_columns(g, round_up(s->n, g->strip), min64(256, ceil_div(s->k, pieces)));
     break;
   case MANY:
-    choose_whole_columns(g, s->batch < 8 ? 128 : s->n, 512);
+    choose_whole_columns(g, s->batch < 8 && !s->symmetric ? 128 : round_up(s->n, g->strip), 512);
     g->batch_in_tasks = true;
   }
+  if (s->symmetric) g->right.shared = g->column_tiles > 1;
   choose_pieces(g, pieces);
-  // Packed B of one column tile at a time is shared; B of one task each needs no order.
-  g->panel_tiles = g->right.shared ? 1 : g->column_tiles;
+  // Packed B of one column tile at a time is shared; B of one task each needs no order, and as A all is needed.
+  g->panel_tiles = g->right.shared && !s->symmetric ? 1 : g->column_tiles;
   g->units = g->pieces > 1 ? g->strips : g->column_tiles;
 }
 
 static void describe_operands(struct gemm *g, const struct gemm_operand *a, const struct gemm_operand *b) {
   int64_t depth = g->k_blocks * g->kc;
-  g->left.operand = a, g->left.name = "a_packed", g->left.extent = g->s->m;
-  g->left.width = round_up(g->rows, g->lanes), g->left.depth = g->left.shared ? depth : g->kc;
   g->right.operand = b, g->right.name = "b_packed", g->right.extent = g->s->n;
   g->right.width = g->strip, g->right.depth = g->right.shared ? depth : g->kc;
+  if (g->s->symmetric) return;
+  g->left.operand = a, g->left.name = "a_packed", g->left.extent = g->s->m;
+  g->left.width = round_up(g->rows, g->lanes), g->left.depth = g->left.shared ? depth : g->kc;
 }
 
 // Elements of a strip of a tile, and of a whole one.
@@ -127,8 +146,10 @@ static void sum_buffers(struct gemm *g) {
 }
 
 lx gemm_block_row(const struct gemm *g, lx block) {
-  lx row = lx_muli(block, g->rows);
-  return g->n_big == g->blocks ? row : lx_sub(row, lx_maxi(lx_addi(block, -g->n_big), 0));
+  bool groups = g->group_blocks < g->blocks;
+  lx in_group = groups ? lx_modi(block, g->group_blocks) : block, row = lx_muli(in_group, g->rows);
+  if (g->n_big < g->group_blocks) row = lx_sub(row, lx_maxi(lx_addi(in_group, -g->n_big), 0));
+  return groups ? lx_add(row, lx_muli(lx_divi(block, g->group_blocks), g->group_rows)) : row;
 }
 
 // ---- the register block -----------------------------------------------------------------------
@@ -190,7 +211,7 @@ static void multiply_and_fetch(struct gemm *g, const struct register_block *r) {
   struct lb *b = g->b;
   lx row = lb_for(b, "row", r->rows);
   if (r->last) lb_if(b, r->last);
-  gemm_strip_fetch(g, r->strip, lx_checked(lx_add(r->row0, row), 0, g->s->m));
+  gemm_strip_fetch(g, r->strip, lx_mini(lx_add(r->row0, row), g->s->m - 1));
   if (r->last) lb_end(b);
   int64_t share = ceil_div(g->kc, r->rows);
   lx from = lx_muli(row, share);
@@ -250,26 +271,33 @@ static lx panel_offset(const struct gemm_packed *o, lx panel, lx first, lx p0) {
                  o->width);
 }
 
+// A block of rows in a strip of a task.
+struct rows {
+  lx block, row0, in_tile; // its number, its first row, and that one's place in the tile
+};
+
+static lx block_offset(const struct gemm *g, const struct gemm_task *t, const struct rows *rows, lx p0) {
+  if (!g->s->symmetric) return panel_offset(&g->left, rows->block, t->block0, p0);
+  lx strip = lx_divi(rows->block, g->group_blocks), in_strip = lx_sub(rows->row0, lx_muli(strip, g->strip));
+  return lx_add(panel_offset(&g->left, strip, lx_int(g->b, 0), p0), lx_checked(in_strip, 0, g->strip - g->rows + 1));
+}
+
 // Packed operands that are shared stream from the L3 cache or memory, which takes the processor's own
 // prefetching too long to notice. While a strip of B is used, its blocks fetch the next one, a share
 // each until all is there; where all of A passes by every strip, a block fetches the next block.
 static void fetch_ahead(struct gemm *g, const struct gemm_task *t, struct register_block *r, lx block) {
   enum { SHARE = 4 }; // floats of the next strip at each step
   if (!g->left.shared && !g->right.shared) return;
-  r->next = g->right.shared ? &g->right : &g->left;
+  bool next_strip = g->right.shared && !g->s->symmetric;
+  r->next = next_strip ? &g->right : &g->left;
   int64_t panel = r->next->depth * r->next->width, used = g->kc * r->next->width;
-  r->ahead_step = g->right.shared ? SHARE : g->left.width;
-  lx at = lx_addi(g->right.shared ? r->b : r->a, panel);
+  r->ahead_step = next_strip ? SHARE : g->left.width;
+  lx at = lx_addi(next_strip ? r->b : r->a, panel);
   int64_t share = g->kc * r->ahead_step;
-  if (g->right.shared)
+  if (next_strip)
     at = lx_add(at, lx_mini(lx_muli(lx_sub(block, t->block0), share), used - share));
   r->ahead = lb_let(g->b, "ahead", lx_mini(at, r->next->buf->count - share));
 }
-
-// A block of rows in a strip of a task.
-struct rows {
-  lx block, row0, in_tile; // its number, its first row, and that one's place in the tile
-};
 
 static void multiply_rows(struct gemm *g, const struct register_block *at, int64_t rows) {
   struct register_block r = *at;
@@ -285,16 +313,16 @@ static void block_sums(struct gemm *g, const struct gemm_task *t, const struct s
   struct register_block r = {.vectors = STRIP_VECTORS, .to = to, .first = k->first, .last = k->last};
   if (g->e->fetch) r.strip = s, r.row0 = rows->row0;
   if (cut) r.vectors = (int)ceil_div(g->s->n % g->strip, g->lanes);
-  r.a = lb_let(b, "a_at", panel_offset(&g->left, block, t->block0, k->p0));
+  r.a = lb_let(b, "a_at", block_offset(g, t, rows, k->p0));
   lx first = g->right.shared ? t->panel_strip : t->strip0;
   r.b = lb_let(b, "b_at", panel_offset(&g->right, lx_sub(strip, first), lx_int(b, 0), k->p0));
   r.steps = lx_sub(k->p1, k->p0);
   fetch_ahead(g, t, &r, block);
-  if (g->n_big == g->blocks) {
+  if (g->n_big == g->group_blocks) {
     multiply_rows(g, &r, g->rows);
     return;
   }
-  lb_if(b, lx_lt(block, lx_int(b, g->n_big)));
+  lb_if(b, lx_lt(lx_modi(block, g->group_blocks), lx_int(b, g->n_big)));
   multiply_rows(g, &r, g->rows);
   lb_else(b);
   multiply_rows(g, &r, g->rows - 1);
@@ -359,7 +387,7 @@ static void multiply_tile(struct gemm *g, const struct gemm_task *t, lx piece) {
                          : lx_addi(k.p0, g->kc);
   k.first = g->piece_blocks > 1 ? lx_eq(block, begin) : NULL;
   k.last = g->piece_blocks > 1 ? lx_eq(block, lx_int(b, g->k_blocks - 1)) : NULL;
-  if (!g->left.shared) gemm_pack_local(g, &g->left, t->batch, t->block0, t->block1, k.p0, k.p1);
+  if (!g->left.shared && !g->s->symmetric) gemm_pack_local(g, &g->left, t->batch, t->block0, t->block1, k.p0, k.p1);
   if (!g->right.shared) gemm_pack_local(g, &g->right, t->batch, t->strip0, lx_mini(t->strip1, g->strips), k.p0,
                                          k.p1);
   each_strip(g, t, &k, multiply_strip);
@@ -378,6 +406,7 @@ static struct gemm_task task_at(struct gemm *g, lx batch, lx row_tile, lx column
     t.row0 = lb_let(b, "row0", lx_checked(gemm_block_row(g, t.block0), 0, g->s->m));
     t.row1 = lx_min(lx_addi(t.row0, g->tile_rows), gemm_block_row(g, t.block1));
   }
+  t.panel_strip = lx_int(b, 0);
   t.strip0 = lx_muli(column_tile, g->tile_strips);
   t.strip1 = lx_addi(t.strip0, g->tile_strips);
   return t;
@@ -491,7 +520,7 @@ static void add_pieces(struct gemm *g, lx batch) {
 static void product(struct gemm *g, lx batch) {
   struct lb *b = g->b;
   int64_t panels = ceil_div(g->column_tiles, g->panel_tiles);
-  if (g->left.shared) gemm_pack_shared(g, &g->left, batch, lx_int(b, 0), g->blocks);
+  if (g->left.shared && !g->s->symmetric) gemm_pack_shared(g, &g->left, batch, lx_int(b, 0), g->blocks);
   lx panel = panels > 1 ? lb_for(b, "panel", panels) : lx_int(b, 0);
   int64_t strips = min64(g->strips, g->panel_tiles * g->tile_strips);
   if (g->right.shared) gemm_pack_shared(g, &g->right, batch, lx_muli(panel, strips), strips);

@@ -51,10 +51,11 @@ struct gemm_epilogue {
   // a scalar of row `index`. ALL adds f32 within a register block and f64 beyond, and arrives in f64;
   // the others are f32.
   void (*fold_done)(void *user, int fold, lx batch, lx index, lx lanes_left, lx total);
-  // With `finish` a task owns whole columns: after every row of a panel of columns has met `point` and
-  // the ROWS folds of the panel are stored, finish is called for every vector of the panel again, in a
-  // second loop nest while all of it is still in cache. NULL: no second meeting.
-  void (*finish)(void *user, lx batch, lx i, lx j, lx lanes_left);
+  // With `finish` a task owns whole columns: after every row of a strip of two vectors of columns, the
+  // first at a multiple of two vectors, has met `point` and the ROWS folds of the strip are stored, finish
+  // is called for every vector of the strip again, in a second loop nest, before the thread goes on to the
+  // next strip. NULL: no second meeting.
+  void (*finish)(void *user, lx batch, lx i, lx j, lx lanes_left, lx c);
   void (*finish_fetch)(void *user, lx i); // as fetch, for the bound columns. May be NULL
   // Around the loops over i of the second meeting, with the columns bound: hoist here. May be NULL.
   void (*finish_enter)(void *user, lx batch, lx j, lx lanes_left);

@@ -188,7 +188,8 @@ static void meet_again(struct gemm *g, const struct gemm_strip *s) {
     if (e->finish_enter) e->finish_enter(e->user, batch, j, left);
     lx i = lb_for(b, "i", g->s->m);
     if (e->finish_fetch) e->finish_fetch(e->user, lx_mini(lx_addi(i, ROWS_AHEAD), g->s->m - 1));
-    e->finish(e->user, batch, i, j, left);
+    lx c = lx_vload(g->tile, lx_add(s->at, lx_addi(lx_muli(i, g->strip), v * g->lanes)));
+    e->finish(e->user, batch, i, j, left, c);
     lb_end(b);
     if (e->finish_leave) e->finish_leave(e->user);
   }

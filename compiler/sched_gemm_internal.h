@@ -32,13 +32,14 @@ struct gemm {
   const struct gemm_shape *s;
   const struct gemm_epilogue *e;
   int64_t lanes, strip;                                   // strip: columns
-  int64_t rows, n_big, blocks;                            // blocks have `rows` rows, after n_big one fewer
+  int64_t rows, n_big, blocks;                            // blocks have `rows` rows, after n_big one fewer,
+  int64_t group_blocks, group_rows;                       // and so again in every group of blocks
   int64_t tile_blocks, row_tiles, tile_rows;              // tile_rows: tile_blocks * rows
   int64_t strips, tile_strips, column_tiles, panel_tiles; // B is packed panel_tiles at a time
   int64_t chunk, kc, k_blocks;                            // packing goes by `chunk` steps of p
   int64_t pieces, piece_blocks;
   bool batch_in_tasks;
-  struct gemm_packed left, right;
+  struct gemm_packed left, right; // of a symmetric product the same: A is read out of packed B
   struct loop_buf *tile, *partial; // sums of a tile; of all tiles, piece by piece
   // Folds. A *unit* is what one task contributes along the columns.
   int64_t units;

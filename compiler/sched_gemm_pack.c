@@ -26,9 +26,10 @@ static void packed_buffers(struct gemm *g, struct gemm_packed *o, int64_t panels
 }
 
 void gemm_pack_buffers(struct gemm *g) {
-  packed_buffers(g, &g->left, g->left.shared ? g->blocks : g->tile_blocks);
   int64_t strips = g->right.shared ? g->panel_tiles * g->tile_strips : g->tile_strips;
   packed_buffers(g, &g->right, min64(strips, g->strips));
+  if (g->s->symmetric) g->left = g->right;
+  else packed_buffers(g, &g->left, g->left.shared ? g->blocks : g->tile_blocks);
 }
 
 // Its first row or column. Every block has a row; said, because the verifier would take the row's

@@ -5,7 +5,8 @@
 // fp32 sums: |error| <= 4 eps sqrt(terms) * the sum of |products|, and the same for folds.
 //
 // The full case has a prologue on both sides, (x - shift[cross]) * scale[p], and an epilogue that
-// stores another value, d = c * t + c, and folds c, d and c^2 in all ways.
+// stores another value, d = c * t + c, and folds c, d and c^2 in all ways. The symmetric one with sums
+// stores d too, and sums d and c^2 over everything.
 #include "guarded.h"
 #include "sched_gemm.h"
 
@@ -16,7 +17,7 @@
 #include <cmocka.h>
 
 
-enum kind { PLAIN, FULL, FINISH, SYMMETRIC };
+enum kind { PLAIN, FULL, FINISH, SYMMETRIC, SYMMETRIC_SUMS };
 struct test {
   enum kind kind;
   int64_t batch, m, n, k;
@@ -57,6 +58,10 @@ static const struct test tests[] = {
     {SYMMETRIC, 1, 167, 167, 40, true, false, 0, 0, 32},
     {SYMMETRIC, 1, 45, 45, 2200, false, true, 0, 0, 0},
     {SYMMETRIC, 3, 33, 33, 20, true, false, 0, 0, 0},
+    {SYMMETRIC_SUMS, 1, 70, 70, 33, true, false, 0, 0, 0},
+    {SYMMETRIC_SUMS, 1, 203, 203, 67, false, true, 0, 32, 64},
+    {SYMMETRIC_SUMS, 1, 45, 45, 2200, false, true, 0, 0, 0},
+    {SYMMETRIC_SUMS, 3, 33, 33, 20, true, false, 0, 0, 0},
 };
 
 // ---- kernels ----------------------------------------------------------------------------------
@@ -79,7 +84,9 @@ static int64_t count_of(const struct test *c, int p) {
   default: return c->batch * c->m * c->n;
   }
 }
-static int params_of(enum kind kind) { return kind == FULL || kind == FINISH ? MOST : 3; }
+static int params_of(enum kind kind) { return kind == PLAIN || kind == SYMMETRIC ? 3 : MOST; }
+static bool is_symmetric(enum kind kind) { return kind == SYMMETRIC || kind == SYMMETRIC_SUMS; }
+static bool has_prologue(enum kind kind) { return kind == FULL || kind == FINISH; }
 static bool is_double(int p) { return p == ALL || p == SQUARES; }
 static bool is_output(int p) { return p == Y || p == D || p >= ALL; }
 
@@ -130,6 +137,20 @@ static void full_point(void *user, lx batch, lx i, lx j, lx left, lx c, lx *valu
   value[1] = d;
   value[3] = lx_mul(c, c);
 }
+static void sums_point(void *user, lx batch, lx i, lx j, lx left, lx c, lx *value) {
+  struct result *r = user;
+  lx at = lb_let(r->b, "place", result_at(r, batch, i, j));
+  value[0] = lb_let(r->b, "value", lx_fma(c, lx_vload_n(r->p[T], at, left), c));
+  value[1] = lx_mul(c, c);
+  lb_store_n(r->b, r->p[Y], at, left, c);
+  lb_store_n(r->b, r->p[D], at, left, value[0]);
+}
+static const enum gemm_fold sums[] = {GEMM_FOLD_ALL, GEMM_FOLD_ALL};
+static void sums_done(void *user, int fold, lx batch, lx index, lx left, lx total) {
+  struct result *r = user;
+  (void)index, (void)left;
+  lb_store(r->b, r->p[fold == 0 ? ALL : SQUARES], batch, total);
+}
 static const enum gemm_fold folds[] = {GEMM_FOLD_ALL, GEMM_FOLD_ROWS, GEMM_FOLD_COLUMNS,
                                        GEMM_FOLD_ALL};
 static void full_done(void *user, int fold, lx batch, lx index, lx left, lx total) {
@@ -143,22 +164,22 @@ static void full_done(void *user, int fold, lx batch, lx index, lx left, lx tota
   case GEMM_FOLD_COLUMNS: lb_store(r->b, to, lx_add(lx_muli(batch, r->c->m), index), total); break;
   }
 }
-// y = d + rows, once the column's sum is known.
+// y = d + c + rows, once the column's sum is known.
 static void finish_enter(void *user, lx batch, lx j, lx left) {
   struct result *r = user;
   r->hoisted = lb_let(r->b, "total", lx_vload_n(r->p[ROWS], lx_add(lx_muli(batch, r->c->n), j), left));
 }
 static void finish_leave(void *user) { ((struct result *)user)->hoisted = NULL; }
-static void finish(void *user, lx batch, lx i, lx j, lx left) {
+static void finish(void *user, lx batch, lx i, lx j, lx left, lx c) {
   struct result *r = user;
   lx at = lb_let(r->b, "place", result_at(r, batch, i, j));
-  lb_store_n(r->b, r->p[Y], at, left, lx_add(lx_vload_n(r->p[D], at, left), r->hoisted));
+  lb_store_n(r->b, r->p[Y], at, left, lx_add(lx_add(lx_vload_n(r->p[D], at, left), c), r->hoisted));
 }
 
 static struct loop_kernel *build_kernel(struct arena *a, const struct target *t, const struct test *c,
                                         int index) {
   const char *name = str_printf(a, "gemm_%d", index);
-  struct gemm_shape shape = {c->batch, c->m, c->n, c->k, c->kind == SYMMETRIC, c->mc, c->kc, c->nc};
+  struct gemm_shape shape = {c->batch, c->m, c->n, c->k, is_symmetric(c->kind), c->mc, c->kc, c->nc};
   if (c->kind == PLAIN) return sched_gemm_plain(a, t, name, &shape, c->tx, c->tw);
   struct lb *b = lb_new(a, t, name);
   struct loop_buf *p[MOST];
@@ -167,7 +188,7 @@ static struct loop_kernel *build_kernel(struct arena *a, const struct target *t,
     p[i] = (i == D || i == ROWS ? lb_inout : is_output(i) ? lb_output : lb_input)(b, names[i], type,
                                                                             count_of(c, i));
   }
-  bool full = c->kind != SYMMETRIC;
+  bool full = has_prologue(c->kind);
   struct side x = {b, !c->tx, p[X], full ? p[SHIFT_X] : NULL, full ? p[SCALE_X] : NULL,
                    c->tx ? c->m : 1, c->tx ? 1 : c->k, c->m * c->k, NULL};
   struct side w = {b, c->tw, p[W], full ? p[SHIFT_W] : NULL, full ? p[SCALE_W] : NULL,
@@ -177,6 +198,7 @@ static struct loop_kernel *build_kernel(struct arena *a, const struct target *t,
   struct gemm_operand right = {w.along_k, side_vector, side_enter, side_leave, &w};
   if (!full) left.enter = right.enter = NULL, left.leave = right.leave = NULL;
   struct gemm_epilogue e = {.user = &r, .point = full ? full_point : plain_point};
+  if (c->kind == SYMMETRIC_SUMS) e.point = sums_point, e.n_folds = 2, e.folds = sums, e.fold_done = sums_done;
   if (full) e.n_folds = 4, e.folds = folds, e.fold_done = full_done;
   if (c->kind == FINISH) e.finish = finish, e.finish_enter = finish_enter, e.finish_leave = finish_leave;
   sched_gemm(b, &shape, &left, &right, &e);
@@ -196,7 +218,7 @@ static double element(const struct test *c, float *const *p, int64_t batch, int6
   int64_t extent = left ? c->m : c->n;
   int64_t at = batch * extent * c->k + (t ? q * extent + cross : cross * c->k + q);
   float x = p[left ? X : W][at];
-  if (params_of(c->kind) < MOST) return (double)x;
+  if (!has_prologue(c->kind)) return (double)x;
   float shifted = x - p[left ? SHIFT_X : SHIFT_W][cross];
   return (double)(shifted * p[left ? SCALE_X : SCALE_W][q]);
 }
@@ -206,8 +228,8 @@ static void expect_point(const struct test *c, float *const *p, struct expected 
   int64_t at = (batch * c->m + i) * c->n + j;
   double t = params_of(c->kind) == MOST ? (double)p[T][at] : 0, d = sum * t + sum;
   double d_size = size * (1 + fabs(t));
-  double value[MOST] = {[Y] = sum, [D] = d, [ALL] = sum, [ROWS] = d, [COLUMNS] = sum, [SQUARES] = sum * sum};
-  double magnitude[MOST] = {[Y] = size, [D] = d_size, [ALL] = size, [ROWS] = d_size, [COLUMNS] = size, [SQUARES] = 2 * size * fabs(sum) + size * size * 1e-6};
+  double value[MOST] = {[Y] = sum, [D] = d, [ALL] = is_symmetric(c->kind) ? d : sum, [ROWS] = d, [COLUMNS] = sum, [SQUARES] = sum * sum};
+  double magnitude[MOST] = {[Y] = size, [D] = d_size, [ALL] = is_symmetric(c->kind) ? d_size : size, [ROWS] = d_size, [COLUMNS] = size, [SQUARES] = 2 * size * fabs(sum) + size * size * 1e-6};
   int64_t place[MOST] = {[Y] = at, [D] = at, [ALL] = batch, [ROWS] = batch * c->n + j, [COLUMNS] = batch * c->m + i, [SQUARES] = batch};
   for (int o = 0; o < params_of(c->kind); o++)
     if (is_output(o)) e->value[o][place[o]] += value[o], e->magnitude[o][place[o]] += magnitude[o];
@@ -232,8 +254,8 @@ static struct expected expect_all(const struct test *c, float *const *p) {
       }
   for (int64_t i = 0; c->kind == FINISH && i < count_of(c, Y); i++) {
     int64_t column = i / (c->m * c->n) * c->n + i % c->n;
-    e.value[Y][i] = e.value[D][i] + e.value[ROWS][column];
-    e.magnitude[Y][i] = e.magnitude[D][i] + e.magnitude[ROWS][column];
+    e.value[Y][i] += e.value[D][i] + e.value[ROWS][column];
+    e.magnitude[Y][i] += e.magnitude[D][i] + e.magnitude[ROWS][column];
     e.terms[Y] = c->k + c->m;
   }
   return e;
@@ -244,6 +266,7 @@ static int64_t floats_of(const struct test *c, int p) {
   return count_of(c, p) * (is_double(p) ? 2 : 1);
 }
 static void compare(const struct test *c, int index, int o, const float *got, const struct expected *e) {
+  if (c->kind == SYMMETRIC_SUMS && (o == ROWS || o == COLUMNS)) return; // which it does not have
   for (int64_t i = 0; i < count_of(c, o); i++) {
     double value = is_double(o) ? ((const double *)(const void *)got)[i] : (double)got[i];
     double limit = 4 * 1.2e-7 * sqrt((double)e->terms[o]) * e->magnitude[o][i] + 1e-30;
@@ -258,7 +281,7 @@ static void check_case(const struct test *c, int index, const struct loop_kernel
   int n = params_of(c->kind);
   for (int i = 0; i < n; i++)
     p[i] = is_output(i) ? guarded(floats_of(c, i), NAN) : guarded_random(floats_of(c, i), (unsigned)i);
-  if (c->kind == SYMMETRIC) memcpy(p[W], p[X], (size_t)count_of(c, X) * 4);
+  if (is_symmetric(c->kind)) memcpy(p[W], p[X], (size_t)count_of(c, X) * 4);
   for (int threads = 1; threads <= 3; threads++) {
     run_guarded(k, kernel, (void *const *)p, threads);
     for (int o = 0; o < n; o++) {
@@ -292,6 +315,7 @@ static void check_width(const char *march) {
   for (int i = 0; i < N; i++) {
     kernels[i] = build_kernel(a, &t, &tests[i], i);
     const char *fault = loop_verify(a, kernels[i]);
+   
     if (fault) fail_msg("%s", fault);
   }
   struct jit j;
