@@ -9,12 +9,12 @@ static bool one_axis(struct call *c, const struct value *a, int i, const struct 
                             : str_printf(c->e->b->arena, "%s and %s", tensor_text(c->e, a),
                                          tensor_text(c->e, b));
   if (value_dim(a, i) != value_dim(b, k)) {
-    elab_error(c->e, c->f, c->loc, "`%s` of %s: %s, %lld and %lld, differ", c->row->name, both,
+    elab_error(c->e, c->f, c->loc, "`%s` of %s: %s are %lld and %lld", c->row->name, both,
                what, (long long)value_dim(a, i), (long long)value_dim(b, k));
     return false;
   }
   if (!x || !y || x == y) return true;
-  elab_error(c->e, c->f, c->loc, "`%s` of %s: %s, `%s` and `%s`, are different axes, even of one size",
+  elab_error(c->e, c->f, c->loc, "`%s` of %s: %s are `%s` and `%s`, different axes even of one size",
              c->row->name, both, what, x->name, y->name);
   elab_note(c->e, x->loc, "`%s` is %lld by %s", x->name, (long long)x->size, x->where);
   elab_note(c->e, y->loc, "`%s` is %lld by %s", y->name, (long long)y->size, y->where);
@@ -31,7 +31,7 @@ static bool float_matrices(struct call *c, int i, struct value *x) {
 
 static bool square_matrices(struct call *c, struct value *a) {
   return float_matrices(c, 0, a) &&
-         one_axis(c, a, value_rank(a) - 2, a, value_rank(a) - 1, "rows and columns of a square matrix");
+         one_axis(c, a, value_rank(a) - 2, a, value_rank(a) - 1, "the matrix is to be square, its rows and columns");
 }
 
 struct value builtin_cholesky(struct call *c) {
@@ -44,12 +44,12 @@ struct value builtin_cholesky(struct call *c) {
 }
 
 // A static boolean, false where it is missing.
-static bool flag(struct call *c, int i, int64_t *out) {
+static bool flag(struct call *c, int i, const char *name, int64_t *out) {
   const struct given *g = &c->given[i];
   *out = g->present && g->value.integer;
   if (!g->present || g->value.kind == V_BOOL) return true;
   if (g->value.kind != V_ERROR)
-    elab_error(c->e, c->f, g->loc, "this argument of `%s` is `true` or `false`, not %s", c->row->name,
+    elab_error(c->e, c->f, g->loc, "`%s` of `%s` is `true` or `false`, not %s", name, c->row->name,
                value_text(c->e, &g->value));
   return false;
 }
@@ -58,7 +58,7 @@ struct value builtin_solve_triangular(struct call *c) {
   struct value a, b;
   struct attr flags = {.n = 3};
   if (!square_matrices(c, &a) || !float_matrices(c, 1, &b)) return value_error();
-  if (!flag(c, 2, &flags.i[SOLVE_UPPER]) || !flag(c, 3, &flags.i[SOLVE_UNITRIANGULAR]))
+  if (!flag(c, 2, "upper", &flags.i[SOLVE_UPPER]) || !flag(c, 3, "unitriangular", &flags.i[SOLVE_UNITRIANGULAR]))
     return value_error();
   int rank = value_rank(&a);
   if (rank != value_rank(&b) || a.node->type.dtype != b.node->type.dtype) {
