@@ -27,9 +27,8 @@ struct triangular {
   struct loop_buf *panel;
   lx matrix;           // index of the first element of A
   int64_t row, column; // steps of op(A) in it
-  bool
-      last_first; // op(A) is an upper triangle: step t solves row n-1-t. The panel is in order of t
-  bool unit;      // the diagonal is ones
+  bool last_first; // op(A) is an upper triangle: step t solves row n-1-t; panels are in order of t
+  bool unit;       // the diagonal is ones
 };
 
 static struct triangular triangular_of(struct lb *b, const struct target *t, enum loop_type type,
