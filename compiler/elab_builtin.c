@@ -156,6 +156,8 @@ static const struct builtin table[] = {
     {"diag", "x", builtin_diag, OP_diag, NULL},
     {"offdiag", "x", builtin_offdiag, OP_COUNT, NULL},
     {"eye", "n", builtin_eye, OP_COUNT, NULL},
+    {"cholesky", "x", builtin_cholesky, OP_cholesky, NULL},
+    {"solve_triangular", "a b upper? unitriangular?", builtin_solve_triangular, OP_solve_triangular, NULL},
     {"one_hot", "labels classes", builtin_one_hot, OP_COUNT, NULL},
     {"conv2d", "x w stride? pad? dilation? groups?", builtin_conv, OP_conv2d, NULL},
     {"max_pool", "x size stride? pad?", builtin_pool, OP_max_pool2d, NULL},
@@ -181,7 +183,7 @@ static const struct {
 enum { N_INPUTS = sizeof inputs / sizeof *inputs };
 static const char *const words[] = {"training", "eval", "frozen"};
 enum { N_WORDS = sizeof words / sizeof *words };
-static const char *const planned[] = {"ema", "gather", "einsum", "cholesky", "solve_triangular"};
+static const char *const planned[] = {"ema", "gather", "einsum"};
 
 // What other languages call a function, and how it is said here.
 static const struct {

@@ -44,4 +44,8 @@ struct value builtin_one_hot(struct call *c);
 struct value builtin_conv(struct call *c);
 struct value builtin_pool(struct call *c);
 
+// Triangular matrices (elab_triangular.c).
+struct value builtin_cholesky(struct call *c);
+struct value builtin_solve_triangular(struct call *c);
+
 #endif

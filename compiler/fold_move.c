@@ -179,6 +179,17 @@ static struct node *matmul_symmetric(struct fold *f, const struct node *n) {
   return same ? NULL : fold_node(f, OP_matmul, n->in, 2, &a, &n->type);
 }
 
+// ---- solve_triangular -------------------------------------------------------------------------
+
+// The transpose of a lower triangle, said to be an upper one, is the lower one read the other way round.
+static struct node *solve_transposed(struct fold *f, const struct node *n) {
+  if (!fold_swaps(n->in[0])) return NULL;
+  struct attr a = n->attr;
+  a.i[SOLVE_UPPER] ^= 1;
+  a.i[SOLVE_TRANSPOSE] ^= 1;
+  return fold_node(f, OP_solve_triangular, (struct node *[]){n->in[0]->in[0], n->in[1]}, 2, &a, &n->type);
+}
+
 const struct fold_row fold_movement[] = {
     {OP_broadcast, identity},
     {OP_broadcast, broadcast_broadcast},
@@ -196,5 +207,6 @@ const struct fold_row fold_movement[] = {
     {OP_concat, concat_one},
     {OP_matmul, matmul_transposed},
     {OP_matmul, matmul_symmetric},
+    {OP_solve_triangular, solve_transposed},
     {OP_COUNT, NULL},
 };

@@ -80,6 +80,7 @@ bool op_parse(const char *name, enum op *out);
 enum { CONV_STRIDE = 0, CONV_PAD = 2, CONV_DILATION = 4, CONV_GROUPS = 6 };
 enum { POOL_SIZE = 0, POOL_STRIDE = 2, POOL_PAD = 4 };
 enum { MATMUL_TA = 0, MATMUL_TB = 1 };
+enum { SOLVE_UPPER = 0, SOLVE_TRANSPOSE = 1, SOLVE_UNITRIANGULAR = 2 };
 enum { EXTERN_RESULT = 0, EXTERN_OF = 1 };
 enum { INPUT_KIND = 0 /* enum bt_input_kind */, INPUT_VIEW = 1, INPUT_SITE = 2 };
 

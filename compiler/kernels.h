@@ -38,7 +38,7 @@ enum kernel_kind {
   KERNEL_LOOP,    // elementwise results and reductions over one iteration space, in one sweep
   KERNEL_PRODUCT, // a matrix product: what is read is computed while it is packed (the prologue), what
                   // becomes of a point of the result while it is at hand (the epilogue)
-  KERNEL_CALL,    // one opaque op: product by BLAS, convolution, pool, argmax; or all results of one extern
+  KERNEL_CALL,    // one opaque op: product by BLAS, convolution, pool, argmax, triangular matrices; or all results of one extern
   KERNEL_JOIN,    // a concat whose parts are written where they belong: nothing to do. Only until the
                   // order is settled
 };
@@ -137,6 +137,8 @@ void lower_matmul(struct fusion *f, struct kernel *k, const struct target *t); /
 void lower_conv(struct fusion *f, struct kernel *k, const struct target *t);
 void lower_pool(struct fusion *f, struct kernel *k, const struct target *t);
 void lower_argmax(struct fusion *f, struct kernel *k, const struct target *t);
+void lower_cholesky(struct fusion *f, struct kernel *k, const struct target *t);
+void lower_solve_triangular(struct fusion *f, struct kernel *k, const struct target *t);
 void lower_extern(struct fusion *f, struct kernel *k, const struct target *t);
 enum loop_type lower_type(dtype t);
 // One elementwise op on loop values: in[] are its operands, `from` the element type of the first.

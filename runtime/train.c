@@ -230,7 +230,7 @@ static bool take_step(struct run *r) {
   double loss = bt_session_scalar(r->s, r->loss);
   if (!isfinite(loss)) {
     char what[64];
-    snprintf(what, sizeof what, "the loss is %g", loss);
+    snprintf(what, sizeof what, "the loss is %g", isnan(loss) ? NAN : loss); // no sign of NaN
     bt_progress_event(&r->progress, "not finite", p->step);
     return describe_break(r, what), false;
   }

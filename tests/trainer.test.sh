@@ -291,6 +291,7 @@ holds 'its log is JSON lines' json "$work/d/pretrain.jsonl"
 expect 'a resumed run that diverges' 1 err 'at step 6 .*keeps step 4' "$diverges" --data synthetic:800 --out "$work/d4" --resume
 holds 'the checkpoint stays' cmp "$work/d/pretrain.safetensors" "$work/d4/pretrain.safetensors"
 expect 'a loss that is never finite' 1 err 'the loss is nan at step 1 .*nothing was saved' "$diverges" hopeless --data synthetic:800 --out "$work/d"
+expect 'a covariance without a Cholesky factor' 1 err 'the loss is nan at step 1 .*nothing was saved' "$diverges" collapsed --data synthetic:800 --out "$work/d"
 holds 'no checkpoint of it' test ! -e "$work/d/hopeless.safetensors"
 
 expect 'a folder under a file' 1 err 'cannot make the folder' "$train" --data synthetic:64 --out "$work/train/run"

@@ -62,6 +62,14 @@ static void draw_distinct(struct tensor64 *t, int which, uint64_t *state) {
   for (int64_t i = 0; i < n; i++) t->data[i] = 4 * (t->data[i] + offset) / (double)n;
 }
 
+static void draw_dominant(struct tensor64 *t, uint64_t *state) {
+  int64_t n = t->type.shape.dim[t->type.shape.rank - 1];
+  for (int64_t i = 0; i < shape_count(&t->type.shape); i++) {
+    double unit = draw_unit(state);
+    t->data[i] = i / n % n == i % n ? (double)n + unit : 2 * unit - 1;
+  }
+}
+
 static double draw_one(dtype t, enum domain domain, uint64_t *state) {
   double unit = draw_unit(state);
   if (t == BT_BOOL) return unit < 0.5;
@@ -75,6 +83,8 @@ void draw_values(struct tensor64 *t, enum domain domain, int which, unsigned see
   draw_unit(&state);
   if (domain == DISTINCT && dtype_is_float(t->type.dtype))
     draw_distinct(t, which, &state);
+  else if (domain == DOMINANT)
+    draw_dominant(t, &state);
   else
     for (int64_t i = 0; i < shape_count(&t->type.shape); i++)
       t->data[i] = draw_one(t->type.dtype, domain, &state);

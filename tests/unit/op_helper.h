@@ -21,6 +21,7 @@ enum domain {
   DISTINCT, // -2 … 2, no two alike, none at 0, nor equal to the same entry of another operand
   POSITIVE, // 0.25 … 2.25; integers 1 … 7
   INTEGERS, // -3 … 3, whole
+  DOMINANT, // square matrices, -1 … 1 but for a diagonal that exceeds a row's sum: positive definite
 };
 // Fills a tensor; `which` tells operands apart, `seed` draws. bool: both values.
 void draw_values(struct tensor64 *t, enum domain domain, int which, unsigned seed);

@@ -249,6 +249,49 @@ static void products(struct cases *c) {
   }
 }
 
+static struct node *on_diagonal(struct graph *g, const struct shape *s) {
+  return g_binary(g, OP_eq, g_iota(g, BT_I32, s, s->rank - 2), g_iota(g, BT_I32, s, s->rank - 1));
+}
+
+// Leaves are below 2, so 2n on the diagonal makes a matrix positive definite. The second one goes without.
+static void factors(struct cases *c, dtype t, int64_t count, int64_t n) {
+  struct graph *g = begin(c);
+  struct shape s = shape_of(3, count, n, n);
+  struct node *second = g_binary(g, OP_eq, g_iota(g, BT_I32, &s, 0), g_constant(g, BT_I32, 1));
+  struct node *large = g_binary(g, OP_and, on_diagonal(g, &s), g_unary(g, OP_not, second));
+  struct node *a = g_where(g, large, g_constant(g, t, 2.0 * (double)n), leaf(g, "a", t, s));
+  result(c, g, g_unary(g, OP_cholesky, a));
+}
+
+// Coefficients are below 2 / n, so that the solution of a unit triangle does not grow from row to row.
+static void solutions(struct cases *c, dtype t, int64_t count, int64_t n, int64_t columns) {
+  struct shape s = shape_of(3, count, n, n);
+  for (int flags = 0; flags < 8; flags++) {
+    struct graph *g = begin(c);
+    struct attr attr = {.n = 3, .i = {flags & 1, flags >> 1 & 1, flags >> 2}};
+    struct node *a = g_where(g, on_diagonal(g, &s), g_constant(g, t, 1.5), g_scale(g, leaf(g, "a", t, s), 1 / (double)n));
+    struct node *b = leaf(g, "b", t, shape_of(3, count, n, columns));
+    result(c, g, graph_node(g, OP_solve_triangular, (struct node *[]){a, b}, 2, &attr, NULL));
+    if (n == columns) // one operand twice
+      result(c, g, graph_node(g, OP_solve_triangular, (struct node *[]){a, a}, 2, &attr, NULL));
+  }
+}
+
+// Blocks of rows, panels of columns and their remainders at every width of vectors.
+static void triangular(struct cases *c) {
+  factors(c, BT_F32, 1, 1);
+  factors(c, BT_F32, 3, 5);
+  factors(c, BT_F32, 2, 19);
+  factors(c, BT_F32, 1, 64);
+  factors(c, BT_F32, 2, 101);
+  factors(c, BT_F64, 3, 19);
+  solutions(c, BT_F32, 1, 1, 1);
+  solutions(c, BT_F32, 3, 5, 7);
+  solutions(c, BT_F32, 1, 37, 37);
+  solutions(c, BT_F32, 2, 64, 67); // by threads
+  solutions(c, BT_F64, 2, 19, 3);
+}
+
 static int64_t out_size(int64_t in, int64_t k, int64_t stride, int64_t pad, int64_t dil) {
   return (in + 2 * pad - dil * (k - 1) - 1) / stride + 1;
 }
@@ -353,6 +396,7 @@ static struct cases all_cases(struct btc *b) {
   fused_sweep(&c, false);
   fused_sweep(&c, true);
   products(&c);
+  triangular(&c);
   convolutions(&c);
   pools(&c);
   updates(&c);
