@@ -139,6 +139,11 @@ holds 'the line says so' grep -q '^epoch 5/5 .*  std 0.0[01]  ' "$work/err"
 # ---- the same again, stopped and resumed ------------------------------------------------------
 same() { cmp "$work/whole/pretrain.safetensors" "$work/$1/pretrain.safetensors"; }
 holds 'the same seed, the same file' same again
+expect 'one thread instead of two' 0 err 'done' fit single --threads 1
+holds 'the same file' same single
+losses() { field loss "$work/$1/pretrain.jsonl" >"$work/$1.losses"; test -s "$work/$1.losses"; }
+same_losses() { losses "$1" && losses "$2" && cmp "$work/$1.losses" "$work/$2.losses"; }
+holds 'and the same losses, digit for digit' same_losses whole single
 expect 'another seed' 0 err 'done' fit other --seed 1
 holds 'another file' sh -c '! cmp "$0/whole/pretrain.safetensors" "$0/other/pretrain.safetensors"' "$work"
 expect 'start and stop, over an epoch' 0 err 'stopped, saved' fit stopped --stop-at 7

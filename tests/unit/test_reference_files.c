@@ -209,6 +209,27 @@ static void test_function(void **state) {
   }
 }
 
+// However the objective is computed, a mean far above the deviation costs no more digits than fp32 inputs have.
+static void test_offset(void **state) {
+  const char *variant = *state, *file = "objective_barlow_twins_offset";
+  struct btc *b = btc_new();
+  if (!have_reference(b, file)) skip();
+  vec_push(b->arena, &b->opt.variants, str_printf(b->arena, "%s/objective=%s", file, variant));
+  struct functions f = {.b = b, .m = open_model(b, "reference")};
+  value_list reference = read_reference(b, file), given = rounded_to_single(b->arena, &reference);
+  struct program *p = eval_function(f.m, "objective", &given, true);
+  if (!p) fail_with_diagnostics(b, file);
+  p->name = p->graph->name = file;
+  f.m->programs.data = p;
+  f.m->programs.len = f.m->programs.cap = 1;
+  struct compiled native;
+  open_native(f.m, NULL, &native);
+  value_list want = run_function(&f, 0, &given, NULL), got = run_function(&f, 0, &given, &native);
+  for (int i = 0; i < want.len; i++) expect_close(variant, want.data[i].name, values_find(&got, want.data[i].name), want.data[i].tensor, 2e-3);
+  compiled_unload(&native);
+  btc_free(b);
+}
+
 // ---- optimisers and the schedule ----------------------------------------------------------------
 
 // gw0, gw1, … of the file as one tensor with an axis of steps.
@@ -369,6 +390,8 @@ static void test_step(void **state) {
 
 int main(void) {
   const struct CMUnitTest run_tests[] = {
+      {"offset, unfused", test_offset, NULL, NULL, "unfused"},
+      {"offset, fused", test_offset, NULL, NULL, "fused"},
       {"optimizer_lars", test_optimizer, NULL, NULL, "lars"},
       {"optimizer_sgd_momentum", test_optimizer, NULL, NULL, "sgd_momentum"},
       {"optimizer_adamw", test_optimizer, NULL, NULL, "adamw"},
