@@ -36,10 +36,11 @@ static const char *infer_element(struct arena *a, struct node *n) { // (random_c
   return rule_result(a, n, BT_F32, in_shape(n, 0));
 }
 
+// An f32, as compiled code has it but for the last bits of a normal number.
 static void each_element(const struct node *n, const struct tensor64 *const *in, struct tensor64 *out,
                          double (*draw)(int64_t seed, int64_t stream, uint32_t i)) {
   for (int64_t i = 0, count = shape_count(&n->type.shape); i < count; i++)
-    out->data[i] = draw((int64_t)in[1]->data[i], (int64_t)in[2]->data[i], (uint32_t)(int32_t)in[0]->data[i]);
+    out->data[i] = (float)draw((int64_t)in[1]->data[i], (int64_t)in[2]->data[i], (uint32_t)(int32_t)in[0]->data[i]);
 }
 static void eval_uniform(const struct node *n, const struct tensor64 *const *in, struct tensor64 *out) {
   each_element(n, in, out, bt_draw_uniform);
