@@ -83,29 +83,33 @@ static void same_bits(void **state) {
 
 struct keyed {
   double seed, step;
+  struct arena *arena;
 };
 
+// Everything but the key is 0.
 static const struct tensor64 *leaf(void *user, const struct node *n) {
   const struct keyed *key = user;
-  static struct tensor64 t;
-  static double data[16];
-  t = (struct tensor64){n->type, data};
-  memset(data, 0, sizeof data);
-  if (n->op == OP_input && n->attr.i[INPUT_KIND] == BT_INPUT_KEY) data[0] = key->seed, data[1] = key->step;
-  return &t;
+  struct tensor64 *t = tensor64_new(key->arena, &n->type);
+  if (n->op == OP_input && n->attr.i[INPUT_KIND] == BT_INPUT_KEY) t->data[0] = key->seed, t->data[1] = key->step;
+  return t;
+}
+
+static struct model *elaborated(const char *text) {
+  struct btc *b = btc_new();
+  b->opt.home = ".";
+  return model_elaborate(b, parse_file(b, source_add(b, "test.btg", text, strlen(text))));
 }
 
 static struct model *model_of(const char *text) {
-  struct btc *b = btc_new();
-  b->opt.home = ".";
-  struct model *m = model_elaborate(b, parse_file(b, source_add(b, "test.btg", text, strlen(text))));
+  struct model *m = elaborated(text);
   for (int i = 0; i < m->programs.len; i++) model_differentiate(m, &m->programs.data[i]);
-  diag_flush(b, stderr);
-  assert_int_equal(b->n_errors, 0);
+  diag_flush(m->b, stderr);
+  assert_int_equal(m->b->n_errors, 0);
   return m;
 }
 
 static double value_of(struct model *m, const struct graph *g, const char *name, struct keyed key) {
+  key.arena = m->b->arena;
   struct tensor64 **r = interp_run(g, m->b->arena, false, leaf, &key);
   for (int i = 0; i < g->outputs.len; i++)
     if (strcmp(g->outputs.data[i].name, name) == 0) return r[g->outputs.data[i].node->id]->data[0];
@@ -145,16 +149,16 @@ static void sites_draw_apart(void **state) {
   assert_int_equal(count_op(graphs[1], OP_random_uniform), 4); // a, b, and layer twice
   assert_int_equal(count_op(graphs[1], OP_random_permutation), 2);
   for (int i = 0; i < 2; i++) {
-    struct keyed key = {7, 3};
+    struct keyed key = {7, 3, NULL};
     assert_true(value_of(m, graphs[i], "again", key) == 0);
     assert_true(value_of(m, graphs[i], "other", key) > 0.1);
     assert_true(value_of(m, graphs[i], "applied", key) > 0.1);
     double first = value_of(m, graphs[i], "first", key), mixed = value_of(m, graphs[i], "mixed", key);
     assert_true(first == value_of(m, graphs[i], "first", key));
-    assert_true(first != value_of(m, graphs[i], "first", (struct keyed){7, 4}));
-    assert_true(first != value_of(m, graphs[i], "first", (struct keyed){8, 3}));
-    assert_true(mixed != value_of(m, graphs[i], "mixed", (struct keyed){7, 4}));
-    assert_true(mixed != value_of(m, graphs[i], "mixed", (struct keyed){8, 3}));
+    assert_true(first != value_of(m, graphs[i], "first", (struct keyed){7, 4, NULL}));
+    assert_true(first != value_of(m, graphs[i], "first", (struct keyed){8, 3, NULL}));
+    assert_true(mixed != value_of(m, graphs[i], "mixed", (struct keyed){7, 4, NULL}));
+    assert_true(mixed != value_of(m, graphs[i], "mixed", (struct keyed){8, 3, NULL}));
   }
   btc_free(m->b);
 }
@@ -177,9 +181,42 @@ static void programs_number_apart(void **state) {
   assert_int_equal(m->programs.data[1].sites, 1);
   const struct graph *g[] = {alone->programs.data[0].graph, m->programs.data[0].graph};
   assert_int_equal(count_op(g[1], OP_random_normal), 3);
-  struct keyed key = {1, 2};
+  struct keyed key = {1, 2, NULL};
   assert_true(value_of(m, g[1], "r", key) == value_of(alone, g[0], "r", key));
   btc_free(alone->b);
+  btc_free(m->b);
+}
+
+// ---- dropout ----------------------------------------------------------------------------------
+
+static const char dropping[] =
+    "import std.nn\nimport std.optim\n"
+    "module shift()(x: f32[n]) -> f32[n] {\n param by: f32[n] = 0\n return x + by\n}\n"
+    "three = shift()\n"
+    "program p { data x: f32[4000]\n let y = dropout(0.25)(three(x) + 3)\n minimize sum(y)\n"
+    "report zeros: mean(f32(y == 0))\n report kept: max(y)\n report least: min(where(y == 0, 4, y))\n"
+    "report same: sum(abs(eval(dropout(0.25))(x + 1) - x - 1))\n"
+    "report none: sum(abs(dropout(0)(x + 1) - x - 1))\n"
+    "report all: sum(abs(dropout(1)(x + 1)))\n optimizer sgd(lr: 0.1) }\n"
+    "program measured { data x: f32[4000]\n report same: sum(abs(dropout(0.25)(x + 1) - x - 1)) }\n";
+
+// A quarter is dropped: within 4 standard deviations of a mean of 4000.
+static void dropout_is_inverted(void **state) {
+  (void)state;
+  struct model *m = elaborated(dropping);
+  assert_int_equal(m->b->n_errors, 0);
+  const struct graph *g = m->programs.data[0].graph;
+  struct keyed key = {3, 1, NULL};
+  assert_true(fabs(value_of(m, g, "zeros", key) - 0.25) < 4 * sqrt(0.25 * 0.75 / 4000));
+  assert_true(fabs(value_of(m, g, "kept", key) - 4) < 1e-12);
+  assert_true(fabs(value_of(m, g, "least", key) - 4) < 1e-12);
+  static const char *const nothing[] = {"same", "none", "all"};
+  for (int i = 0; i < 3; i++) assert_true(value_of(m, g, nothing[i], key) == 0);
+  assert_true(value_of(m, m->programs.data[1].graph, "same", key) == 0);
+  assert_int_equal(count_op(m->programs.data[1].graph, OP_random_uniform), 0);
+  btc_free(m->b);
+  m = elaborated("import std.nn\nprogram p { data x: f32[4]\n report r: sum(dropout(1.5)(x)) }\n");
+  assert_int_equal(m->b->n_errors, 1);
   btc_free(m->b);
 }
 
@@ -190,6 +227,7 @@ int main(void) {
       cmocka_unit_test_prestate(same_bits, (void *)marches[2]),
       cmocka_unit_test(sites_draw_apart),
       cmocka_unit_test(programs_number_apart),
+      cmocka_unit_test(dropout_is_inverted),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
