@@ -133,7 +133,7 @@ BTRT_FN struct btrt_words btrt_words_of(vi32 index, vi64 seed, vi64 stream) {
   vi32 off = index ^ (btrt_iota() + index[0]);
   vi64 others = (seed ^ (vsplat_i64(seed[0]))) | (stream ^ vsplat_i64(stream[0]));
   off |= vconvert(others != 0, vi32) | (index[0] & 3);
-  if (__builtin_expect(!btrt_any(off), 1)) return btrt_words_of_run(index[0], seed[0], stream[0]);
+  if (__builtin_expect(!btrt_any(off != 0), 1)) return btrt_words_of_run(index[0], seed[0], stream[0]);
   struct btrt_words words;
   btrt_words_of_lanes(&index, &seed, &stream, &words);
   return words;

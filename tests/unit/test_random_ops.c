@@ -32,6 +32,13 @@ static struct graph *elements(struct btc *b, enum op op) {
   struct shape part = shape_of(2, (int64_t)100, (int64_t)77);
   out(g, g_slice(g, y, (int64_t[]){3, 5}, &part));
   out(g, g_transpose(g, y, (int[]){1, 0}));
+  struct node *in[] = {g_input(g, "element", BT_INPUT_ARRAY, 0, 0, &(struct tensor_type){BT_I32, part}),
+                       g_input(g, "seeds", BT_INPUT_ARRAY, 0, 0, &(struct tensor_type){BT_I64, part}),
+                       g_input(g, "streams", BT_INPUT_ARRAY, 0, 0, &(struct tensor_type){BT_I64, part})};
+  out(g, graph_node(g, op, in, 3, NULL, NULL)); // no two lanes of one block
+  in[0] = g_binary(g, OP_mul, y->in[0], g_constant(g, BT_I32, 3));
+  memcpy(in + 1, y->in + 1, 2 * sizeof *in);
+  out(g, graph_node(g, op, in, 3, NULL, NULL)); // of one key, three apart
   return g;
 }
 
