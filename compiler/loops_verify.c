@@ -134,7 +134,7 @@ static bool operands_agree(lx e) {
            b->lanes == c->lanes && is_number(b->type);
   if (class_table[e->op] == DRAW)
     return e->a->type == LT_I32 && b->type == LT_I64 && c->type == LT_I64 &&
-           e->a->lanes == b->lanes && b->lanes == c->lanes;
+           (b->lanes == 1 || b->lanes == e->a->lanes) && b->lanes == c->lanes;
   return e->a->type == b->type && b->type == c->type && e->a->lanes == b->lanes &&
          b->lanes == c->lanes;
 }

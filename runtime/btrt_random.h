@@ -5,8 +5,7 @@
 // four on take one block. Its state then stands in these lanes as it is, words c0 c1 c2 c3: of the
 // two products of a round each is one widening multiplication of even lanes, and what else a round
 // does is one shuffle, one shift and two exclusive ors. So 16 lanes cost about 50 instructions. Where
-// lanes are no such elements (rows of odd length, blocked layouts), every lane computes its own block,
-// at about four times that.
+// lanes are no such elements (rows of odd length, blocked layouts) every lane computes a block of its own.
 #ifndef BTRT_RANDOM_H
 #define BTRT_RANDOM_H
 
@@ -47,11 +46,16 @@ BTRT_FN int btrt_any(vi32 mask) {
 }
 #endif
 
-// x 0 y 0 in every four lanes: for c0 and c2.
+// Word w of every four lanes is x, the others are 0. By masks: what does not change in a loop leaves it.
+BTRT_FN vu32 btrt_word(int w, vu32 x) {
+  vu32 mask = {0};
+  for (int l = w; l < BTRT_LANES; l += 4) mask[l] = UINT32_MAX;
+  return x & mask;
+}
+BTRT_FN vu32 btrt_splat(uint32_t x) { return (vu32){0} + x; }
+// x 0 y 0: for c0 and c2.
 BTRT_FN vu32 btrt_even_words(uint32_t x, uint32_t y) {
-  vu32 r = {0};
-  for (int l = 0; l < BTRT_LANES; l += 4) r[l] = x, r[l + 2] = y;
-  return r;
+  return btrt_word(0, btrt_splat(x)) | btrt_word(2, btrt_splat(y));
 }
 
 #define BTRT_REVERSED(l, s) ((l) ^ (s))
@@ -105,13 +109,10 @@ BTRT_FN vu32 btrt_low_words(vi64 x) { return vconvert(x, vu32); }
 BTRT_FN vu32 btrt_high_words(vi64 x) { return vconvert(x >> 32, vu32); }
 
 BTRT_FN struct btrt_words btrt_words_of_run(int32_t first, int64_t seed, int64_t stream) {
-  vu32 state = {0};
-  for (int l = 0; l < BTRT_LANES; l += 4) {
-    state[l] = ((uint32_t)first + (uint32_t)l) >> 2;
-    state[l + 1] = (uint32_t)stream;
-    state[l + 3] = (uint32_t)BT_RANDOM_DRAW << 24 | ((uint32_t)(stream >> 32) & 0xffffff);
-  }
-  vu32 own = btrt_philox_quads(state, (uint32_t)seed, (uint32_t)(seed >> 32));
+  uint32_t site = (uint32_t)BT_RANDOM_DRAW << 24 | ((uint32_t)(stream >> 32) & 0xffffff);
+  vu32 detail = btrt_word(1, btrt_splat((uint32_t)stream)) | btrt_word(3, btrt_splat(site));
+  vu32 block = btrt_splat((uint32_t)first >> 2) + (vu32)(btrt_iota() >> 2);
+  vu32 own = btrt_philox_quads(btrt_word(0, block) | detail, (uint32_t)seed, (uint32_t)(seed >> 32));
   return (struct btrt_words){own, BTRT_FROM(own, BTRT_EVEN, 1), BTRT_FROM(own, BTRT_ODD, 1)};
 }
 
@@ -129,40 +130,49 @@ btrt_words_of_lanes(const vi32 *index, const vi64 *seed, const vi64 *stream,
   words->own = (is_odd & words->odd) | (~is_odd & words->even);
 }
 
-BTRT_FN struct btrt_words btrt_words_of(vi32 index, vi64 seed, vi64 stream) {
-  vi32 off = index ^ (btrt_iota() + index[0]);
-  vi64 others = (seed ^ (vsplat_i64(seed[0]))) | (stream ^ vsplat_i64(stream[0]));
-  off |= vconvert(others != 0, vi32) | (index[0] & 3);
-  if (__builtin_expect(!btrt_any(off != 0), 1)) return btrt_words_of_run(index[0], seed[0], stream[0]);
+BTRT_FN struct btrt_words btrt_words_of_keys(vi32 index, vi64 seed, vi64 stream) {
   struct btrt_words words;
   btrt_words_of_lanes(&index, &seed, &stream, &words);
   return words;
 }
 
+BTRT_FN struct btrt_words btrt_words_of_key(vi32 index, int64_t seed, int64_t stream) {
+  vi32 off = (index ^ (btrt_iota() + index[0])) | (index[0] & 3);
+  if (__builtin_expect(!btrt_any(off != 0), 1)) return btrt_words_of_run(index[0], seed, stream);
+  return btrt_words_of_keys(index, vsplat_i64(seed), vsplat_i64(stream));
+}
+
 // ---- draws ------------------------------------------------------------------------------------
-BTRT_FN vf32 btrt_uniform_v(vi32 index, vi64 seed, vi64 stream) {
-  vu32 word = btrt_words_of(index, seed, stream).own;
-  return vconvert((vi32)(word >> 8), vf32) * 0x1p-24f;
+BTRT_FN vf32 btrt_uniform_of(vi32 index, struct btrt_words words) {
+  (void)index;
+  return vconvert((vi32)(words.own >> 8), vf32) * 0x1p-24f;
 }
 
 // The angle 2 pi u of 24 bits u, in quadrants and a rest that is exact.
-BTRT_FN vf32 btrt_normal_v(vi32 index, vi64 seed, vi64 stream) {
-  struct btrt_words words = btrt_words_of(index, seed, stream);
+BTRT_FN vf32 btrt_normal_of(vi32 index, struct btrt_words words) {
   vf32 radius = sqrt_vf32(-2.0f * log_vf32((vconvert(words.even, vf32) + 1.0f) * 0x1p-32f));
   vi32 turn = (vi32)(words.odd >> 8), quadrant = (turn + (1 << 21)) >> 22;
   vf32 rest = vconvert(turn - (quadrant << 22), vf32) * (6.283185307179586f * 0x1p-24f);
   return radius * btrt_sine_reduced(rest, quadrant + (1 - (index & 1)));
 }
 
-#define BTRT_DRAW_SCALAR(f)                                                     \
-  BTRT_FN float f##_s(int32_t index, int64_t seed, int64_t stream) {            \
-    return f##_v(vsplat_i32(index), vsplat_i64(seed), vsplat_i64(stream))[0]; \
+// Of one element, of lanes with one key, of lanes with a key each.
+#define BTRT_DRAW(f)                                                          \
+  BTRT_FN float f##_s(int32_t index, int64_t seed, int64_t stream) {          \
+    vi32 lanes = vsplat_i32(index);                                           \
+    return f##_of(lanes, btrt_words_of_key(lanes, seed, stream))[0];          \
+  }                                                                           \
+  BTRT_FN vf32 f##_v(vi32 index, int64_t seed, int64_t stream) {              \
+    return f##_of(index, btrt_words_of_key(index, seed, stream));             \
+  }                                                                           \
+  BTRT_FN vf32 f##_k(vi32 index, vi64 seed, vi64 stream) {                    \
+    return f##_of(index, btrt_words_of_keys(index, seed, stream));            \
   }
-BTRT_DRAW_SCALAR(btrt_uniform)
-BTRT_DRAW_SCALAR(btrt_normal)
-#define btrt_uniform(index, seed, stream) \
-  _Generic((index), int32_t: btrt_uniform_s, vi32: btrt_uniform_v)((index), (seed), (stream))
-#define btrt_normal(index, seed, stream) \
-  _Generic((index), int32_t: btrt_normal_s, vi32: btrt_normal_v)((index), (seed), (stream))
+BTRT_DRAW(btrt_uniform)
+BTRT_DRAW(btrt_normal)
+#define BTRT_DRAW_BY(f, index, seed) \
+  _Generic((seed), vi64: f##_k, int64_t: _Generic((index), int32_t: f##_s, vi32: f##_v))
+#define btrt_uniform(index, seed, stream) BTRT_DRAW_BY(btrt_uniform, index, seed)((index), (seed), (stream))
+#define btrt_normal(index, seed, stream) BTRT_DRAW_BY(btrt_normal, index, seed)((index), (seed), (stream))
 
 #endif
