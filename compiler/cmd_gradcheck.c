@@ -65,7 +65,7 @@ static struct tensor64 *draw_input(struct arena *a, const struct node *n, const 
   case BT_INPUT_VIEW: case BT_INPUT_LABEL: case BT_INPUT_ARRAY: return draw(a, name, &n->type, seed);
   case BT_INPUT_KEY:
     t = tensor64_new(a, &n->type);
-    t->data[0] = (double)seed;
+    t->data[0] = (double)bt_draw_key(seed);
     return t;
   case BT_INPUT_STEP: case BT_INPUT_EPOCH:
     t = tensor64_new(a, &n->type);

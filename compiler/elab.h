@@ -18,7 +18,8 @@
 //   elab_index.c     indices and slices
 //   elab_tensor.c    alignment, operators on tensors
 //   elab_type.c      types of signatures, names of axes
-//   elab_builtin.c   the functions that the language has; elab_reduce.c, elab_shape.c: their families
+//   elab_builtin.c   the functions that the language has; elab_reduce.c, elab_shape.c,
+//                    elab_random.c: their families
 //   elab_scope.c     names, frames, diagnostics
 //   elab_unit.c      files, imports, -D
 //   elab_value.c     values and their texts
@@ -225,7 +226,6 @@ struct elab {
   bool minimizes;                 // it has a `minimize`
   VEC(struct name_at) reported;   // its reports
   int64_t rows;                   // of the first array of its data
-  int next_site;                  // random sites, in elaboration order
   VEC(struct name_at) loaded;     // what follows `load`: "encoder.layer1"
   VEC(struct binding) defined;    // constants that -D rebinds
   int nesting;                    // calls and declarations in progress

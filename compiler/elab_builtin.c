@@ -165,6 +165,10 @@ static const struct builtin table[] = {
     {"rank", "x", rank, OP_COUNT, NULL},
     {"len", "list", len, OP_COUNT, NULL},
     {"fail", "message", fail, OP_COUNT, NULL},
+    {"random_uniform", "shape low? high?", builtin_random_uniform, OP_random_uniform, NULL},
+    {"random_normal", "shape mean? sd?", builtin_random_normal, OP_random_normal, NULL},
+    {"random_beta", "shape a b", builtin_random_beta, OP_random_beta, NULL},
+    {"random_permutation", "n", builtin_random_permutation, OP_random_permutation, NULL},
     {"uniform", "low high", initializer, OP_COUNT, NULL},
     {"normal", "mean sd", initializer, OP_COUNT, NULL},
 };
@@ -211,6 +215,10 @@ static const struct {
     {"squeeze", "`reshape(x, shape)`"},
     {"unsqueeze", "`reshape(x, shape)`"},
     {"cat", "`concat([a, b], axis)`"},
+    {"rand", "`random_uniform(shape)`"},
+    {"randn", "`random_normal(shape)`"},
+    {"randperm", "`random_permutation(n)`"},
+    {"bernoulli", "`random_uniform(shape) < p`"},
     {"stack", "`reshape` to one more axis, then `concat([a, b], axis)`"},
 };
 

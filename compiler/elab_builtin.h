@@ -25,6 +25,9 @@ struct builtin {
 bool builtin_tensor(struct call *c, int i, struct value *out);
 // The axes that `x`'s `over:` argument (the i-th) names, ascending; all where it is missing.
 bool builtin_axes(struct call *c, int i, const struct value *x, int *axes, int *n);
+// The i-th argument as a shape, and a value whose axes have the names of its sizes; false after a
+// diagnostic.
+bool builtin_shape(struct call *c, int i, struct shape *s, struct value *result);
 struct value builtin_elementwise(struct call *c, enum op op, struct value *v, int n);
 
 // Reductions (elab_reduce.c).
@@ -47,5 +50,11 @@ struct value builtin_pool(struct call *c);
 // Triangular matrices (elab_triangular.c).
 struct value builtin_cholesky(struct call *c);
 struct value builtin_solve_triangular(struct call *c);
+
+// Random numbers (elab_random.c).
+struct value builtin_random_uniform(struct call *c);
+struct value builtin_random_normal(struct call *c);
+struct value builtin_random_beta(struct call *c);
+struct value builtin_random_permutation(struct call *c);
 
 #endif

@@ -451,7 +451,6 @@ void program_elaborate(struct elab *e, struct unit *u, const struct decl *d, str
   p->graph = graph_new(e->b, p->name);
   e->program = p;
   e->graph = p->graph;
-  e->next_site = 0;
   e->rows = 0;
   int errors = e->b->n_errors;
   e->reported.len = 0;

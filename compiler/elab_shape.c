@@ -41,18 +41,23 @@ static bool infer_size(struct call *c, const struct value *x, struct shape *s) {
   return ok;
 }
 
-struct value builtin_reshape(struct call *c) {
-  struct value x, sizes[MAX_RANK];
-  struct shape s = {0};
-  if (!builtin_tensor(c, 0, &x) ||
-      !int_list(c, &c->given[1].value, c->given[1].loc, "a shape", sizes, &s.rank))
-    return value_error();
-  struct value r = value_tensor(c->loc, NULL);
-  for (int i = 0; i < s.rank; i++) {
-    s.dim[i] = sizes[i].integer;
-    r.axes[i] = sizes[i].axis && sizes[i].axis->frame == c->f ? sizes[i].axis : NULL;
+bool builtin_shape(struct call *c, int i, struct shape *s, struct value *result) {
+  struct value sizes[MAX_RANK];
+  *s = (struct shape){0};
+  if (!int_list(c, &c->given[i].value, c->given[i].loc, "a shape", sizes, &s->rank)) return false;
+  *result = value_tensor(c->loc, NULL);
+  for (int k = 0; k < s->rank; k++) {
+    s->dim[k] = sizes[k].integer;
+    result->axes[k] = sizes[k].axis && sizes[k].axis->frame == c->f ? sizes[k].axis : NULL;
   }
-  if (!infer_size(c, &x, &s)) return value_error();
+  return true;
+}
+
+struct value builtin_reshape(struct call *c) {
+  struct value x, r;
+  struct shape s;
+  if (!builtin_tensor(c, 0, &x) || !builtin_shape(c, 1, &s, &r) || !infer_size(c, &x, &s))
+    return value_error();
   graph_at(c->e, c->f, c->loc);
   r.node = g_reshape(c->e->graph, x.node, &s);
   return r;

@@ -219,7 +219,7 @@ static struct value view_tensor(struct elab *e, struct frame *f, const struct en
   if (!size_fits(e, f, call, &t.shape)) return value_error();
   graph_at(e, f, call);
   struct node *leaf =
-      program_input(e, d->name, BT_INPUT_VIEW, view_index(e, n, run), e->next_site++, &t);
+      program_input(e, d->name, BT_INPUT_VIEW, view_index(e, n, run), e->program->sites++, &t);
   struct value v = value_tensor(call, leaf);
   for (int i = 0; i < 4; i++) v.axes[i] = d->dim[i] == dim[i] ? d->axes[i] : NULL;
   return v;

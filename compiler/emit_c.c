@@ -37,7 +37,7 @@ static const char *value_type(enum loop_type t, int lanes) {
 
 void emit_c_prelude(FILE *out, const struct target *t) {
   fprintf(out, "#include <omp.h>\n#include <stdint.h>\n#define BTRT_LANES %d\n", t->lanes);
-  fprintf(out, "#include \"btrt_math.h\"\n");
+  fprintf(out, "#include \"btrt_math.h\"\n#include \"btrt_random.h\"\n");
   fputs("#ifdef BTC_PART // one part of this file: kernels of part 1, 2, …, or (0) everything else\n"
         "#define IN_PART(n) (BTC_PART == (n))\n"
         "#define KERNEL __attribute__((visibility(\"hidden\")))\n"

@@ -204,7 +204,7 @@ static double counter(const struct eval *e, enum bt_input_kind kind, int64_t ste
 static const struct tensor64 *feed_value(const struct eval *e, const struct feed *f, int64_t step, struct arena *a) {
   if (is_data(f->kind)) return data_at(e, f, step, a);
   struct tensor64 *value = tensor64_new(a, &f->type);
-  if (f->kind == BT_INPUT_KEY) value->data[0] = (double)e->seed, value->data[1] = (double)step;
+  if (f->kind == BT_INPUT_KEY) value->data[0] = (double)bt_draw_key(e->seed), value->data[1] = (double)step;
   else value->data[0] = counter(e, f->kind, step);
   return value;
 }

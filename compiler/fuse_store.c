@@ -44,6 +44,8 @@ static double op_cost(const struct node *n) {
   case OP_sin:
   case OP_cos: return 1.0;
   case OP_pow: return 2.0;
+  case OP_random_uniform: return 2.5;
+  case OP_random_normal: return 8.0;
   case OP_div:
   case OP_sqrt:
   case OP_rsqrt:

@@ -241,6 +241,7 @@ struct program {
   int64_t image[3];           // channels, height, width of its images; zeros without, and where not known
   VEC(struct bt_load) loads;
   VEC(struct bt_evaluate) evaluates;
+  int sites;                  // random sites so far, numbered in order of elaboration
   void *optimizer;            // the elaborator's own: what to apply to (parameter, gradient)
 };
 // Which variant a region should have: of --variant, or of an entry of a `schedule` block (regions.h).

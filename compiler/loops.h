@@ -216,6 +216,7 @@ lx lx_min(lx a, lx b);
 lx lx_max(lx a, lx b);
 lx lx_fma(lx a, lx b, lx c); // a * b + c
 lx lx_select(lx condition, lx yes, lx no);
+lx lx_draw(enum loop_op op, lx element, lx seed, lx stream); // LX_UNIFORM, LX_NORMAL; keys may stay scalar
 lx lx_lt(lx a, lx b);
 lx lx_le(lx a, lx b);
 lx lx_eq(lx a, lx b);

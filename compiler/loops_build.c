@@ -495,6 +495,15 @@ lx lx_or(lx a, lx b) { return lx_binary(LX_OR, a, b); }
 lx lx_not(lx a) { return lx_unary(LX_NOT, a); }
 lx lx_fma(lx a, lx b, lx c) { return operation(LX_FMA, a, b, c); }
 lx lx_select(lx condition, lx yes, lx no) { return operation(LX_SELECT, condition, yes, no); }
+lx lx_draw(enum loop_op op, lx element, lx seed, lx stream) {
+  bool keyed = seed->lanes > 1 || stream->lanes > 1; // a key for each lane
+  lx e = new_expr(element->builder, op, LT_F32, 1);
+  e->a = keyed ? lx_broadcast(element) : element;
+  e->b = keyed ? lx_broadcast(seed) : seed;
+  e->c = keyed ? lx_broadcast(stream) : stream;
+  e->lanes = e->a->lanes;
+  return e;
+}
 lx lx_hsum(lx a) { return lx_unary(LX_HSUM, a); }
 lx lx_hmax(lx a) { return lx_unary(LX_HMAX, a); }
 

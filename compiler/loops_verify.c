@@ -27,7 +27,7 @@ struct verifier {
   const char *fault;
 };
 
-enum op_class { ARITH, REAL, COMPARE, LOGIC, SELECT, HORIZONTAL };
+enum op_class { ARITH, REAL, COMPARE, LOGIC, SELECT, HORIZONTAL, DRAW };
 static const enum op_class class_table[] = {
 #define X(ID, name, arity, class, c) class,
 #include "loop_ops.def"
@@ -132,6 +132,9 @@ static bool operands_agree(lx e) {
   if (e->op == LX_SELECT)
     return e->a->type == LT_BOOL && b->type == c->type && e->a->lanes == b->lanes &&
            b->lanes == c->lanes && is_number(b->type);
+  if (class_table[e->op] == DRAW)
+    return e->a->type == LT_I32 && b->type == LT_I64 && c->type == LT_I64 &&
+           (b->lanes == 1 || b->lanes == e->a->lanes) && b->lanes == c->lanes;
   return e->a->type == b->type && b->type == c->type && e->a->lanes == b->lanes &&
          b->lanes == c->lanes;
 }
@@ -156,7 +159,8 @@ static void check_operation(struct verifier *v, lx e) {
   case LOGIC:
     if (t != LT_BOOL) fault(v, "%s of %s", name, loop_type_name(t));
     break;
-  case SELECT: break;
+  case SELECT:
+  case DRAW: break;
   case HORIZONTAL:
     if (e->a->lanes == 1 || !is_number(t)) fault(v, "%s of a scalar", name);
   }

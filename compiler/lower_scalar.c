@@ -95,6 +95,8 @@ lx lower_scalar(struct lb *b, enum op op, dtype type, const lx *in) {
   case OP_where: return lx_convert(choose(in[0], in[1], in[2]), t);
   case OP_stop_gradient: return in[0];
   case OP_cast: return lx_convert(in[0], t);
+  case OP_random_uniform: return lx_draw(LX_UNIFORM, in[0], in[1], in[2]);
+  case OP_random_normal: return lx_draw(LX_NORMAL, in[0], in[1], in[2]);
   default: break;
   }
   int arity = op_info(op)->arity;

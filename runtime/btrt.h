@@ -63,7 +63,7 @@ enum bt_input_kind {
   BT_INPUT_LABEL,  // i32[batch]; each in 0 … classes-1 where `classes` is not 0
   BT_INPUT_ARRAY,  // any tensor fed by name (btc eval; data of programs without views)
   BT_INPUT_STEP, BT_INPUT_STEPS, BT_INPUT_EPOCH, BT_INPUT_EPOCHS, // f32 scalars; EPOCH is step / steps-per-epoch
-  BT_INPUT_KEY,    // i64[2]: seed, step; random sites derive theirs from it
+  BT_INPUT_KEY,    // i64[2]: bt_draw_key(seed), step; random sites derive their streams from it
 };
 struct bt_input {
   const char *name; // the `data` name
@@ -140,6 +140,12 @@ struct bt_module {
   const struct bt_view *views;
   size_t store_bytes;
 };
+
+// ---- what kernels call ------------------------------------------------------------------------
+// Draws of a random site (random.h): element i of a Beta(a, b), NaN unless both are positive and
+// finite; a permutation of 0 … n-1.
+double bt_draw_beta(int64_t seed, int64_t stream, int64_t i, double a, double b);
+void bt_draw_permutation(int64_t seed, int64_t stream, int64_t n, int32_t *order);
 
 // The whole trainer: parses the command line and runs a program. Returns the exit code:
 // 0 done, 1 failed (data, checkpoint, NaN loss, …), 2 wrong usage, 129/130/141/143 interrupted (saved).

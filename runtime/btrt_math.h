@@ -302,13 +302,8 @@ BTRT_FN vf32 tanh_vf32(vf32 x) {
   return (vf32)(((vi32)choose_f32(a < 0.625f, p, big) & INT32_MAX) | sign); // tanh(-0) is -0
 }
 
-// Sine of x + quadrant * pi/2. |x| up to about 8192 keeps the error; beyond it grows.
-BTRT_FN vf32 btrt_sine(vf32 x, int quadrant) {
-  vf32 n = (x * 0.636619772367581343f + 12582912.0f) - 12582912.0f;
-  vf32 r = x - n * 1.5703125f;
-  r = r - n * 4.837512969970703125e-4f;
-  r = r - n * 7.549789948768648e-8f;
-  vi32 q = vconvert(choose_f32(abs_vf32(n) < 8388608.0f, n, BTRT_K(0)), vi32) + quadrant;
+// Sine of r + q * pi/2, |r| <= pi/4.
+BTRT_FN vf32 btrt_sine_reduced(vf32 r, vi32 q) {
   vf32 z = r * r;
   vf32 s = -1.9515295891e-4f * z + 8.3321608736e-3f;
   s = (s * z - 1.6666654611e-1f) * z * r + r;
@@ -316,6 +311,15 @@ BTRT_FN vf32 btrt_sine(vf32 x, int quadrant) {
   c = (c * z + 4.166664568298827e-2f) * z * z - 0.5f * z + 1.0f;
   vf32 y = choose_f32((q & 1) != 0, c, s);
   return (vf32)((vi32)y ^ ((q & 2) << 30));
+}
+// Sine of x + quadrant * pi/2. |x| up to about 8192 keeps the error; beyond it grows.
+BTRT_FN vf32 btrt_sine(vf32 x, int quadrant) {
+  vf32 n = (x * 0.636619772367581343f + 12582912.0f) - 12582912.0f;
+  vf32 r = x - n * 1.5703125f;
+  r = r - n * 4.837512969970703125e-4f;
+  r = r - n * 7.549789948768648e-8f;
+  vi32 whole = vconvert(choose_f32(abs_vf32(n) < 8388608.0f, n, BTRT_K(0)), vi32);
+  return btrt_sine_reduced(r, whole + quadrant);
 }
 BTRT_FN vf32 sin_vf32(vf32 x) { return btrt_sine(x, 0); }
 BTRT_FN vf32 cos_vf32(vf32 x) { return btrt_sine(x, 1); }

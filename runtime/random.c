@@ -8,14 +8,14 @@
 void bt_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
   uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
   uint32_t k0 = key[0], k1 = key[1];
-  for (int round = 0; round < 10; round++) {
-    uint64_t p0 = (uint64_t)0xD2511F53 * c0, p1 = (uint64_t)0xCD9E8D57 * c2;
+  for (int round = 0; round < BT_PHILOX_ROUNDS; round++) {
+    uint64_t p0 = (uint64_t)BT_PHILOX_M0 * c0, p1 = (uint64_t)BT_PHILOX_M1 * c2;
     c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
     c1 = (uint32_t)p1;
     c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
     c3 = (uint32_t)p0;
-    k0 += 0x9E3779B9; // golden ratio
-    k1 += 0xBB67AE85; // sqrt(3) - 1
+    k0 += BT_PHILOX_W0;
+    k1 += BT_PHILOX_W1;
   }
   out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
 }
@@ -60,15 +60,76 @@ double bt_random_normal(struct bt_random *r) {
   return radius * cos(2 * M_PI * bt_random_unit(r));
 }
 
-void bt_shuffle(uint64_t seed, uint32_t epoch, uint32_t n, uint32_t *order) {
-  struct bt_random r = bt_random_new(seed, BT_RANDOM_SHUFFLE, epoch, 0, 0);
+// Fisher and Yates.
+static void permute(struct bt_random *r, uint32_t n, uint32_t *order) {
   for (uint32_t i = 0; i < n; i++) order[i] = i;
   for (uint32_t i = n; i > 1; i--) {
-    uint32_t j = bt_random_below(&r, i), swap = order[i - 1];
+    uint32_t j = bt_random_below(r, i), swap = order[i - 1];
     order[i - 1] = order[j];
     order[j] = swap;
   }
 }
+
+void bt_shuffle(uint64_t seed, uint32_t epoch, uint32_t n, uint32_t *order) {
+  struct bt_random r = bt_random_new(seed, BT_RANDOM_SHUFFLE, epoch, 0, 0);
+  permute(&r, n, order);
+}
+
+// ---- draws of programs ------------------------------------------------------------------------
+
+uint64_t bt_draw_key(uint64_t seed) { return (seed ^ seed >> 53) & (((uint64_t)1 << 53) - 1); }
+
+static struct bt_random draw_new(int64_t seed, int64_t stream, uint32_t element) {
+  return bt_random_new((uint64_t)seed, BT_RANDOM_DRAW, (uint32_t)stream, element,
+                       (uint32_t)((uint64_t)stream >> 32));
+}
+
+static uint32_t draw_word(int64_t seed, int64_t stream, uint32_t i) {
+  struct bt_random r = draw_new(seed, stream, 0);
+  r.counter[0] = i / 4;
+  bt_philox4x32(r.counter, r.key, r.out);
+  return r.out[i % 4];
+}
+
+double bt_draw_uniform(int64_t seed, int64_t stream, uint32_t i) {
+  return (draw_word(seed, stream, i) >> 8) * 0x1p-24;
+}
+
+double bt_draw_normal(int64_t seed, int64_t stream, uint32_t i) {
+  float above_zero = (float)draw_word(seed, stream, i & ~1u) + 1.0f;
+  double radius = sqrt(-2 * log(above_zero * 0x1p-32));
+  double angle = 2 * M_PI * bt_draw_uniform(seed, stream, i | 1);
+  return radius * (i % 2 ? sin(angle) : cos(angle));
+}
+
+// log of a gamma variate of shape `a` and scale 1: Marsaglia and Tsang, "A simple method for
+// generating gamma variables", 2000, for a + 1; times U^(1/a) it has shape a, which in logarithms
+// does not underflow.
+static double log_gamma_variate(struct bt_random *r, double a) {
+  double d = a + 1 - 1.0 / 3, c = 1 / sqrt(9 * d);
+  for (;;) {
+    double x = bt_random_normal(r), v = 1 + c * x;
+    if (v <= 0) continue;
+    v = v * v * v;
+    if (log(1 - bt_random_unit(r)) < 0.5 * x * x + d - d * v + d * log(v))
+      return log(d * v) + log(1 - bt_random_unit(r)) / a;
+  }
+}
+
+// X / (X + Y) of gamma variates X and Y.
+double bt_draw_beta(int64_t seed, int64_t stream, int64_t i, double a, double b) {
+  if (!(a > 0 && b > 0 && isfinite(a) && isfinite(b))) return NAN;
+  struct bt_random r = draw_new(seed, stream, (uint32_t)i);
+  double x = log_gamma_variate(&r, a), y = log_gamma_variate(&r, b);
+  return 1 / (1 + exp(y - x));
+}
+
+void bt_draw_permutation(int64_t seed, int64_t stream, int64_t n, int32_t *order) {
+  struct bt_random r = draw_new(seed, stream, 0);
+  permute(&r, (uint32_t)n, (uint32_t *)order);
+}
+
+// ---- parameters -------------------------------------------------------------------------------
 
 static uint64_t hash_name(const char *name) { // FNV-1a
   uint64_t h = 0xcbf29ce484222325u;

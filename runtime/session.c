@@ -215,7 +215,7 @@ void bt_session_feed(struct bt_session *s, const struct bt_split *split, const u
         ((int32_t *)s->inputs[i])[n] = split->labels[index[n]];
       break;
     case BT_INPUT_KEY:
-      ((int64_t *)s->inputs[i])[0] = (int64_t)point->seed;
+      ((int64_t *)s->inputs[i])[0] = (int64_t)bt_draw_key(point->seed);
       ((int64_t *)s->inputs[i])[1] = point->step;
       break;
     case BT_INPUT_ARRAY: bt_die("an array input");

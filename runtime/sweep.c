@@ -17,6 +17,11 @@ struct sweep {
   int64_t n, d;
 };
 
+// The first of `batches` steps, which are one epoch.
+static struct bt_step_point sweep_point(const struct bt_session *s, int64_t batches) {
+  return (struct bt_step_point){(uint64_t)s->options->seed, 0, batches, batches};
+}
+
 // Steps over the images `chosen` (n of them) of a split and collects output `output`.
 static struct sweep collect(struct bt_session *s, const struct bt_split *split,
                             const uint32_t *chosen, int64_t n, int output) {
@@ -27,8 +32,8 @@ static struct sweep collect(struct bt_session *s, const struct bt_split *split,
   struct sweep w = {bt_xcalloc((size_t)(n * d), sizeof(float)),
                     bt_xcalloc((size_t)n, sizeof(int32_t)), n, d};
   uint32_t *index = bt_xcalloc((size_t)batch, sizeof *index);
-  struct bt_step_point point = {(uint64_t)s->options->seed, 0, 1, 1};
-  for (int64_t from = 0; from < n; from += batch) {
+  struct bt_step_point point = sweep_point(s, (n + batch - 1) / batch);
+  for (int64_t from = 0; from < n; from += batch, point.step++) {
     int64_t rows = n - from < batch ? n - from : batch;
     for (int64_t i = 0; i < batch; i++) index[i] = chosen[from + (i < rows ? i : rows - 1)];
     bt_session_feed(s, split, index, &point);
@@ -105,8 +110,8 @@ static int measure_reports(struct bt_session *s) {
   int64_t batches = s->data->test.n / p->batch;
   double *sums = bt_xcalloc((size_t)p->n_outputs, sizeof *sums);
   uint32_t *index = bt_xcalloc((size_t)p->batch, sizeof *index);
-  struct bt_step_point point = {(uint64_t)s->options->seed, 0, 1, 1};
-  for (int64_t b = 0; b < batches; b++) {
+  struct bt_step_point point = sweep_point(s, batches);
+  for (int64_t b = 0; b < batches; b++, point.step++) {
     for (int64_t i = 0; i < p->batch; i++) index[i] = (uint32_t)(b * p->batch + i);
     bt_session_feed(s, &s->data->test, index, &point);
     bt_session_step(s);

@@ -9,13 +9,7 @@
 
 // ---- shape rules ------------------------------------------------------------------------------
 
-static const char *same_shapes(struct arena *a, const struct node *n) { // (elementwise_c1)
-  for (int i = 1; i < n->n_in; i++)
-    if (!shape_eq(in_shape(n, 0), in_shape(n, i)))
-      return str_printf(a, "operands of %s have different shapes: %s and %s", op_info(n->op)->name,
-                        shape_text(a, in_shape(n, 0)), shape_text(a, in_shape(n, i)));
-  return NULL;
-}
+static const char *same_shapes(struct arena *a, const struct node *n) { return rule_same_shape(a, n); } // (elementwise_c1)
 
 static const char *not_bool(struct arena *a, const struct node *n, int operand) {
   if (in_dtype(n, operand) != BT_BOOL) return NULL;

@@ -33,6 +33,14 @@ const char *rule_same_dtype(struct arena *a, const struct node *n) {
   return NULL;
 }
 
+const char *rule_same_shape(struct arena *a, const struct node *n) {
+  for (int i = 1; i < n->n_in; i++)
+    if (!shape_eq(in_shape(n, 0), in_shape(n, i)))
+      return str_printf(a, "operands of %s have different shapes: %s and %s", op_info(n->op)->name,
+                        shape_text(a, in_shape(n, 0)), shape_text(a, in_shape(n, i)));
+  return NULL;
+}
+
 void shape_strides(const struct shape *s, int64_t stride[MAX_RANK]) {
   int64_t step = 1;
   for (int i = s->rank - 1; i >= 0; i--) {

@@ -21,6 +21,7 @@ const char *rule_given(struct arena *a, const struct node *n);
 const char *rule_float(struct arena *a, const struct node *n, int operand);
 const char *rule_rank(struct arena *a, const struct node *n, int operand, int rank);
 const char *rule_same_dtype(struct arena *a, const struct node *n);
+const char *rule_same_shape(struct arena *a, const struct node *n);
 
 // Makes computed integers values of their type again: modulo 2^bits. What no integer is, a quotient
 // by 0 say, becomes 0; compiled code may make something else of it.

@@ -86,6 +86,16 @@ void step_close(struct compiled *n) {
   n->handle = NULL;
 }
 
+struct node *drawn(struct graph *g, enum op op, const struct shape *s) {
+  struct tensor_type key = {.dtype = BT_I64};
+  struct node *seed = g_input(g, "seed", BT_INPUT_ARRAY, 0, 0, &key);
+  struct node *stream = g_input(g, "stream", BT_INPUT_ARRAY, 0, 0, &key);
+  struct shape flat = shape_of(1, shape_count(s));
+  struct node *element = g_reshape(g, g_iota(g, BT_I32, &flat, 0), s);
+  struct node *in[] = {element, g_broadcast(g, seed, s, NULL), g_broadcast(g, stream, s, NULL)};
+  return graph_node(g, op, in, 3, NULL, NULL);
+}
+
 // ---- leaves -----------------------------------------------------------------------------------
 
 static uint64_t next_random(uint64_t *s) {

@@ -22,6 +22,9 @@ struct compiled {
   int grain;                  // floats of the leaves are multiples of 1/grain; 0: any
 };
 
+// Random numbers of a shape by the op of one word or two an element, from the scalar leaves seed and stream.
+struct node *drawn(struct graph *g, enum op op, const struct shape *s);
+
 // A model of which every graph is a program; its tensors are the graphs' parameters and states.
 struct model *step_model(struct btc *b, struct graph *const *g, int n);
 // Compiles the graphs for -march `march` at -O1 and loads the result; fails the test if it cannot.

@@ -103,9 +103,11 @@ static void relu_keeps_nan(struct cases *c) {
   result(c, g, g_unary(g, OP_relu, g_unary(g, OP_log, x_of(g, shape_of(1, (int64_t)33)))));
 }
 
+static bool is_draw(enum op op) { return op == OP_random_uniform || op == OP_random_normal; }
+
 static void all_elementwise(struct cases *c) {
   for (int op = 0; op < OP_COUNT; op++) {
-    if (op_info(op)->class != ELEMENTWISE || op == OP_cast) continue;
+    if (op_info(op)->class != ELEMENTWISE || op == OP_cast || is_draw(op)) continue;
     elementwise(c, op, shape_of(3, (int64_t)3, (int64_t)7, (int64_t)5), false);
     elementwise(c, op, shape_of(0), false);
     elementwise(c, op, shape_of(1, (int64_t)33), false);
@@ -116,6 +118,37 @@ static void all_elementwise(struct cases *c) {
   relu_keeps_nan(c);
   casts(c, shape_of(2, (int64_t)5, (int64_t)9));
   integers(c);
+}
+
+// ---- random numbers (test_random_ops.c compares bits) -------------------------------------------
+
+// Runs of elements, alone and dropping values of a blocked layout; elements and keys of any kind.
+static void draws(struct cases *c, enum op op) {
+  static const struct shape shapes[] = {{0}, {1, {33}}, {1, {40011}}, {3, {3, 7, 5}}, {4, {2, 16, 5, 3}}};
+  for (int i = 0; i < 5; i++) {
+    struct graph *g = begin(c);
+    struct node *y = drawn(g, op, &shapes[i]);
+    result(c, g, y);
+    if (i == 4)
+      result(c, g, g_where(g, g_binary(g, OP_lt, y, g_full_like(g, y, 0.3)), g_full_like(g, y, 0), blocked(g, "x", 16)));
+  }
+  struct graph *g = begin(c);
+  struct shape s = shape_of(2, (int64_t)5, (int64_t)19);
+  struct node *in[] = {leaf(g, "element", BT_I32, s), leaf(g, "seed", BT_I64, s), leaf(g, "stream", BT_I64, s)};
+  result(c, g, graph_node(g, op, in, 3, NULL, NULL));
+}
+
+static void random_numbers(struct cases *c) {
+  draws(c, OP_random_uniform);
+  draws(c, OP_random_normal);
+  struct graph *g = begin(c);
+  struct shape s = shape_of(2, (int64_t)37, (int64_t)19);
+  struct node *seed = leaf(g, "seed", BT_I64, shape_of(0)), *stream = leaf(g, "stream", BT_I64, shape_of(0));
+  struct node *a = leaf(g, "a", BT_F32, s);
+  struct node *shape = g_binary(g, OP_add, g_unary(g, OP_abs, a), g_full_like(g, a, 0.1));
+  result(c, g, graph_node(g, OP_random_beta, (struct node *[]){seed, stream, shape, shape}, 4, NULL, NULL));
+  struct tensor_type order = {BT_I32, shape_of(1, (int64_t)37)};
+  result(c, g, graph_node(g, OP_random_permutation, (struct node *[]){seed, stream}, 2, NULL, &order));
 }
 
 // ---- movement ---------------------------------------------------------------------------------
@@ -387,6 +420,7 @@ static void overwriting(struct cases *c) {
 static struct cases all_cases(struct btc *b) {
   struct cases c = {.b = b};
   all_elementwise(&c);
+  random_numbers(&c);
   broadcasts(&c);
   reshapes(&c);
   windows(&c, false);
