@@ -137,6 +137,7 @@ void lower_matmul(struct fusion *f, struct kernel *k, const struct target *t); /
 void lower_conv(struct fusion *f, struct kernel *k, const struct target *t);
 void lower_pool(struct fusion *f, struct kernel *k, const struct target *t);
 void lower_argmax(struct fusion *f, struct kernel *k, const struct target *t);
+void lower_gather(struct fusion *f, struct kernel *k, const struct target *t);
 void lower_extern(struct fusion *f, struct kernel *k, const struct target *t);
 enum loop_type lower_type(dtype t);
 // One elementwise op on loop values: in[] are its operands, `from` the element type of the first.

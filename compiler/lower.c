@@ -120,6 +120,8 @@ void lower_kernel(struct fusion *f, struct kernel *k, const struct target *t) {
   case OP_avg_pool2d:
   case OP_avg_pool2d_dx: lower_pool(f, k, t); break;
   case OP_argmax: lower_argmax(f, k, t); break;
+  case OP_gather:
+  case OP_gather_dx: lower_gather(f, k, t); break;
   case OP_extern: lower_extern(f, k, t); break;
   default: die("no lowering for %s", op_info(k->roots.data[0].node->op)->name);
   }
