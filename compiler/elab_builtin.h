@@ -44,4 +44,9 @@ struct value builtin_one_hot(struct call *c);
 struct value builtin_conv(struct call *c);
 struct value builtin_pool(struct call *c);
 
+// Picking (elab_take.c), sums of products (elab_einsum.c).
+struct value builtin_take(struct call *c);
+struct value builtin_gather(struct call *c);
+struct value builtin_einsum(struct call *c);
+
 #endif
