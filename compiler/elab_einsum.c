@@ -186,7 +186,8 @@ static const char *subscript_name(const struct einsum *s, int label) {
 static bool sizes_differ(const struct einsum *s, int k, int label, int64_t size, int64_t other) {
   int at = 0, length = 0;
   subscript_place(s, k, label, &at, &length);
-  return wrong(s, at, length, "%s is %lld in operand %d, %s, and %lld before", subscript_name(s, label),
+  return wrong(s, at, length, "%s is %lld in operand %d, %s, and %lld before; a letter has one size",
+               subscript_name(s, label),
                (long long)size, k + 1, tensor_text(s->c->e, &s->operand[k]), (long long)other);
 }
 

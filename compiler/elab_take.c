@@ -46,7 +46,7 @@ static bool arguments(struct call *c, struct value *x, struct value *indices, in
   int axes[MAX_RANK], n;
   *indices = c->given[1].value;
   if (!builtin_tensor(c, 0, x) ||
-      !as_tensor(c->e, c->f, indices, BT_I32, "what picks is") || !builtin_axes(c, 2, x, axes, &n))
+      !as_tensor(c->e, c->f, indices, BT_I32, "an index") || !builtin_axes(c, 2, x, axes, &n))
     return false;
   *axis = axes[0];
   if (n == 1) return true;
