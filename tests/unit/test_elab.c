@@ -9,6 +9,7 @@
 
 #include "elab_builtin.h"
 #include "expectations.h"
+#include "graph_helper.h"
 #include "graph.h"
 #include "rt_test.h"
 #include "safetensors.h"
@@ -443,6 +444,31 @@ static void test_einsum(void **state) {
               "f32[2, 1, 3] 15 18 21 42 54 66");
 }
 
+// The order of the fewest multiplications; a product of matrices only where there are rows and columns.
+static void check_products(const char *expression, int products) {
+  struct btc *b = fresh();
+  const struct tensor_type m = {BT_F32, shape_of(2, (int64_t)9, (int64_t)9)}, v = {BT_F32, shape_of(1, (int64_t)9)};
+  struct model *model = model_of_text(
+      b, str_printf(b->arena, "fn f(a: f32[_, _], b: f32[_, _], v: f32[_]) = %s\n", expression));
+  struct named_type args[] = {{"a", m, NULL}, {"b", m, NULL}, {"v", v, NULL}};
+  struct program *p = model_function(model, "f", args, 3, false);
+  assert_clean(b);
+  int n = count_nodes(p->graph, OP_matmul, 0);
+  if (n != products) fail_msg("%s: %d products, not %d", expression, n, products);
+  btc_free(b);
+}
+
+static void test_einsum_order(void **state) {
+  (void)state;
+  check_products("einsum(\"ij,jk->ik\", a, b)", 1);
+  check_products("einsum(\"ij,jk,k->i\", a, b, v)", 0); // a (b v), not (a b) v
+  check_products("einsum(\"k,ij,jk->i\", v, a, b)", 0);
+  check_products("einsum(\"ij,jk,kl,l->il\", a, b, a, v)", 2);
+  check_products("einsum(\"ij,kj->\", a, b)", 0); // sums first
+  check_products("einsum(\"ij,ij->i\", a, b)", 0);
+  check_products("einsum(\"ij,jk->ijk\", a, b)", 0);
+}
+
 static void test_picking(void **state) {
   (void)state;
   check_value("take(x, i32(v), 1)", "f32[2, 3] 1 2 nan 4 5 nan");
@@ -770,6 +796,7 @@ int main(void) {
       cmocka_unit_test(test_views),
       cmocka_unit_test(test_tensor_expressions),
       cmocka_unit_test(test_einsum),
+      cmocka_unit_test(test_einsum_order),
       cmocka_unit_test(test_picking),
       cmocka_unit_test(test_static_expressions),
       cmocka_unit_test(test_state_threads),
