@@ -49,9 +49,10 @@ static struct pick pick_at(const struct rows *r, lx j) {
   return (struct pick){lb_let(b, "row", lx_mini(lx_maxi(at, 0), r->rows - 1)), inside};
 }
 
-// Opens a loop over `count` pieces, or stands for the only one.
+// Opens a loop over `count` pieces; the only one needs none.
 static lx open_pieces(const struct rows *r, int64_t count, bool parallel) {
   lx zero = lx_int(r->b, 0), end = lx_int(r->b, count);
+  if (count == 1) return zero;
   return parallel ? lb_parallel_for(r->b, "p", zero, end, 1) : lb_for_range(r->b, "p", zero, end, 1);
 }
 
@@ -123,7 +124,7 @@ static void clear(const struct rows *r, lx from, lx to, lx column, lx n) {
 static void gather(const struct rows *r) {
   struct lb *b = r->b;
   int64_t count = r->outer * r->picked * r->blocks;
-  lx p = open_pieces(r, count, count > 1 && r->outer * r->picked * r->inner >= PARALLEL_FROM);
+  lx p = open_pieces(r, count, r->outer * r->picked * r->inner >= PARALLEL_FROM);
   lx block = remainder_of(p, r->blocks), target = quotient(p, r->blocks);
   lx o = r->outer == 1 ? lx_int(b, 0) : lx_divi(target, r->picked);
   struct pick pick = pick_at(r, r->outer == 1 ? target : remainder_of(target, r->picked));
@@ -134,7 +135,7 @@ static void gather(const struct rows *r) {
   lb_else(b);
   each_vector(r, block, from, to, fill_outside);
   lb_end(b);
-  lb_end(b);
+  if (count > 1) lb_end(b);
 }
 
 static void gather_dx(const struct rows *r) {
@@ -142,7 +143,7 @@ static void gather_dx(const struct rows *r) {
   int64_t work = r->outer * (r->picked + r->rows) * r->inner;
   int64_t stripes = work < PARALLEL_FROM ? 1 : r->rows < STRIPES ? r->rows : STRIPES;
   int64_t count = r->outer * r->blocks * stripes;
-  lx p = open_pieces(r, count, count > 1 && work >= PARALLEL_FROM);
+  lx p = open_pieces(r, count, work >= PARALLEL_FROM);
   lx stripe = remainder_of(p, stripes), rest = quotient(p, stripes);
   lx block = remainder_of(rest, r->blocks), o = quotient(rest, r->blocks);
   lx own = lb_for_range(b, "own", stripe, lx_int(b, r->rows), stripes);
@@ -155,7 +156,9 @@ static void gather_dx(const struct rows *r) {
   lx from = lb_let(b, "from", lx_muli(lx_add(lx_muli(o, r->picked), j), r->inner));
   lx to = lb_let(b, "to", lx_muli(lx_add(lx_muli(o, r->rows), pick.row), r->inner));
   each_vector(r, block, from, to, add);
-  for (int i = 0; i < 3; i++) lb_end(b);
+  lb_end(b);
+  lb_end(b);
+  if (count > 1) lb_end(b);
 }
 
 void lower_gather(struct fusion *f, struct kernel *k, const struct target *t) {
@@ -169,6 +172,7 @@ void lower_gather(struct fusion *f, struct kernel *k, const struct target *t) {
   struct buffer *to = k->roots.data[0].buffer;
   vec_push(f->arena, &k->arguments, ((struct kernel_argument){to, 0}));
   r.to = (backward ? lb_inout : lb_output)(b, backward ? "dx" : "y", lower_type(n->type.dtype), buffer_count(to));
+  lb_equation(b, backward ? "dx[o, indices[j], c] += dy[o, j, c]" : "y[o, j, c] = x[o, indices[j], c]");
   (backward ? gather_dx : gather)(&r);
   lower_end(k, b);
 }
