@@ -1,14 +1,14 @@
 // elab_einsum.c: `einsum("nd,ne->de", a, b)` in NumPy's language of subscripts.
 //
 // A letter names an axis of each operand that has it; what the result does not name is summed over.
-// Without `->` the result has the letters that occur once, in alphabetical order. A letter twice in one
-// operand is its diagonal. `...` are the axes that no letter names, aligned at their ends; they come
-// first in a result that is not written. Sizes of one letter are equal, or 1, which stretches, but
-// within one operand they are equal.
+// Without `->` the result has the letters that occur once, in alphabetical order. A letter twice in
+// one operand is its diagonal. `...` are the axes that no letter names, aligned at their ends; they
+// come first in a result that is not written. Sizes of one letter are equal, or 1, which stretches,
+// but within one operand they are equal.
 //
-// It becomes what one would have written by hand: transposes, diagonals and sums of single operands,
-// then products of pairs. Axes of size 1 are shed at first and put back at last, so that nothing
-// stretches in between. Of a pair's letters there are four groups:
+// It becomes what one would have written by hand: transposes, diagonals and sums of single
+// operands, then products of pairs. Axes of size 1 are shed at first and put back at last, so that
+// nothing stretches in between. Of a pair's letters there are four groups:
 //
 //   batch  in both, still needed      rows     in the first only
 //   inner  in both, not needed        columns  in the second only
@@ -21,8 +21,8 @@
 
 #include "elab_builtin.h"
 
-// Letters are numbered in alphabetical order, capitals first, as NumPy sorts them; after them come the
-// axes of `...`, from the last.
+// Letters are numbered in alphabetical order, capitals first, as NumPy sorts them; after them come
+// the axes of `...`, from the last.
 enum {
   OPERANDS = BUILTIN_PARAMS - 1,
   FIRST_ELLIPSIS = 52,
@@ -101,9 +101,9 @@ static bool read_subscript(struct einsum *s, struct term *t, int *at) {
   if (c == '.' && !dots) return wrong(s, *at, 1, "an ellipsis has three dots, `...`");
   if (!dots && !isalpha((unsigned char)c))
     return wrong(s, *at, 1,
-                 "`%c` is no subscript: letters name axes, `...` stands for the others, `,` goes "
+                 "%s is no subscript: letters name axes, `...` stands for the others, `,` goes "
                  "between operands, `->` before the result",
-                 c);
+                 isprint((unsigned char)c) ? str_printf(s->c->e->b->arena, "`%c`", c) : "this");
   if (dots && t->ellipsis) return wrong(s, *at, 3, "a second `...` in one operand");
   if (t->n > MAX_RANK) return wrong(s, *at, length, "a tensor has at most %d axes", MAX_RANK);
   t->at[t->n] = *at;
@@ -155,8 +155,8 @@ static bool label_axes(const struct einsum *s, const struct term *t, int k, int 
   const struct value *x = &s->operand[k];
   int rank = value_rank(x), letters = t->n - t->ellipsis, rest = rank - letters, i = 0;
   if (rest < 0 || (rest > 0 && !t->ellipsis))
-    return wrong(s, t->begin, t->end - t->begin, "%d letter%s for operand %d, which is %s%s", letters,
-                 letters == 1 ? "" : "s", k + 1, tensor_text(s->c->e, x),
+    return wrong(s, t->begin, t->end - t->begin, "%d letter%s for operand %d, which is %s%s",
+                 letters, letters == 1 ? "" : "s", k + 1, tensor_text(s->c->e, x),
                  rest > 0 ? "; `...` stands for axes without a letter" : "");
   for (int j = 0; j < t->n; j++) {
     if (t->letter[j] != ELLIPSIS)
@@ -171,7 +171,8 @@ static bool label_axes(const struct einsum *s, const struct term *t, int k, int 
 static void subscript_place(const struct einsum *s, int k, int label, int *at, int *length) {
   const struct term *t = &s->term[k];
   for (int j = 0; j < t->n; j++) {
-    bool here = t->letter[j] == ELLIPSIS ? label >= FIRST_ELLIPSIS : label_of(t->letter[j]) == label;
+    bool here =
+        t->letter[j] == ELLIPSIS ? label >= FIRST_ELLIPSIS : label_of(t->letter[j]) == label;
     *at = t->at[j], *length = t->letter[j] == ELLIPSIS ? 3 : 1;
     if (here) return;
   }
@@ -186,9 +187,10 @@ static const char *subscript_name(const struct einsum *s, int label) {
 static bool sizes_differ(const struct einsum *s, int k, int label, int64_t size, int64_t other) {
   int at = 0, length = 0;
   subscript_place(s, k, label, &at, &length);
-  return wrong(s, at, length, "%s is %lld in operand %d, %s, and %lld before; a letter has one size",
-               subscript_name(s, label),
-               (long long)size, k + 1, tensor_text(s->c->e, &s->operand[k]), (long long)other);
+  return wrong(s, at, length,
+               "%s is %lld in operand %d, %s, and %lld before; a letter has one size",
+               subscript_name(s, label), (long long)size, k + 1,
+               tensor_text(s->c->e, &s->operand[k]), (long long)other);
 }
 
 static bool names_differ(const struct einsum *s, int k, int label, const struct axis *is) {
@@ -196,7 +198,8 @@ static bool names_differ(const struct einsum *s, int k, int label, const struct 
   int at = 0, length = 0;
   subscript_place(s, k, label, &at, &length);
   wrong(s, at, length,
-        "%s joins the axes `%s` and `%s`, which are different, even of one size; give each a letter of its own",
+        "%s joins the axes `%s` and `%s`, which are different, even of one size; give each a "
+        "letter of its own",
         subscript_name(s, label), was->name, is->name);
   elab_note(s->c->e, was->loc, "`%s` is %lld by %s", was->name, (long long)was->size, was->where);
   elab_note(s->c->e, is->loc, "`%s` is %lld by %s", is->name, (long long)is->size, is->where);
@@ -276,15 +279,17 @@ static bool find_result(struct einsum *s) {
     if (!has_label(s, label))
       return wrong(s, t->at[j], 1, "`%c` of the result is in no operand", t->letter[j]);
     if (s->wanted & bit(label))
-      return wrong(s, t->at[j], 1,
-                   "`%c` is twice in the result; what is on a diagonal is said by a product with `eye(…)`",
-                   t->letter[j]);
+      return wrong(
+          s, t->at[j], 1,
+          "`%c` is twice in the result; what is on a diagonal is said by a product with `eye(…)`",
+          t->letter[j]);
     if (!append_label(s, label, t->at[j], 1)) return false;
   }
   if (!t->ellipsis && ellipsis_axes(s) > 0)
-    return wrong(s, t->begin, t->end - t->begin,
-                 "the result lacks the axes of `...`; write `...` in it, or give the axes that are to be "
-                 "summed letters");
+    return wrong(
+        s, t->begin, t->end - t->begin,
+        "the result lacks the axes of `...`; write `...` in it, or give the axes that are to be "
+        "summed letters");
   return true;
 }
 
@@ -355,7 +360,8 @@ static void label_set_of(struct factor *x) {
   for (int i = 0; i < x->n; i++) x->set |= bit(x->label[i]);
 }
 
-// Each operand by itself: no axis of size 1, no letter twice, none that only it has and nobody wants.
+// Each operand by itself: no axis of size 1, no letter twice, none that only it has and nobody
+// wants.
 static void prepare(struct einsum *s) {
   struct graph *g = s->c->e->graph;
   for (int k = 0; k < s->n; k++) {
@@ -420,7 +426,8 @@ static bool find_order(struct einsum *s) {
   }
   if (s->cost[all] >= 0) return true;
   return wrong(s, 0, (int)strlen(s->text),
-               "a product of two of its operands would have more than %d axes; einsum two or three at a time",
+               "a product of two of its operands would have more than %d axes; einsum two or three "
+               "at a time",
                MAX_RANK);
 }
 
@@ -447,8 +454,9 @@ static struct shape shape_of_labels(const struct einsum *s, const int *label, in
 }
 
 // x as [batch, first, second], the last two being one axis each.
-static struct node *as_matrices(const struct einsum *s, const struct factor *x, const int *batch, int n_batch,
-                                const int *first, int n_first, const int *second, int n_second) {
+static struct node *as_matrices(const struct einsum *s, const struct factor *x, const int *batch,
+                                int n_batch, const int *first, int n_first, const int *second,
+                                int n_second) {
   struct factor sorted = *x;
   int label[MAX_RANK];
   memcpy(label, batch, sizeof *batch * (size_t)n_batch);
@@ -470,8 +478,8 @@ static bool in_order(const struct einsum *s, const struct factor *a, const struc
   return true;
 }
 
-static bool multiply_matrices(struct einsum *s, const struct factor *a, const struct factor *b, label_set left,
-                              struct factor *y) {
+static bool multiply_matrices(struct einsum *s, const struct factor *a, const struct factor *b,
+                              label_set left, struct factor *y) {
   int batch[MAX_RANK], row[MAX_RANK], inner[MAX_RANK], column[MAX_RANK];
   if (!in_order(s, a, b)) {
     const struct factor *swapped = a;
@@ -502,14 +510,15 @@ static struct node *spread(const struct einsum *s, const struct factor *x, const
   return g_broadcast(s->c->e->graph, sorted.node, shape, axes);
 }
 
-static bool multiply_elements(struct einsum *s, const struct factor *a, const struct factor *b, label_set left,
-                              struct factor *y) {
+static bool multiply_elements(struct einsum *s, const struct factor *a, const struct factor *b,
+                              label_set left, struct factor *y) {
   const struct factor *wide = a->n >= b->n ? a : b, *narrow = wide == a ? b : a;
   *y = *wide;
   y->n += labels_in(narrow, ~wide->set, y->label + y->n);
   struct shape shape = shape_of_labels(s, y->label, y->n);
   if (!size_fits(s->c->e, s->c->f, s->c->loc, &shape)) return false;
-  y->node = g_binary(s->c->e->graph, OP_mul, spread(s, a, y->label, &shape), spread(s, b, y->label, &shape));
+  y->node = g_binary(s->c->e->graph, OP_mul, spread(s, a, y->label, &shape),
+                     spread(s, b, y->label, &shape));
   sum_except(s->c->e->graph, y, left);
   return true;
 }
@@ -544,12 +553,12 @@ static bool read_operands(struct einsum *s) {
     dtype is = x->node->type.dtype;
     if (is == t && t != BT_BOOL) continue;
     if (is == t)
-      elab_error(c->e, c->f, c->given[1 + k].loc, "`einsum` does not take %s; convert it with `f32(…)`",
-                 tensor_text(c->e, x));
+      elab_error(c->e, c->f, c->given[1 + k].loc,
+                 "`einsum` does not take %s; convert it with `f32(…)`", tensor_text(c->e, x));
     else
       elab_error(c->e, c->f, c->given[1 + k].loc,
-                 "`einsum` of %s and %s: element types differ; convert one, as in `f32(…)`", dtype_name(t),
-                 tensor_text(c->e, x));
+                 "`einsum` of %s and %s: element types differ; convert one, as in `f32(…)`",
+                 dtype_name(t), tensor_text(c->e, x));
     return false;
   }
   return true;

@@ -1,6 +1,6 @@
 // elab_index.c: x[…] on lists (static) and on tensors: an integer takes one slice and drops the
-// axis, lo..hi a window, `..` or `_` the whole axis. Negative positions count from the end. One index
-// may be a tensor of integers, known only at run time, which picks rows (elab_take.c).
+// axis, lo..hi a window, `..` or `_` the whole axis. Negative positions count from the end. One
+// index may be a tensor of integers, known only at run time, which picks rows (elab_take.c).
 #include <string.h>
 
 #include "elab.h"

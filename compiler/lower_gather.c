@@ -1,21 +1,21 @@
 // lower_gather.c: rows picked by a tensor of integers, and their cotangent.
 //
-// x is outer × rows × inner, y is outer × picked × inner: a row is `inner` elements that lie together,
-// copied and added a vector at a time. An index is brought into the axis before it becomes an address,
-// so whatever the indices hold, no access leaves its buffer, and the verifier can prove it; what lay
-// outside is told by a comparison (ops/gather.c says what becomes of it).
+// x is outer × rows × inner, y is outer × picked × inner: a row is `inner` elements that lie
+// together, copied and added a vector at a time. An index is brought into the axis before it
+// becomes an address, so whatever the indices hold, no access leaves its buffer, and the verifier
+// can prove it; what lay outside is told by a comparison (ops/gather.c says what becomes of it).
 //
-// The cotangent writes a row as often as it was picked. A piece of the work owns every STRIPES-th row,
-// in one block of columns, clears it, and goes through all indices in order: no element is written by
-// two pieces, and its sum has one order, for any number of threads.
+// The cotangent writes a row as often as it was picked. A piece of the work owns every STRIPES-th
+// row, in one block of columns, clears it, and goes through all indices in order: no element is
+// written by two pieces, and its sum has one order, for any number of threads.
 #include <math.h>
 
 #include "body.h"
 
 enum {
-  COLUMNS = 4096,         // of a block; a multiple of every vector
-  STRIPES = 16,           // pieces that the rows of a cotangent are dealt to
-  PARALLEL_FROM = 16384,  // elements from which threads pay
+  COLUMNS = 4096,        // of a block; a multiple of every vector
+  STRIPES = 16,          // pieces that the rows of a cotangent are dealt to
+  PARALLEL_FROM = 16384, // elements from which threads pay
 };
 
 struct rows {
@@ -53,7 +53,8 @@ static struct pick pick_at(const struct rows *r, lx j) {
 static lx open_pieces(const struct rows *r, int64_t count, bool parallel) {
   lx zero = lx_int(r->b, 0), end = lx_int(r->b, count);
   if (count == 1) return zero;
-  return parallel ? lb_parallel_for(r->b, "p", zero, end, 1) : lb_for_range(r->b, "p", zero, end, 1);
+  return parallel ? lb_parallel_for(r->b, "p", zero, end, 1)
+                  : lb_for_range(r->b, "p", zero, end, 1);
 }
 
 // p / k and p % k, of which a k of 1 needs no division.
@@ -171,8 +172,10 @@ void lower_gather(struct fusion *f, struct kernel *k, const struct target *t) {
   r.indices = indices == from ? r.from : lower_input(k, b, indices, "indices");
   struct buffer *to = k->roots.data[0].buffer;
   vec_push(f->arena, &k->arguments, ((struct kernel_argument){to, 0}));
-  r.to = (backward ? lb_inout : lb_output)(b, backward ? "dx" : "y", lower_type(n->type.dtype), buffer_count(to));
-  lb_equation(b, backward ? "dx[o, indices[j], c] += dy[o, j, c]" : "y[o, j, c] = x[o, indices[j], c]");
+  r.to = (backward ? lb_inout : lb_output)(b, backward ? "dx" : "y", lower_type(n->type.dtype),
+                                           buffer_count(to));
+  lb_equation(b, backward ? "dx[o, indices[j], c] += dy[o, j, c]"
+                          : "y[o, j, c] = x[o, indices[j], c]");
   (backward ? gather_dx : gather)(&r);
   lower_end(k, b);
 }

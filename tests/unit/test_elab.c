@@ -445,7 +445,7 @@ static void test_einsum(void **state) {
 }
 
 // The order of the fewest multiplications; a product of matrices only where there are rows and columns.
-static void check_products(const char *expression, int products) {
+static void check_products(const char *expression, int products, int transposes) {
   struct btc *b = fresh();
   const struct tensor_type m = {BT_F32, shape_of(2, (int64_t)9, (int64_t)9)}, v = {BT_F32, shape_of(1, (int64_t)9)};
   struct model *model = model_of_text(
@@ -453,20 +453,23 @@ static void check_products(const char *expression, int products) {
   struct named_type args[] = {{"a", m, NULL}, {"b", m, NULL}, {"v", v, NULL}};
   struct program *p = model_function(model, "f", args, 3, false);
   assert_clean(b);
-  int n = count_nodes(p->graph, OP_matmul, 0);
-  if (n != products) fail_msg("%s: %d products, not %d", expression, n, products);
+  int n = count_nodes(p->graph, OP_matmul, 0), moved = count_nodes(p->graph, OP_transpose, 0);
+  if (n != products || moved != transposes)
+    fail_msg("%s: %d products and %d transposes, not %d and %d", expression, n, moved, products, transposes);
   btc_free(b);
 }
 
 static void test_einsum_order(void **state) {
   (void)state;
-  check_products("einsum(\"ij,jk->ik\", a, b)", 1);
-  check_products("einsum(\"ij,jk,k->i\", a, b, v)", 0); // a (b v), not (a b) v
-  check_products("einsum(\"k,ij,jk->i\", v, a, b)", 0);
-  check_products("einsum(\"ij,jk,kl,l->il\", a, b, a, v)", 2);
-  check_products("einsum(\"ij,kj->\", a, b)", 0); // sums first
-  check_products("einsum(\"ij,ij->i\", a, b)", 0);
-  check_products("einsum(\"ij,jk->ijk\", a, b)", 0);
+  check_products("einsum(\"ij,jk->ik\", a, b)", 1, 0);
+  check_products("einsum(\"ij,ik->jk\", a, b)", 1, 1); // a' @ b
+  check_products("einsum(\"ij,ik->kj\", a, b)", 1, 1); // b' @ a, not (a' @ b)'
+  check_products("einsum(\"ij,jk,k->i\", a, b, v)", 0, 0); // a (b v), not (a b) v
+  check_products("einsum(\"k,ij,jk->i\", v, a, b)", 0, 0);
+  check_products("einsum(\"ij,jk,kl,l->il\", a, b, a, v)", 2, 0);
+  check_products("einsum(\"ij,kj->\", a, b)", 0, 0); // sums first
+  check_products("einsum(\"ij,ij->i\", a, b)", 0, 0);
+  check_products("einsum(\"ij,jk->ijk\", a, b)", 0, 0);
 }
 
 static void test_picking(void **state) {
