@@ -18,8 +18,8 @@
 //   elab_index.c     indices and slices
 //   elab_tensor.c    alignment, operators on tensors
 //   elab_type.c      types of signatures, names of axes
-//   elab_builtin.c   the functions that the language has; elab_reduce.c, elab_shape.c,
-//                    elab_random.c: their families
+//   elab_builtin.c   the functions that the language has; elab_reduce.c, elab_shape.c, elab_take.c,
+//                    elab_einsum.c, elab_triangular.c, elab_random.c: their families
 //   elab_scope.c     names, frames, diagnostics
 //   elab_unit.c      files, imports, -D
 //   elab_value.c     values and their texts
@@ -310,6 +310,12 @@ struct value tensor_unary(struct elab *e, struct frame *f, enum op op, struct lo
 struct value tensor_transpose(struct elab *e, struct frame *f, struct loc loc, struct value x);
 struct value tensor_matmul(struct elab *e, struct frame *f, struct loc loc, struct value a,
                            struct value b);
+// Labels of the data must be below `classes`, which they count or index: the trainer checks them
+// before it begins.
+void note_classes(struct elab *e, const struct node *labels, int64_t classes);
+// Rows of x along an axis, picked by a tensor of integers.
+struct value tensor_take(struct elab *e, struct frame *f, struct loc loc, struct value x,
+                         const struct value *indices, int axis);
 struct value tensor_slice(struct elab *e, struct frame *f, const struct expr *x, struct value v);
 
 // ---- elab_call.c ------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 // elab_builtin.c: the functions of the language, one row each: name, parameters, how it is called.
-// A parameter that ends in `?` may be missing. Rows that fold on static numbers name the C
-// function.
+// A parameter that ends in `?` may be missing; the last may end in `…`, then more may follow. Rows
+// that fold on static numbers name the C function.
 #include <math.h>
 #include <string.h>
 
@@ -159,6 +159,9 @@ static const struct builtin table[] = {
     {"cholesky", "x", builtin_cholesky, OP_cholesky, NULL},
     {"solve_triangular", "a b upper? unitriangular?", builtin_solve_triangular, OP_solve_triangular, NULL},
     {"one_hot", "labels classes", builtin_one_hot, OP_COUNT, NULL},
+    {"take", "x indices axis", builtin_take, OP_gather, NULL},
+    {"gather", "x indices axis", builtin_gather, OP_gather, NULL},
+    {"einsum", "subscripts operands…", builtin_einsum, OP_COUNT, NULL},
     {"conv2d", "x w stride? pad? dilation? groups?", builtin_conv, OP_conv2d, NULL},
     {"max_pool", "x size stride? pad?", builtin_pool, OP_max_pool2d, NULL},
     {"avg_pool", "x size stride? pad?", builtin_pool, OP_avg_pool2d, NULL},
@@ -187,7 +190,7 @@ static const struct {
 enum { N_INPUTS = sizeof inputs / sizeof *inputs };
 static const char *const words[] = {"training", "eval", "frozen"};
 enum { N_WORDS = sizeof words / sizeof *words };
-static const char *const planned[] = {"ema", "gather", "einsum"};
+static const char *const planned[] = {"ema"};
 
 // What other languages call a function, and how it is said here.
 static const struct {
@@ -219,6 +222,9 @@ static const struct {
     {"randn", "`random_normal(shape)`"},
     {"randperm", "`random_permutation(n)`"},
     {"bernoulli", "`random_uniform(shape) < p`"},
+    {"index_select", "`take(x, indices, axis)`"},
+    {"take_along_axis", "`gather(x, indices, axis)`"},
+    {"take_along_dim", "`gather(x, indices, axis)`"},
     {"stack", "`reshape` to one more axis, then `concat([a, b], axis)`"},
 };
 
@@ -262,13 +268,17 @@ int builtin_names(const char **out, int most) {
 // ---- calling ----------------------------------------------------------------------------------
 
 static int row_labels(struct elab *e, const struct builtin *b, struct label *labels) {
+  static const char more[] = "…";
   int n = 0;
   for (const char *s = b->params; *s;) {
-    size_t length = strcspn(s, " ?");
-    bool optional = s[length] == '?';
+    size_t length = strcspn(s, " ?…");
+    bool optional = s[length] == '?', repeats = strncmp(s + length, more, strlen(more)) == 0;
+    const char *name = str_ndup(e->b->arena, s, length);
     expect(n < BUILTIN_PARAMS, "%s has too many parameters", b->name);
-    labels[n++] = (struct label){.name = str_ndup(e->b->arena, s, length), .required = !optional};
-    s += length + optional;
+    labels[n++] = (struct label){.name = name, .required = !optional};
+    for (int k = 2; repeats && n < BUILTIN_PARAMS; k++) // by position only: these are no names
+      labels[n++] = (struct label){.name = str_printf(e->b->arena, "%s %d", name, k)};
+    s += length + optional + (repeats ? strlen(more) : 0);
     s += *s == ' ';
   }
   return n;

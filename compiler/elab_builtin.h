@@ -57,4 +57,9 @@ struct value builtin_random_normal(struct call *c);
 struct value builtin_random_beta(struct call *c);
 struct value builtin_random_permutation(struct call *c);
 
+// Picking (elab_take.c), sums of products (elab_einsum.c).
+struct value builtin_take(struct call *c);
+struct value builtin_gather(struct call *c);
+struct value builtin_einsum(struct call *c);
+
 #endif

@@ -1,5 +1,6 @@
 // elab_index.c: x[…] on lists (static) and on tensors: an integer takes one slice and drops the
-// axis, lo..hi a window, `..` or `_` the whole axis. Negative positions count from the end.
+// axis, lo..hi a window, `..` or `_` the whole axis. Negative positions count from the end. One
+// index may be a tensor of integers, known only at run time, which picks rows (elab_take.c).
 #include <string.h>
 
 #include "elab.h"
@@ -21,9 +22,9 @@ static bool window_bounds(struct elab *e, struct frame *f, const struct expr *x,
   return false;
 }
 
-static bool position(struct elab *e, struct frame *f, const struct expr *x, int64_t size,
-                     int64_t *at) {
-  if (!static_int(e, f, expr_value(e, f, x), at, "an index")) return false;
+static bool position(struct elab *e, struct frame *f, const struct expr *x, struct value index,
+                     int64_t size, int64_t *at) {
+  if (!static_int(e, f, index, at, "an index")) return false;
   int64_t given = *at;
   if (*at < 0) *at += size;
   if (*at >= 0 && *at < size) return true;
@@ -41,7 +42,8 @@ static struct value list_index(struct elab *e, struct frame *f, const struct exp
   const struct expr *item = x->items.data[0];
   int64_t low, high;
   if (item->kind != E_RANGE)
-    return position(e, f, item, v.list->len, &low) ? v.list->data[low] : value_error();
+    return position(e, f, item, expr_value(e, f, item), v.list->len, &low) ? v.list->data[low]
+                                                                           : value_error();
   if (!window_bounds(e, f, item, v.list->len, &low, &high)) return value_error();
   struct value r = value_list(e, x->loc, V_LIST);
   for (int64_t i = low; i < high; i++) value_append(e, &r, v.list->data[i]);
@@ -56,15 +58,28 @@ struct value tensor_slice(struct elab *e, struct frame *f, const struct expr *x,
   }
   struct shape window = v.node->type.shape, kept = {0};
   int64_t start[MAX_RANK] = {0};
-  struct value r = value_tensor(x->loc, v.node);
+  struct value r = value_tensor(x->loc, v.node), picks = value_error(); // none yet
+  int picked_axis = 0;
   for (int i = 0; i < rank; i++) {
     const struct expr *item = i < x->items.len ? x->items.data[i] : NULL;
     int64_t size = window.dim[i], high;
     bool whole =
         !item || item->kind == E_WILDCARD || (item->kind == E_RANGE && !item->a && !item->b);
     bool drops = !whole && item->kind != E_RANGE;
-    if (drops) {
-      if (!position(e, f, item, size, &start[i])) return value_error();
+    struct value index = drops ? expr_value(e, f, item) : value_error();
+    if (index.kind == V_TENSOR) {
+      if (picks.kind == V_TENSOR) {
+        elab_error(e, f, item->loc,
+                   "one index may be a tensor; `x[i][.., j]` picks by one after the other, "
+                   "`gather(x, indices, axis)` an element for each position");
+        return value_error();
+      }
+      picks = index;
+      picks.loc = item->loc;
+      picked_axis = kept.rank;
+      drops = false;
+    } else if (drops) {
+      if (!position(e, f, item, index, size, &start[i])) return value_error();
       window.dim[i] = 1;
     } else if (!whole) {
       if (!window_bounds(e, f, item, size, &start[i], &high)) return value_error();
@@ -76,7 +91,7 @@ struct value tensor_slice(struct elab *e, struct frame *f, const struct expr *x,
   }
   graph_at(e, f, x->loc);
   r.node = g_reshape(e->graph, g_slice(e->graph, v.node, start, &window), &kept);
-  return r;
+  return picks.kind == V_TENSOR ? tensor_take(e, f, x->loc, r, &picks, picked_axis) : r;
 }
 
 struct value index_value(struct elab *e, struct frame *f, const struct expr *x) {

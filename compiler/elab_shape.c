@@ -195,9 +195,9 @@ struct value builtin_eye(struct call *c) {
   return r;
 }
 
-// Labels of the data must be among the classes: the trainer checks them before it begins.
-static void note_classes(struct call *c, const struct node *labels, int64_t classes) {
-  struct program *p = c->e->program;
+void note_classes(struct elab *e, const struct node *labels, int64_t classes) {
+  struct program *p = e->program;
+  while (labels->op == OP_reshape) labels = labels->in[0];
   for (int i = 0; p && i < p->inputs.len; i++) {
     struct bt_input *in = &p->inputs.data[i];
     if (labels->op != OP_input || in->kind != BT_INPUT_LABEL || !str_eq(in->name, labels->attr.s))
@@ -229,7 +229,7 @@ struct value builtin_one_hot(struct call *c) {
   graph_at(c->e, c->f, c->loc);
   struct graph *g = c->e->graph;
   struct node *hot = g_binary(g, OP_eq, g_broadcast(g, y.node, &s, axes), g_iota(g, t, &s, r));
-  note_classes(c, y.node, classes);
+  note_classes(c->e, y.node, classes);
   y.node = g_cast(g, hot, BT_F32);
   y.axes[r] = k.axis && k.axis->frame == c->f ? k.axis : NULL;
   y.loc = c->loc;

@@ -141,6 +141,7 @@ void lower_cholesky(struct fusion *f, struct kernel *k, const struct target *t);
 void lower_solve_triangular(struct fusion *f, struct kernel *k, const struct target *t);
 void lower_random_beta(struct fusion *f, struct kernel *k, const struct target *t);
 void lower_random_permutation(struct fusion *f, struct kernel *k, const struct target *t);
+void lower_gather(struct fusion *f, struct kernel *k, const struct target *t);
 void lower_extern(struct fusion *f, struct kernel *k, const struct target *t);
 enum loop_type lower_type(dtype t);
 // One elementwise op on loop values: in[] are its operands, `from` the element type of the first.

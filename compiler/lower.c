@@ -125,6 +125,8 @@ void lower_kernel(struct fusion *f, struct kernel *k, const struct target *t) {
   case OP_solve_triangular: lower_solve_triangular(f, k, t); break;
   case OP_random_beta: lower_random_beta(f, k, t); break;
   case OP_random_permutation: lower_random_permutation(f, k, t); break;
+  case OP_gather:
+  case OP_gather_dx: lower_gather(f, k, t); break;
   case OP_extern: lower_extern(f, k, t); break;
   default: die("no lowering for %s", op_info(k->roots.data[0].node->op)->name);
   }

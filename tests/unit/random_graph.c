@@ -513,6 +513,22 @@ static struct item random_pool(struct generator *r, struct item x) {
   return made(r, y, x.most, maximum ? x.fraction : -1);
 }
 
+// Rows picked by integers of the pool, brought into the axis from either end.
+static struct item random_picks(struct generator *r, struct item x) {
+  struct graph *g = r->g;
+  struct item i = r->integers.data[roll(r, r->integers.len)];
+  const struct shape *s = shape(&x);
+  if (s->rank == 0 || s->rank + shape(&i)->rank > 5) return x;
+  int axis = roll(r, s->rank);
+  int64_t rows = s->dim[axis];
+  if (shape_count(s) / rows * shape_count(shape(&i)) > r->limit) return x;
+  struct node *at = g_binary(g, OP_max, i.node, g_full_like(g, i.node, -(double)rows));
+  at = g_binary(g, OP_min, at, g_full_like(g, i.node, (double)rows - 1));
+  struct attr a = {.n = 1, .i = {axis}};
+  struct node *y = graph_node(g, OP_gather, (struct node *[]){x.node, at}, 2, &a, NULL);
+  return made(r, y, x.most, x.fraction);
+}
+
 // Batch norm with a shift off every grid, then relu: a kink where nothing has a reason to lie.
 static struct item random_norm(struct generator *r, struct item x) {
   struct graph *g = r->g;
@@ -565,6 +581,7 @@ static struct item random_item(struct generator *r) {
   case 18: return random_convolution(r, pick_rank(r, 4));
   case 19: return random_pool(r, pick_rank(r, 4));
   case 20: return random_norm(r, pick_rank(r, roll(r, 3) ? 4 : 2));
+  case 21: return random_picks(r, pick(r));
   default: return random_binary(r, pick(r));
   }
 }

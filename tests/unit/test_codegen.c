@@ -377,6 +377,52 @@ static void pools(struct cases *c) {
   }
 }
 
+// ---- picking ----------------------------------------------------------------------------------
+
+// Indices 0 … 4 of the leaf, times `scale`, plus `shift`: where they lie outside, nothing may be touched.
+static void gather(struct cases *c, struct graph *g, struct node *x, int64_t axis, struct node *indices,
+                   double scale, double shift) {
+  struct attr a = {.n = 1, .i = {axis}};
+  struct node *at = g_binary(g, OP_add, g_scale(g, indices, scale), g_full_like(g, indices, shift));
+  struct node *y = graph_node(g, OP_gather, (struct node *[]){x, at}, 2, &a, NULL);
+  result(c, g, y);
+  if (!dtype_is_float(x->type.dtype)) return;
+  struct node *dy = leaf(g, str_printf(g->b->arena, "dy%d", g->outputs.len), x->type.dtype, y->type.shape);
+  result(c, g, graph_node(g, OP_gather_dx, (struct node *[]){dy, at}, 2, &a, &x->type));
+}
+
+static void gather_of(struct cases *c, dtype t, struct shape s, int64_t axis, struct shape picked) {
+  struct graph *g = begin(c);
+  struct node *x = leaf(g, "x", t, s), *narrow = leaf(g, "i", BT_I32, picked),
+              *wide = leaf(g, "j", BT_I64, picked);
+  gather(c, g, x, axis, narrow, 1, 0);    // within 5 rows
+  gather(c, g, x, axis, wide, 1, -5);     // from the end
+  gather(c, g, x, axis, narrow, 7, -13);  // most of them outside
+  gather(c, g, x, axis, narrow, 5e8, -1e9); // far outside
+  gather(c, g, x, axis, wide, 0x1p60, -0x1p61);
+}
+
+static void gathers(struct cases *c) {
+  static const dtype types[] = {BT_F32, BT_F64, BT_I32, BT_I64, BT_U8, BT_BOOL};
+  struct shape few = shape_of(1, (int64_t)9), many = shape_of(2, (int64_t)13, (int64_t)101);
+  for (int i = 0; i < 6; i++) {
+    gather_of(c, types[i], shape_of(2, (int64_t)6, (int64_t)37), 0, few);
+    gather_of(c, types[i], shape_of(3, (int64_t)3, (int64_t)5, (int64_t)1), 1, few);
+  }
+  gather_of(c, BT_F32, shape_of(1, (int64_t)7), 0, shape_of(0));
+  gather_of(c, BT_F32, shape_of(2, (int64_t)5, (int64_t)3), 0, many);      // a part of a vector
+  gather_of(c, BT_F32, shape_of(2, (int64_t)41, (int64_t)48), 0, many);    // whole vectors, in stripes
+  gather_of(c, BT_F32, shape_of(3, (int64_t)2, (int64_t)19, (int64_t)21), 1, many);
+  gather_of(c, BT_F32, shape_of(2, (int64_t)3, (int64_t)4133), 0, shape_of(1, (int64_t)7)); // in blocks
+  gather_of(c, BT_F32, shape_of(2, (int64_t)3, (int64_t)8192), 0, shape_of(1, (int64_t)7));
+  gather_of(c, BT_F32, shape_of(1, (int64_t)20011), 0, many);
+  struct graph *g = begin(c); // a permutation of itself, and of what was blocked
+  struct node *p = leaf(g, "p", BT_I32, shape_of(1, (int64_t)5));
+  struct attr a = {.n = 1, .i = {0}}, channel = {.n = 1, .i = {1}};
+  result(c, g, graph_node(g, OP_gather, (struct node *[]){p, p}, 2, &a, NULL));
+  result(c, g, graph_node(g, OP_gather, (struct node *[]){blocked(g, "x", 16), p}, 2, &channel, NULL));
+}
+
 // ---- updates ----------------------------------------------------------------------------------
 
 // Momentum in place, an exchange of two states, an old value that is read after the new one exists.
@@ -433,6 +479,7 @@ static struct cases all_cases(struct btc *b) {
   triangular(&c);
   convolutions(&c);
   pools(&c);
+  gathers(&c);
   updates(&c);
   overwriting(&c);
   return c;

@@ -124,6 +124,8 @@ static void spells_barlow_twins(void **state) {
                                       {"rows_then_all", 4},
                                       {"columns_weighted", 4},
                                       {"negated", 4},
+                                      {"barlow_einsum", 4},
+                                      {"barlow_einsum_implicit", 4},
                                       {NULL, 0}});
 }
 

@@ -9,6 +9,7 @@
 
 #include "elab_builtin.h"
 #include "expectations.h"
+#include "graph_helper.h"
 #include "graph.h"
 #include "rt_test.h"
 #include "safetensors.h"
@@ -414,6 +415,79 @@ static void test_tensor_expressions(void **state) {
   check_value("sum([for i in 0..3: v[i] * i][2])", "f32 8");
 }
 
+// By hand, and as NumPy 2.4 has them.
+static void test_einsum(void **state) {
+  (void)state;
+  check_value("einsum(\"nd->dn\", x)", "f32[3, 2] 0 3 1 4 2 5");
+  check_value("einsum(\"ba\", x)", "f32[3, 2] 0 3 1 4 2 5");
+  check_value("einsum(\"bA\", x)", "f32[3, 2] 0 3 1 4 2 5"); // capitals first
+  check_value("einsum(\"ii\", q)", "f32 12");
+  check_value("einsum(\"ii->i\", q)", "f32[3] 0 4 8");
+  check_value("einsum(\"nd->\", x)", "f32 15");
+  check_value("einsum(\" n d , d -> n \", x, v)", "f32[2] 10 31");
+  check_value("einsum(\"nd,de\", x, q)", "f32[3, 2] 15 42 18 54 21 66"); // implicit: en
+  check_value("einsum(\"nd,ed->en\", x, q)", "f32[3, 2] 5 14 14 50 23 86");
+  check_value("einsum(\"nd,ne->de\", x, x)", "f32[3, 3] 9 12 15 12 17 22 15 22 29");
+  check_value("einsum(\"nd,nd->n\", x, x)", "f32[2] 5 50");
+  check_value("einsum(\"n,d->dn\", x[.., 0], v)", "f32[3, 2] 0 3 0 6 0 12");
+  check_value("einsum(\"...d,d->...\", x, v)", "f32[2] 10 31");
+  check_value("einsum(\"d...,d->...\", x', v)", "f32[2] 10 31");
+  check_value("einsum(\"...,...\", x, v)", "f32[2, 3] 0 2 8 3 8 20");
+  check_value("einsum(\"nd,nd->nd\", x, reshape(v, [1, 3]))", "f32[2, 3] 0 2 8 3 8 20");
+  check_value("einsum(\"ab,bc->ac\", reshape(x[1], [3, 1]), q)", "f32[3, 3] 27 36 45 36 48 60 45 60 75");
+  check_value("einsum(\"n,nd,de,e->\", x[.., 1], x, q, v)", "f32 1791");
+  check_value("einsum(\"i,j,k->kij\", x[0], v, x[.., 1])[.., 2, 1]", "f32[2] 4 16");
+  check_value("einsum(\"ii,ij->j\", q, q)", "f32[3] 60 72 84");
+  check_value("einsum(\",d->d\", 2, v)", "f32[3] 2 4 8");
+  check_value("einsum(\"nd,nd->d\", i32(x), i32(x))", "i32[3] 9 17 29");
+  check_value("einsum(\"...ij,...jk->...ik\", reshape(x, [2, 1, 3]), reshape(q, [1, 3, 3]))",
+              "f32[2, 1, 3] 15 18 21 42 54 66");
+}
+
+// The order of the fewest multiplications; a product of matrices only where there are rows and columns.
+static void check_products(const char *expression, int products, int transposes) {
+  struct btc *b = fresh();
+  const struct tensor_type m = {BT_F32, shape_of(2, (int64_t)9, (int64_t)9)}, v = {BT_F32, shape_of(1, (int64_t)9)};
+  struct model *model = model_of_text(
+      b, str_printf(b->arena, "fn f(a: f32[_, _], b: f32[_, _], v: f32[_]) = %s\n", expression));
+  struct named_type args[] = {{"a", m, NULL}, {"b", m, NULL}, {"v", v, NULL}};
+  struct program *p = model_function(model, "f", args, 3, false);
+  assert_clean(b);
+  int n = count_nodes(p->graph, OP_matmul, 0), moved = count_nodes(p->graph, OP_transpose, 0);
+  if (n != products || moved != transposes)
+    fail_msg("%s: %d products and %d transposes, not %d and %d", expression, n, moved, products, transposes);
+  btc_free(b);
+}
+
+static void test_einsum_order(void **state) {
+  (void)state;
+  check_products("einsum(\"ij,jk->ik\", a, b)", 1, 0);
+  check_products("einsum(\"ij,ik->jk\", a, b)", 1, 1); // a' @ b
+  check_products("einsum(\"ij,ik->kj\", a, b)", 1, 1); // b' @ a, not (a' @ b)'
+  check_products("einsum(\"ij,jk,k->i\", a, b, v)", 0, 0); // a (b v), not (a b) v
+  check_products("einsum(\"k,ij,jk->i\", v, a, b)", 0, 0);
+  check_products("einsum(\"ij,jk,kl,l->il\", a, b, a, v)", 2, 0);
+  check_products("einsum(\"ij,kj->\", a, b)", 0, 0); // sums first
+  check_products("einsum(\"ij,ij->i\", a, b)", 0, 0);
+  check_products("einsum(\"ij,jk->ijk\", a, b)", 0, 0);
+}
+
+static void test_picking(void **state) {
+  (void)state;
+  check_value("take(x, i32(v), 1)", "f32[2, 3] 1 2 nan 4 5 nan");
+  check_value("take(x, -i32(v), d)", "f32[2, 3] 2 1 nan 5 4 nan");
+  check_value("take(v, i64(x), 0)", "f32[2, 3] 1 2 4 nan nan nan");
+  check_value("take(q, 1, 0)", "f32[3] 3 4 5");
+  check_value("q[argmax(v, over: 0)]", "f32[3] 6 7 8");
+  check_value("x[i32(x[.., 0]) - 1]", "f32[2, 3] 3 4 5 nan nan nan");
+  check_value("x[1, i32(v) - 1]", "f32[3] 3 4 nan");
+  check_value("q[i32(v[0..2]), 1..]", "f32[2, 2] 4 5 7 8");
+  check_value("i32(q)[i32(v)]", "i32[3, 3] 3 4 5 6 7 8 -2.14748e+09 -2.14748e+09 -2.14748e+09");
+  check_value("gather(x, i32(x - 2), d)", "f32[2, 3] 1 2 0 4 5 nan");
+  check_value("gather(q, reshape(i32(v), [3, 1]), 1)", "f32[3, 1] 1 5 nan");
+  check_value("gather(q, reshape(i64(v) - 5, [1, 3]), 0)", "f32[1, 3] nan 1 8");
+}
+
 static void check_number(const char *expression, double want) {
   struct btc *b = fresh();
   struct model *m = model_of_text(
@@ -724,6 +798,9 @@ int main(void) {
       cmocka_unit_test(test_examples),
       cmocka_unit_test(test_views),
       cmocka_unit_test(test_tensor_expressions),
+      cmocka_unit_test(test_einsum),
+      cmocka_unit_test(test_einsum_order),
+      cmocka_unit_test(test_picking),
       cmocka_unit_test(test_static_expressions),
       cmocka_unit_test(test_state_threads),
       cmocka_unit_test(test_defines),

@@ -43,6 +43,15 @@ static const struct value_case value_cases[] = {
     CASE(reduce_max, "f64[2,2]", "f64", ATTR(0, 1), IN(V(-4, -4, -4, -4)), .out = V(-4), .dy = V(8), DIN(V(2, 2, 2, 2))),
     CASE(argmax, "f64[2,4]", "i32[2]", ATTR(1), IN(V(1, 3, 3, 2, -inf, -inf, -inf, -inf)), .out = V(1, 0)),
     CASE(argmax, "f64[3,2]", "i32[2]", ATTR(0), IN(V(1, 9, 3, 9, 3, 0)), .out = V(1, 0)),
+    // indices from the end, outside, often
+    CASE(gather, "f64[3] i32[6]", "f64[6]", ATTR(0), IN(V(10, 20, 30), V(2, 0, -1, -3, 3, -4)), .out = V(30, 10, 30, 10, nan_, nan_), .dy = V(1, 2, 3, 4, 5, 6), DIN(V(6, 0, 4))),
+    CASE(gather, "f64[2,2] i64[2,1]", "f64[2,2,1]", ATTR(1), IN(V(1, 2, 3, 4), V(1, 2)), .out = V(2, nan_, 4, nan_), .dy = V(5, 6, 7, 8), DIN(V(0, 5, 0, 7))),
+    CASE(gather, "f64[2,3] i32", "f64[3]", ATTR(0), IN(V(1, 2, 3, 4, 5, 6), V(-1)), .out = V(4, 5, 6), .dy = V(7, 8, 9), DIN(V(0, 0, 0, 7, 8, 9))),
+    CASE(gather, "i32[2] i32[2]", "i32[2]", ATTR(0), IN(V(5, 6), V(1, 2)), .out = V(6, -0x1p31)),
+    CASE(gather, "i64[2] i32[2]", "i64[2]", ATTR(0), IN(V(5, 6), V(1, -3)), .out = V(6, -0x1p63)),
+    CASE(gather, "u8[2] i32[2]", "u8[2]", ATTR(0), IN(V(5, 6), V(1, 2)), .out = V(6, 0)),
+    CASE(gather, "bool[2] i32[2]", "bool[2]", ATTR(0), IN(V(1, 1), V(1, 2)), .out = V(1, 0)),
+    CASE(gather_dx, "f64[3,1] i32[3]", "f64[2,1]", ATTR(0), IN(V(1, 2, 4), V(1, 1, -1)), .out = V(0, 7)),
     CASE(max_pool2d, "f64[1,1,2,2]", "f64[1,1,2,2]", ATTR(2, 2, 2, 2, 1, 1), IN(V(-1, -2, -3, -4)), .out = V(-1, -2, -3, -4), .dy = V(1, 2, 3, 4), DIN(V(1, 2, 3, 4))),
     CASE(max_pool2d, "f64[1,1,2,4]", "f64[1,1,1,2]", ATTR(2, 2, 2, 2, 0, 0), IN(V(4, 4, 0, 7, 4, 1, 7, 0)), .out = V(4, 7), .dy = V(1, 2), DIN(V(1, 0, 0, 2, 0, 0, 0, 0))),
     CASE(max_pool2d_dx, "f64[1,1,1,3] f64[1,1,1,2]", "f64[1,1,1,3]", ATTR(1, 2, 1, 1, 0, 0), IN(V(1, 5, 1), V(3, 4)), .out = V(0, 7, 0)),
@@ -332,6 +341,7 @@ static const struct cost_case cost_cases[] = {
     COST(avg_pool2d, "f64[1,2,7,8]", "f64[1,2,5,3]", 6 * (2 * 5 * 3), ATTR(3, 2, 1, 3, 0, 0)),
     COST(max_pool2d_dx, "f64[2,3,7,5] f64[2,3,4,3]", "f64[2,3,7,5]", 9 * (2 * 3 * 4 * 3), ATTR(3, 3, 2, 2, 1, 1)),
     COST(avg_pool2d_dx, "f64[1,2,5,3]", "f64[1,2,7,8]", 6 * (2 * 5 * 3), ATTR(3, 2, 1, 3, 0, 0)),
+    COST(gather_dx, "f64[7,3] i32[7]", "f64[5,3]", 7 * 3, ATTR(0)),
     COST(var, "f64[3,5,7]", "f64[5]", 3 * 3 * 5 * 7, ATTR(0, 2)),
 };
 // clang-format on
