@@ -139,7 +139,7 @@ static void spells_alone(void **state) {
 
 static void spells_hsic(void **state) {
   (void)state;
-  check_spellings((struct spelling[]){{"barlow_hsic", 4},
+  check_spellings((struct spelling[]){{"own_hsic", 4},
                                       {"hsic_shifted_after", 4},
                                       {"hsic_target", 4},
                                       {"hsic_expanded", 4},
@@ -148,7 +148,7 @@ static void spells_hsic(void **state) {
 
 static void spells_vicreg(void **state) {
   (void)state;
-  check_spellings((struct spelling[]){{"vicreg", 4}, {"vicreg_halves", 4}, {NULL, 0}});
+  check_spellings((struct spelling[]){{"own_vicreg", 4}, {"vicreg_halves", 4}, {NULL, 0}});
   check_spellings((struct spelling[]){{"vicreg_diagonal", 4}, {NULL, 0}});
 }
 
@@ -247,7 +247,7 @@ static void refuses_near_misses(void **state) {
   expect_refusal("small_beside_large", N, D, "one by one by abs");
   expect_refusal("identity_elsewhere", N, D, "is [19, 19] itself");
   expect_refusal("own_matrix", N, D, "a [19, 19] matrix of its own");
-  expect_refusal("nt_xent", N, 3, "one by one by");
+  expect_refusal("own_nt_xent", N, 3, "one by one by");
   expect_refusal("info_nce", N, 3, "one by one by");
   expect_refusal("info_nce", N, D, "one by one by");
 }
@@ -294,7 +294,7 @@ static void refuses_without_products(void **state) {
 static void refuses_long_products(void **state) {
   (void)state;
   expect_refusal("barlow_offdiag", LONG, D, "inner size 23");
-  expect_refusal("vicreg", LONG, D, "inner size 23");
+  expect_refusal("own_vicreg", LONG, D, "inner size 23");
 }
 
 // ---- references -------------------------------------------------------------------------------
@@ -330,7 +330,7 @@ static void agrees_with_references(void **state) {
   (void)state;
   const char *functions = "tests/models/functions.btg", *spellings = "tests/models/spellings.btg";
   check_reference("barlow_twins_wide", functions, "objective_barlow_twins");
-  check_reference("barlow_hsic_wide", spellings, "barlow_hsic");
+  check_reference("barlow_hsic_wide", spellings, "own_hsic");
   check_reference("vicreg_wide", functions, "objective_vicreg");
 }
 
@@ -385,8 +385,8 @@ static void check_digits(const char *function, double mean, double between) {
 
 static void keeps_digits(void **state) {
   (void)state;
-  static const char *const functions[] = {"barlow_offdiag", "barlow_minus_eye", "barlow_hsic",
-                                          "vicreg", "scaled_after"};
+  static const char *const functions[] = {"barlow_offdiag", "barlow_minus_eye", "own_hsic",
+                                          "own_vicreg", "scaled_after"};
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
     check_digits(functions[i], 0, 1);
     check_digits(functions[i], 0, 0.01);
@@ -420,7 +420,7 @@ static void costs_less(void **state) {
   static const struct {
     const char *function;
     double products;
-  } cases[] = {{"barlow_offdiag", 3}, {"barlow_hsic", 3}, {"vicreg", 4}};
+  } cases[] = {{"barlow_offdiag", 3}, {"own_hsic", 3}, {"own_vicreg", 4}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     struct btc *b = btc_new();
     struct graph *plain = graph_of_views(b, cases[i].function, 256, 2048), *g = derived(plain);

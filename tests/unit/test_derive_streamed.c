@@ -22,9 +22,9 @@ static const struct streamed_case cases[] = {
     {"barlow_less_diagonal", 1, 3},
     {"barlow_transposed", 1, 3},
     {"barlow_scaled_inside", 1, 3},
-    {"barlow_hsic", 1, 3},
+    {"own_hsic", 1, 3},
     {"barlow_divided", 1, 3},
-    {"vicreg", 2, 2},
+    {"own_vicreg", 2, 2},
     {"vicreg_diagonal", 2, 2},
     {"uniformity", 1, 3},
     {"info_nce", 1, 3},
@@ -129,7 +129,7 @@ static void panels_share_memory(void **state) {
   struct target t;
   target_from_march(&t, "x86-64-v3");
   note_list notes = {0};
-  struct graph *g = streamed(spelling_graph(b, "barlow_hsic", N, D), WIDTH, &notes);
+  struct graph *g = streamed(spelling_graph(b, "own_hsic", N, D), WIDTH, &notes);
   size_t thin = N * D * sizeof(float), panel = D * WIDTH * sizeof(float);
   struct variant_cost cost = graph_cost(graph_scheduled(g, &(struct schedule){0}), &t);
   assert_in_range(cost.temporaries, panel, 2 * panel + 3 * thin);
@@ -157,7 +157,7 @@ static void chooses_widths(void **state) {
     struct btc *b = btc_new();
     note_list notes = {0};
     struct graph *g =
-        streamed(spelling_graph(b, "barlow_hsic", widths[i].n, widths[i].d), 0, &notes);
+        streamed(spelling_graph(b, "own_hsic", widths[i].n, widths[i].d), 0, &notes);
     assert_string_equal(notes.data[notes.len - 1].text, widths[i].note);
     assert_true(notes.data[notes.len - 1].loc.line > 0);
     int panels = atoi(strstr(widths[i].note, "in ") + 3);
@@ -172,10 +172,10 @@ struct refusal_case {
   const char *why;
 };
 static const struct refusal_case refusals[] = {
-    {"barlow_hsic", 512, 300, 0,
+    {"own_hsic", 512, 300, 0,
      "the product [300, 300] is no larger than one panel of 320 columns"},
-    {"barlow_hsic", 8, 5, 5, "the product [5, 5] is no larger than one panel of 5 columns"},
-    {"barlow_hsic", 8, 67, 2, "panels of 2 columns would be more than 32"},
+    {"own_hsic", 8, 5, 5, "the product [5, 5] is no larger than one panel of 5 columns"},
+    {"own_hsic", 8, 67, 2, "panels of 2 columns would be more than 32"},
     {"no_product", 8, 5, 3,
      "there is no product whose value is read here by anything but another product"},
 };
@@ -211,7 +211,7 @@ static void names_the_obstacle(void **state) {
   (void)state;
   struct btc *b = btc_new();
   int softmax = line_of(b, "mean(logsumexp(others"), sum = line_of(b, "(c + c')");
-  assert_string_equal(reason(b, "nt_xent", 8, 5, 3),
+  assert_string_equal(reason(b, "own_nt_xent", 8, 5, 3),
                       str_printf(b->arena,
                                  "sub at line %d, on the product's elements, needs reduce_max at "
                                  "line %d, which is known only after the last panel",
