@@ -96,7 +96,7 @@ $(BUILD)/obj/btg.%.o: $(BUILD)/btg.%.c $(BUILD)/btg.tab.h $(BUILD)/btg.lex.h
 	$(call say,CC)
 	$(CC) $(ALL_CFLAGS) -Igrammar -c -o $@ $<
 
-$(call objects,$(wildcard compiler/parse*.c compiler/fmt*.c)): $(BUILD)/btg.tab.h $(BUILD)/btg.lex.h
+$(call objects,$(wildcard compiler/parse*.c compiler/fmt*.c tests/unit/test_fmt.c)): $(BUILD)/btg.tab.h $(BUILD)/btg.lex.h
 $(BUILD)/obj/compiler/%.o: compiler/%.c
 	@mkdir -p $(@D)
 	$(call say,CC)

@@ -80,9 +80,10 @@ static bool same_tokens(const fmt_token_list *x, const fmt_token_list *y) {
 
 static void check_same(struct btc *b, int source, const fmt_token_list *before, const char *text) {
   lexeme_list lexemes = {0};
+  int errors = b->n_errors;
   parse_lexemes(b, source_add(b, b->files.data[source].path, text, strlen(text)), &lexemes);
   fmt_token_list after = read_tokens(b->arena, &lexemes);
-  expect(b->n_errors == 0 && same_tokens(before, &after), "%s would not be the same program when formatted", b->files.data[source].path);
+  expect(b->n_errors == errors && same_tokens(before, &after), "%s would not be the same program when formatted", b->files.data[source].path);
 }
 
 const char *fmt_source(struct btc *b, int source) {

@@ -92,9 +92,9 @@ static int group_column(const struct layout *p, const struct fmt_group *g, int o
   return g->anchor < p->put ? p->column[g->anchor] + offset : group_column(p, g->parent, g->parent->offset);
 }
 
-// Comments that have lines to themselves.
-static void put_comments(struct layout *p, const struct fmt_token *t, int from, int column, bool keeps_blanks) {
-  for (int i = from; i < t->comments.len; i++) {
+// The comments [from, end) before t, which have lines to themselves.
+static void put_comments(struct layout *p, const struct fmt_token *t, int from, int end, int column, bool keeps_blanks) {
+  for (int i = from; i < end; i++) {
     const struct fmt_comment *c = &t->comments.data[i];
     if (keeps_blanks && c->blank_before) blank_line(p);
     begin_line(p, column, !keeps_blanks);
@@ -114,8 +114,11 @@ static void prepare(struct layout *p, const struct fmt_group *g, int i, const st
   int column = group_column(p, g, at ? at->offset : g->offset);
   if (trails) p->line.comment = t->comments.data[0].text;
   if (at || t->comments.len > 0) end_line(p);
+  int above = trails, comment_column = at ? group_column(p, g, at->comment_offset) : column;
+  while (above < t->comments.len && t->comments.data[above].continues) above++;
+  put_comments(p, t, trails, above, comment_column, statement);
   if (apart) blank_line(p);
-  put_comments(p, t, trails, at ? group_column(p, g, at->comment_offset) : column, statement);
+  put_comments(p, t, above, t->comments.len, comment_column, statement);
   if (statement && t->blank_before && t->kind != T_RBRACE && *t->text) blank_line(p);
   if (!p->in_line && *t->text) begin_line(p, column, !statement);
 }

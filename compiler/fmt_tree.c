@@ -105,7 +105,8 @@ static int chain_class(const struct expr *e) {
   }
 }
 
-// Lines of a chain begin with an operator, under the first operand or `indent` columns right of it.
+// A chain that does not fit has a line for each operand, begun by its operator, under the first operand or
+// `indent` columns right of it.
 static void walk_chain(struct walk *w, const struct expr *e, bool space, int indent) {
   if (chain_class(e->a) == chain_class(e) && !in_parentheses(w, e->a)) walk_chain(w, e->a, space, indent);
   else walk_expr(w, e->a, space, 0);
@@ -116,7 +117,7 @@ static void walk_chain(struct walk *w, const struct expr *e, bool space, int ind
 
 static void walk_binary(struct walk *w, const struct expr *e, bool space, int indent) {
   if (chain_class(e)) {
-    open_group(w, w->next, indent);
+    open_group(w, w->next, indent)->all = true;
     walk_chain(w, e, space, indent);
     close_group(w);
     return;

@@ -9,7 +9,7 @@ expect 'no arguments: usage on standard error' 2 err '^usage: btc' "$btc"
 expect 'help' 0 out '^usage: btc' "$btc" help
 expect '--help' 0 out '^usage: btc' "$btc" --help
 expect '--version' 0 out '^btc [0-9]' "$btc" --version
-for c in compile check gradcheck eval variants bench tune explain doctor; do
+for c in compile check fmt gradcheck eval variants bench tune explain doctor; do
   expect "help $c" 0 out "^usage: btc $c" "$btc" help $c
   expect "$c --help says the same" 0 out "^usage: btc $c" "$btc" $c --help
 done
