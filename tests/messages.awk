@@ -2,7 +2,7 @@
 #
 # From .c, .l and .h files of compiler/ and grammar/ it takes the format of every diagnostic; from the other
 # files what is expected: the lines `# error: …` (warning, note) of .btg files, ```btg error "…" of the
-# documentation, quoted strings of scripts and unit tests. A message is expected where such a text has all the fixed
+# documentation, quoted strings of scripts and unit tests, where a dot may stand for a quote. A message is expected where such a text has all the fixed
 # parts of its format in order, or is itself (from ten characters on) a piece of one. Prints FILE:LINE: FORMAT.
 
 function is_source(f) { return f ~ /^(compiler|grammar)\// }
@@ -23,6 +23,9 @@ function quoted(s,    q) {
     s = substr(s, RSTART + RLENGTH)
   }
 }
+
+# Quotes are awkward in patterns, which have dots for them.
+function plain(s) { gsub(/[`'"]/, ".", s); return s }
 
 function line_of(s, at,    t) { t = substr(s, 1, at); return gsub(/\n/, "", t) + 1 }
 
@@ -51,7 +54,7 @@ function literal(s,    out, depth, c, i, j) {
 function covered(format,    n, parts, i, k, rest, at, whole) {
   gsub(/%%/, "\001", format)
   n = split(format, parts, /%[-0-9.*]*(l|ll|z|hh)?[a-zA-Z]/)
-  for (i = 1; i <= n; i++) gsub(/\001/, "%", parts[i])
+  for (i = 1; i <= n; i++) { gsub(/\001/, "%", parts[i]); parts[i] = plain(parts[i]) }
   for (k = 1; k <= n_expected; k++) {
     rest = expected[k]; whole = 1
     for (i = 1; i <= n && whole; i++) {
@@ -67,6 +70,8 @@ function covered(format,    n, parts, i, k, rest, at, whole) {
 }
 
 END {
+  for (k = 1; k <= n_expected; k++) expected[k] = plain(expected[k])
+  for (k = 1; k <= n_pieces; k++) pieces[k] = plain(pieces[k])
   for (f = 1; f <= n_sources; f++) {
     s = text[sources[f]]; at = 0
     while (match(substr(s, at + 1), /(diag_error|diag_warning|diag_note|elab_error|elab_warning|elab_note|SCAN_ERROR)\(/)) {
