@@ -96,7 +96,7 @@ $(BUILD)/obj/btg.%.o: $(BUILD)/btg.%.c $(BUILD)/btg.tab.h $(BUILD)/btg.lex.h
 	$(call say,CC)
 	$(CC) $(ALL_CFLAGS) -Igrammar -c -o $@ $<
 
-$(call objects,$(wildcard compiler/parse*.c)): $(BUILD)/btg.tab.h $(BUILD)/btg.lex.h
+$(call objects,$(wildcard compiler/parse*.c compiler/fmt*.c tests/unit/test_fmt.c)): $(BUILD)/btg.tab.h $(BUILD)/btg.lex.h
 $(BUILD)/obj/compiler/%.o: compiler/%.c
 	@mkdir -p $(@D)
 	$(call say,CC)
@@ -123,8 +123,12 @@ $(BUILD)/obj/bench/%.o: bench/%.c
 	$(call say,CC)
 	$(CC) $(ALL_CFLAGS) -fopenmp -c -o $@ $<
 
-format: ## apply clang-format
+format: $(BUILD)/btc ## apply clang-format to the C, btc fmt to the models
 	clang-format -i $$(git ls-files '*.c' '*.h')
+	$(BUILD)/btc fmt -i stdlib/*.btg examples/*.btg tests/models/*.btg
+
+docs/grammar.md: grammar/appendix.awk grammar/btg.l grammar/btg.y ## make the page of the grammar
+	awk -f grammar/appendix.awk grammar/btg.l grammar/btg.y >$@
 
 install: all ## install under PREFIX (default /usr/local)
 	install -D $(BUILD)/btc $(DESTDIR)$(PREFIX)/bin/btc

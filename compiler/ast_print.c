@@ -1,7 +1,7 @@
 // ast_print.c: prints a tree as canonical source: two spaces of indent, one statement a line, a
 // blank line round everything with a body, only the parentheses that precedence asks for (and those
 // round an `if` that is an operand). Parsing the result gives the same tree again; comments are not
-// in the tree and so not in the result.
+// in the tree and so not in the result; `btc fmt` (fmt.c) keeps them.
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,6 +1,7 @@
 // btc.h: the map of the compiler, and what every file of it shares.
 //
 //   source   ast.h, parse*.c, ast_print.c             text to tree (grammar/btg.l, btg.y)
+//            fmt*.c                                   canonical text (btc fmt)
 //   check    elab.h, elab_*.c                         tree to graph: names, types, shapes, instances
 //   graph    graph.h, graph*.c, ops.def, ops/*.c      typed SSA; one home per op family
 //            grad.c                                   reverse-mode differentiation

@@ -19,7 +19,7 @@ struct command {
   int (*run)(struct btc *b, struct settings *s); // returns the exit status
 };
 
-#define COMMANDS(X) X(compile) X(check) X(gradcheck) X(eval) X(variants) X(explain) X(bench) X(tune) X(doctor)
+#define COMMANDS(X) X(compile) X(check) X(fmt) X(gradcheck) X(eval) X(variants) X(explain) X(bench) X(tune) X(doctor)
 #define X(name) extern const struct command command_##name;
 COMMANDS(X)
 #undef X

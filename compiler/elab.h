@@ -329,6 +329,8 @@ struct given {
   struct loc loc;
   bool present;
 };
+// "x, shape, over?": what is called takes these.
+const char *labels_text(struct elab *e, const struct label *labels, int n);
 // Evaluates arguments in the caller's frame and sorts them by label; out[i] belongs to labels[i].
 // False after diagnostics, everything evaluated all the same.
 bool args_match(struct elab *e, struct frame *f, const arg_list *args, struct loc call,

@@ -301,7 +301,7 @@ struct value builtin_apply(struct elab *e, struct frame *f, const struct builtin
   bool fits = n <= most;
   for (int i = n; i < most; i++) fits = fits && !labels[i].required;
   if (!fits) {
-    elab_error(e, f, loc, "`%s` takes (%s), not %d argument%s", b->name, b->params, n,
+    elab_error(e, f, loc, "`%s` takes (%s), not %d argument%s", b->name, labels_text(e, labels, most), n,
                n == 1 ? "" : "s");
     return value_error();
   }

@@ -14,7 +14,7 @@ static int label_index(const struct label *labels, int n, const char *name) {
   return -1;
 }
 
-static const char *labels_text(struct elab *e, const struct label *labels, int n) {
+const char *labels_text(struct elab *e, const struct label *labels, int n) {
   const char *text = "";
   for (int i = 0; i < n; i++)
     text = str_printf(e->b->arena, "%s%s%s%s", text, i ? ", " : "", labels[i].name,

@@ -265,7 +265,7 @@ static struct value field_expr(struct elab *e, struct frame *f, const struct exp
   if (index && (v.kind == V_LIST || v.kind == V_TUPLE)) {
     long at = strtol(x->string, NULL, 10);
     if (at < v.list->len) return v.list->data[at];
-    elab_error(e, f, x->op_loc, "%s has no item %ld", value_text(e, &v), at);
+    elab_error(e, f, x->op_loc, "%s has no item %ld: it has %d", value_text(e, &v), at, v.list->len);
     return value_error();
   }
   const char *here = v.kind == V_TENSOR ? builtin_elsewhere(x->string) : NULL;

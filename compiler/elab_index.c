@@ -99,6 +99,6 @@ struct value index_value(struct elab *e, struct frame *f, const struct expr *x) 
   if (v.kind == V_ERROR) return v;
   if (v.kind == V_TENSOR) return tensor_slice(e, f, x, v);
   if (v.kind == V_LIST) return list_index(e, f, x, v);
-  elab_error(e, f, x->loc, "%s cannot be indexed", value_text(e, &v));
+  elab_error(e, f, x->loc, "%s cannot be indexed: tensors and lists can", value_text(e, &v));
   return value_error();
 }

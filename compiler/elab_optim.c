@@ -40,7 +40,8 @@ static void check_selection(struct elab *e, const struct optimizer *o, const nod
     for (int i = 0; i < params->len; i++)
       found |= grads[i] && path_covers(path, params->data[i]->attr.s);
     if (!found)
-      elab_error(e, NULL, o->on.data[k].loc, "no parameter of `%s` gets a gradient in `%s`", path,
+      elab_error(e, NULL, o->on.data[k].loc, "no parameter of `%s` gets a gradient in `%s`: what is minimised does not depend on it, "
+                 "or only through `frozen` or `stop_gradient`", path,
                  e->program->name);
   }
   if (!any)
@@ -68,7 +69,7 @@ static bool update_parameter(struct elab *e, const struct optimizer *o, struct f
   struct value next = apply_given(e, f, rule, given, 2, o->loc);
   if (next.kind == V_ERROR) return false;
   if (next.kind != V_TENSOR || !type_eq(&next.node->type, &w->type)) {
-    elab_error(e, f, o->loc, "the optimizer makes %s of the parameter `%s`, %s",
+    elab_error(e, f, o->loc, "the optimizer makes %s of the parameter `%s`, %s; its result must have the same type",
                value_text(e, &next), w->attr.s, type_text(e->b->arena, &w->type));
     return false;
   }

@@ -430,7 +430,7 @@ static void check_complete(struct elab *e, struct frame *f, const struct decl *d
                "there is nothing to optimise: the program `%s` has no `minimize`", p->name);
   else if (!p->loss && p->epochs)
     elab_error(e, f, d->name.loc,
-               "the program `%s` has `epochs` but no `minimize`: it sweeps its data once", p->name);
+               "the program `%s` has `epochs` but no `minimize`: it sweeps its data once; leave `epochs` out", p->name);
   else if (p->loss && p->evaluates.len)
     elab_error(e, f, d->name.loc,
                "the program `%s` minimises and evaluates; features are measured by a program of "
@@ -441,7 +441,7 @@ static void check_complete(struct elab *e, struct frame *f, const struct decl *d
                "the program `%s` computes nothing: it has no `minimize`, `report` or `evaluate`",
                p->name);
   else if (p->batch == 0)
-    elab_error(e, f, d->name.loc, "the program `%s` has no `data`", p->name);
+    elab_error(e, f, d->name.loc, "the program `%s` has no `data`, which says how many rows a step has", p->name);
   else if (p->loss && p->epochs == 0)
     p->epochs = 1;
 }

@@ -177,7 +177,7 @@ static bool declare_tensor(struct elab *e, struct frame *f, const struct stmt *s
   ok = ok && type_resolve(e, f, s->type, &t, v.axes);
   ok = ok && initial(e, f, s, state, &init);
   if (ok && !state && f->state_role == BT_OPTIMIZER) {
-    elab_error(e, f, s->loc, "an optimizer has states, not parameters");
+    elab_error(e, f, s->loc, "an optimizer has states, not parameters: declare it with `state`");
     ok = false;
   }
   const char *name = str_printf(e->b->arena, "%s.%s", f->prefix ? f->prefix : "", s->name.name);
@@ -202,7 +202,7 @@ static bool state_type_fits(struct elab *e, struct frame *f, const struct stmt *
   for (int i = 0; fits && i < value_rank(v); i++)
     fits = !v->axes[i] || !was->axes[i] || v->axes[i] == was->axes[i];
   if (fits) return true;
-  elab_error(e, f, s->value->loc, "the update of `%s`, %s, is %s", s->name.name,
+  elab_error(e, f, s->value->loc, "the update of `%s`, %s, is %s; both must have the same type", s->name.name,
              tensor_text(e, was), value_text(e, v));
   return false;
 }

@@ -347,7 +347,7 @@ static bool resolve_pack(struct elab *e, struct frame *f, const struct dim_synta
                          struct tensor_type *out, struct axis **axes) {
   struct pack *p = frame_pack(f, d->name);
   if (!p) {
-    elab_error(e, f, d->loc, "the axes `..%s` are not known here", d->name);
+    elab_error(e, f, d->loc, "the axes `..%s` are not known here: they come from the type of an input", d->name);
     return false;
   }
   if (out->shape.rank + p->n > MAX_RANK) return true; // the caller counts

@@ -17,6 +17,7 @@ struct settings {
   int64_t seed, steps, samples; // steps 0: as many as the data has
   int64_t threads;              // 0: the cores that this process may use
   double seconds;               // 0: the command's default
+  bool in_place, check;         // btc fmt
   bool gradients, json, shared, keep_c, verbose, list_passes, help;
 };
 

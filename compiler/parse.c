@@ -99,9 +99,17 @@ const char *parse_string(struct parser *p, struct loc loc, const char *text, siz
 }
 
 // ---- tokens -----------------------------------------------------------------------------------
+void parse_list_lexeme(struct parser *p, int kind, struct loc loc, const char *text) {
+  if (!p->lexemes) return;
+  size_t length = (size_t)(loc.end_column - loc.column); // no lexeme spans lines
+  struct lexeme l = {kind, loc, str_ndup(p->b->arena, text, length)};
+  vec_push(p->b->arena, p->lexemes, l);
+}
+
 static struct token parse_read(struct parser *p, int previous_line) {
   struct token t = {0};
   t.kind = parse_scan(&t, p->scanner);
+  if (t.kind != 0) parse_list_lexeme(p, t.kind, t.loc, p->b->files.data[p->file->source].text + t.offset);
   if (t.kind == 0) t.loc = (struct loc){p->file->source, p->line, p->column, p->line, p->column};
   t.starts_line = t.loc.line > previous_line;
   return t;
@@ -243,12 +251,12 @@ static void parse_run(struct parser *p, btg_pstate *state) {
   }
 }
 
-struct file *parse_file(struct btc *b, int source) {
+struct file *parse_lexemes(struct btc *b, int source, lexeme_list *lexemes) {
   struct file *f = NEW(b->arena, struct file);
   f->source = source;
   if (!parse_is_text(b, source)) return f;
   struct parser *p = NEW(b->arena, struct parser);
-  *p = (struct parser){.b = b, .file = f, .line = 1, .column = 1};
+  *p = (struct parser){.b = b, .file = f, .line = 1, .column = 1, .lexemes = lexemes};
   parse_scan_open(p, b->files.data[source].text, b->files.data[source].length);
   btg_pstate *state = btg_pstate_new();
   expect(state, "out of memory");
@@ -257,3 +265,5 @@ struct file *parse_file(struct btc *b, int source) {
   parse_scan_close(p);
   return f;
 }
+
+struct file *parse_file(struct btc *b, int source) { return parse_lexemes(b, source, NULL); }

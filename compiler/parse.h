@@ -1,5 +1,6 @@
 // parse.h: what the scanner (grammar/btg.l), the grammar (grammar/btg.y) and the driver between them
-// (parse.c, parse_error.c) share. Nobody else includes it.
+// (parse.c, parse_error.c) share. Beside them only the formatter (fmt*.c) includes it: it needs a file's tokens
+// as well as its tree.
 //
 // The parser is a bison push parser: the driver pulls tokens from the scanner and pushes them in.
 // That leaves the driver free to look at the token that did not fit, to skip to a place where a
@@ -9,6 +10,15 @@
 
 #include "ast.h"
 #include "btg.tab.h"
+
+// A token or a comment as the file has it.
+struct lexeme {
+  int kind; // enum btg_tokentype, or LEXEME_COMMENT
+  struct loc loc;
+  const char *text;
+};
+enum { LEXEME_COMMENT = -1 };
+typedef VEC(struct lexeme) lexeme_list;
 
 struct token {
   int kind;               // enum btg_tokentype; YYEOF at the end
@@ -34,6 +44,7 @@ struct parser {
   VEC(struct loc) blocks;   // open "{", as the parser accepted them
   VEC(struct loc) brackets; // open "(" and "[" of the current statement
   bool in_schedule;       // the innermost block holds schedule entries
+  lexeme_list *lexemes;   // where every token and comment is listed, or NULL
 };
 
 // ---- words (parse_words.c) --------------------------------------------------------------------
@@ -50,6 +61,11 @@ const struct word *parse_word(const char *text);      // NULL: an ordinary name
 const struct word *parse_word_of_kind(int kind);      // NULL: not a word
 // The word of one of `classes` that `text` probably means: a near spelling, or another language's.
 const char *parse_word_meant(const char *text, unsigned classes);
+
+// ---- driver (parse.c) -------------------------------------------------------------------------
+// parse_file that also lists the tokens and comments that it reads.
+struct file *parse_lexemes(struct btc *b, int source, lexeme_list *lexemes);
+void parse_list_lexeme(struct parser *p, int kind, struct loc loc, const char *text);
 
 // ---- scanner (grammar/btg.l) ------------------------------------------------------------------
 void parse_scan_open(struct parser *p, const char *text, size_t length);

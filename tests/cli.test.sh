@@ -9,7 +9,7 @@ expect 'no arguments: usage on standard error' 2 err '^usage: btc' "$btc"
 expect 'help' 0 out '^usage: btc' "$btc" help
 expect '--help' 0 out '^usage: btc' "$btc" --help
 expect '--version' 0 out '^btc [0-9]' "$btc" --version
-for c in compile check gradcheck eval variants bench tune explain doctor; do
+for c in compile check fmt gradcheck eval variants bench tune explain doctor; do
   expect "help $c" 0 out "^usage: btc $c" "$btc" help $c
   expect "$c --help says the same" 0 out "^usage: btc $c" "$btc" $c --help
 done
@@ -39,6 +39,9 @@ expect 'a folder that cannot be written' 1 err "cannot write" "$btc" compile $mo
 expect 'a folder as output' 1 err "it is a folder" "$btc" compile $model -o "$work"
 expect 'no C compiler: the command that installs one' 1 err "apt-get install gcc" env -u CC PATH=/nonexistent "$btc" compile $model -o "$work/train"
 expect 'a C compiler that is none' 1 err "no C compiler 'no-such-cc'" "$btc" compile $model -o "$work/train" --cc=no-such-cc
+expect 'an executable where none can be' 1 err "is not a regular file: an executable needs one" "$btc" compile $model -o /dev/null
+expect 'no folder for temporary files' 1 err "cannot make a temporary folder" env TMPDIR="$work/none" "$btc" compile $model -o "$work/train"
+expect 'a home that is none' 1 err "where there is no stdlib/" env BTC_HOME="$work/none" "$btc" check $model
 expect 'doctor without a folder for temporary files' 1 out "set TMPDIR" env TMPDIR="$work/none" "$btc" doctor
 expect 'doctor without a home goes on' 1 out "^ok *C compiler" env BTC_HOME="$work/none" "$btc" doctor
 printf 'fn f(x: f32[n]) -> f32 = sum(x)\n' >"$work/functions.btg"
@@ -129,6 +132,10 @@ expect 'the result is a trainer' 0 out 'pretrain' "$work/train" --help
 expect 'gradcheck of a program' 0 out 'good' "$btc" gradcheck $model
 expect 'gradcheck of a function' 0 out 'good' "$btc" gradcheck $model --function energy --shape x=3x4
 expect 'gradcheck with sizes' 0 out '\[2, 7\]' "$btc" gradcheck $model --function energy -D n=2 -D d=7
+expect 'a shape that is none' 1 err "expected sizes like 32x24" "$btc" gradcheck $model --function energy --shape x=3y4
+printf 'fn whole(x: f32[4]) -> i32[4] = i32(x)\nact = [relu]\n' >"$work/whole.btg"
+expect 'gradcheck of integers' 1 err "gradients need one float result, and .whole. returns i32" "$btc" gradcheck "$work/whole.btg" --function whole
+expect 'a function of the language' 1 err "which cannot be run by itself" "$btc" gradcheck "$work/whole.btg" --function act
 expect 'gradcheck needs shapes' 1 err '--shape x=' "$btc" gradcheck $model --function energy
 for size in 0 -3 2.5 abc 1e30; do
   expect "gradcheck with a size of $size" 1 err 'shape of .x. is not known' "$btc" gradcheck $model --function energy -D n=$size -D d=7
@@ -184,7 +191,7 @@ header='{"x":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"w":{"dtype":"F
 { printf "\\$(printf %03o ${#header})\\0\\0\\0\\0\\0\\0\\0"; printf %s "$header"; head -c 28 /dev/zero; } >"$work/xw.safetensors"
 holds 'eval of an imported function, with a tensor that it does not take' "$btc" eval $model --function gelu --in "$work/xw.safetensors" --out "$work/r"
 expect 'gradients without their cotangent' 1 err "'dout'" "$btc" eval $model --function gelu --in "$work/xw.safetensors" --out "$work/r" --grad
-expect 'eval without an input' 1 err 'no tensor `za` is given' "$btc" eval $model --function barlow_twins --in "$work/xw.safetensors" --out "$work/r"
+expect 'eval without an input' 1 err 'no tensor `za` is given, and its type alone does not say its shape' "$btc" eval $model --function barlow_twins --in "$work/xw.safetensors" --out "$work/r"
 header='{"x":{"dtype":"F32","shape":[0,3],"data_offsets":[0,0]},"xa":{"dtype":"F32","shape":[0,8,6],"data_offsets":[0,0]}}'
 { printf "\\$(printf %03o ${#header})\\0\\0\\0\\0\\0\\0\\0"; printf %s "$header"; } >"$work/empty.safetensors"
 expect 'eval of a tensor without elements' 1 err "'x' is \[0, 3\] in the file: it has no elements" "$btc" eval $model --function energy --in "$work/empty.safetensors" --out "$work/r"

@@ -105,5 +105,9 @@ for name in $(sed -n 's/^\(fn\|module\) \([a-z0-9_]*\).*/\2/p' stdlib/*.btg); do
   verdict $? "docs/language.md has $name of the standard library"
 done
 
+# The grammar's page is the grammar's.
+awk -f grammar/appendix.awk grammar/btg.l grammar/btg.y | diff -u docs/grammar.md - >"$work/log"
+verdict $? "docs/grammar.md is up to date (make docs/grammar.md)"
+
 echo "1..$n"
 exit $failed

@@ -81,6 +81,7 @@ expect 'no such region' 1 err "no region is called 'objektive'; did you mean 'ob
 expect 'nothing like it' 1 err 'btc variants. lists' "$btc" check "$model" --variant nothing=unfused
 expect 'no such variant' 1 err "pretrain/objective has no variant .unfusd.; did you mean .unfused.?" "$btc" check "$model" --variant objective=unfusd
 expect 'nothing like that either' 1 err "pretrain/objective has no variant .direct.; it has unfused" "$btc" check "$model" --variant objective=direct
+expect 'a variant that does not fit' 1 err "pretrain/objective cannot be computed as .streamed.: the product" "$btc" check tests/models/small.btg --variant objective=streamed
 expect 'and where it is' 1 err 'note: the region begins here' "$btc" check "$model" --variant objective=direct
 expect 'two for one region' 1 err 'is given a variant twice' "$btc" check "$model" --variant objective=unfused --variant objective=fused
 expect 'no name' 2 err 'expected ADDRESS=NAME' "$btc" check "$model" --variant objective

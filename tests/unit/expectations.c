@@ -35,7 +35,9 @@ static bool read_expectation(const char *line, struct expectation *e) {
   if (str_eq(e->kind, "fixit")) return sscanf(line, "# fixit: %255[^\n]", e->text) == 1;
   if (!str_eq(e->kind, "error") && !str_eq(e->kind, "warning") && !str_eq(e->kind, "note"))
     return false;
-  return sscanf(line, "# %*[a-z]: %d:%d: %255[^\n]", &e->line, &e->column, e->text) == 3;
+  if (sscanf(line, "# %*[a-z]: %d:%d: %255[^\n]", &e->line, &e->column, e->text) == 3) return true;
+  e->line = e->column = 0;
+  return sscanf(line, "# %*[a-z]: %255[^\n]", e->text) == 1;
 }
 
 static expectation_list read_expectations(struct btc *b, int source) {
@@ -51,15 +53,26 @@ static expectation_list read_expectations(struct btc *b, int source) {
   return list;
 }
 
-// What was diagnosed, in the form of the expectations.
+// In the form of the expectations. Of a place in the standard library only the file's name: it may grow.
+static struct expectation of_diagnostic(const struct btc *b, const struct diag *d) {
+  struct expectation e = {0};
+  snprintf(e.kind, sizeof e.kind, "%s", severity_words[d->severity]);
+  const char *path = b->files.data[d->loc.file].path, *library = strstr(path, "stdlib/");
+  if (!library) {
+    e.line = d->loc.line;
+    e.column = d->loc.column;
+    snprintf(e.text, sizeof e.text, "%s", d->message);
+  } else {
+    snprintf(e.text, sizeof e.text, "%s: %s", library, d->message);
+  }
+  return e;
+}
+
 static expectation_list diagnosed(struct btc *b) {
   expectation_list list = {0};
   for (int i = 0; i < b->diags.len; i++) {
     const struct diag *d = &b->diags.data[i];
-    struct expectation e = {.line = d->loc.line, .column = d->loc.column};
-    snprintf(e.kind, sizeof e.kind, "%s", severity_words[d->severity]);
-    snprintf(e.text, sizeof e.text, "%s", d->message);
-    vec_push(b->arena, &list, e);
+    vec_push(b->arena, &list, of_diagnostic(b, d));
     if (!d->fixit) continue;
     struct expectation mend = {.kind = "fixit"};
     snprintf(mend.text, sizeof mend.text, "%s", d->fixit);
@@ -72,7 +85,8 @@ static void show_expectations(const char *title, const expectation_list *list) {
   fprintf(stderr, "  %s:\n", title);
   for (int i = 0; i < list->len; i++) {
     const struct expectation *e = &list->data[i];
-    fprintf(stderr, "    # %s: %d:%d: %s\n", e->kind, e->line, e->column, e->text);
+    if (e->line) fprintf(stderr, "    # %s: %d:%d: %s\n", e->kind, e->line, e->column, e->text);
+    else fprintf(stderr, "    # %s: %s\n", e->kind, e->text);
   }
 }
 

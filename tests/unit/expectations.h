@@ -1,6 +1,8 @@
 // expectations.h: source files that say in comments which diagnostics they must get:
 //
 //   # error: LINE:COLUMN: part of the message      (likewise warning and note)
+//   # note: stdlib/FILE: part of the message        (the place is in the standard library)
+//   # error: part of the message                    (there is no place)
 //   # fixit: TEXT                                  (after the one it belongs to)
 //   # define: NAME=VALUE                           (as -D gives it)
 //
