@@ -226,6 +226,7 @@ static bool lacks_openmp(const char *messages) {
 }
 
 static void show_messages(struct btc *b, const struct host *host, const char *c_file, const char *messages) {
+  if (host->silent) return;
   diag_flush(b, stderr);
   fprintf(stderr, "---- %s on %s says ----\n%s----\n", host->command, c_file, messages);
 }
