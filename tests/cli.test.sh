@@ -70,8 +70,6 @@ holds 'it is called a bug of btc' grep -q 'bug in btc' "$work/err"
 # A compiler that takes its time, and signals meanwhile.
 mkdir "$work/slow" "$work/slow/tmp"
 printf '#!/bin/sh\n[ "$1" = --version ] && exit\ntouch "%s"\nexec sleep 60\n' "$work/slow/started" >"$work/slow/cc"; chmod +x "$work/slow/cc"
-# A model of several parts has several compilers at work.
-mkdir "$work/many"
 for signal in TERM HUP; do
   rm -f "$work/slow/started"
   env --default-signal TMPDIR="$work/slow/tmp" "$btc" compile $model -o "$work/slow/train" --cc="$work/slow/cc" >"$work/out" 2>"$work/err" </dev/null &
@@ -83,6 +81,8 @@ for signal in TERM HUP; do
   verdict $? "SIG$signal while the C compiler runs: exit status 1"
   holds "SIG$signal: no temporary file stays" test "$(ls "$work/slow" "$work/slow/tmp" | grep -c 'train\|btc\.')" = 0
 done
+# A model of several parts has several compilers at work.
+mkdir "$work/many"
 printf '#!/bin/sh\n[ "$1" = --version ] && exit\ntouch "%s/$$"\nexec sleep 600\n' "$work/many" >"$work/slow/cc"
 env --default-signal TMPDIR="$work/slow/tmp" "$btc" compile examples/fashion_mnist.btg -o "$work/slow/train" --cc="$work/slow/cc" >"$work/out" 2>"$work/err" </dev/null &
 pid=$!
