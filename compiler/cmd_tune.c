@@ -40,7 +40,8 @@ const struct command command_tune = {
 static void print_point(struct btc *b, const struct tune_result *t, int i) {
   const struct tune_point *p = &t->points.data[i];
   printf("  %c %-36s", i == t->best ? '*' : ' ', tune_text(b->arena, &p->request));
-  if (p->wrong) printf(" WRONG: error %.1e", p->error);
+  if (p->failed) printf(" does not compile");
+  else if (p->wrong) printf(" WRONG: error %.1e", p->error);
   else printf(" %10.4f ms %6d rounds", 1e3 * p->seconds, p->rounds);
   printf("%s\n", i == t->base ? "  the choice without" : "");
 }
@@ -52,7 +53,7 @@ static void print_region(struct btc *b, const struct region *r, const struct tun
   printf(")\n");
   for (int i = 0; i < t->points.len; i++) print_point(b, t, i);
   if (t->best == t->base) printf("  %s stays, %.4f ms\n\n", tune_text(b->arena, &best->request), 1e3 * best->seconds);
-  else if (base->wrong) printf("  %s, %.4f ms\n\n", tune_text(b->arena, &best->request), 1e3 * best->seconds);
+  else if (base->wrong || base->failed) printf("  %s, %.4f ms\n\n", tune_text(b->arena, &best->request), 1e3 * best->seconds);
   else
     printf("  %s, %.4f ms, instead of %s, %.4f ms: %.2f times as fast\n\n", tune_text(b->arena, &best->request), 1e3 * best->seconds,
            tune_text(b->arena, &base->request), 1e3 * base->seconds, base->seconds / best->seconds);
@@ -107,13 +108,21 @@ static void print_schedule(struct btc *b, const tuned_regions *list) {
 
 // ---- the command ------------------------------------------------------------------------------
 
-static bool tune_one(struct btc *b, struct tuned_region *t, const struct measure_setup *setup, const struct target *target, double seconds) {
+static bool any_failed(const struct tune_result *result) {
+  bool failed = false;
+  for (int i = 0; i < result->points.len; i++) failed |= result->points.data[i].failed;
+  return failed;
+}
+
+// *failed: a variant does not compile, which leaves the others.
+static bool tune_one(struct btc *b, struct tuned_region *t, const struct measure_setup *setup, const struct target *target, double seconds, bool *failed) {
   struct tune_result result;
   struct measure_setup own = *setup;
   own.what = t->region->address;
   if (!tune_region(b, t->region, &own, seconds, &result)) return false;
   const struct tune_point *best = &result.points.data[result.best];
   print_region(b, t->region, &result);
+  *failed |= any_failed(&result);
   t->entry.request = best->request;
   t->entry.seconds = best->seconds;
   t->entry.default_seconds = result.points.data[result.base].seconds;
@@ -125,13 +134,14 @@ static bool tune_all(struct btc *b, const struct settings *s, const subject_list
   if (!host_find(b, &host, s->cc)) return false;
   struct measure_setup setup = {.host = &host, .threads = bt_blas_init((int)s->threads), .seed = (uint64_t)s->seed};
   tuned_regions list = {0};
+  bool failed = false;
   int distinct = collect(b, subjects, &list);
   double seconds = (s->seconds > 0 ? s->seconds : default_seconds) / distinct;
   for (int i = 0; i < list.len; i++)
-    if (list.data[i].same == i && !tune_one(b, &list.data[i], &setup, target, seconds)) return false;
+    if (list.data[i].same == i && !tune_one(b, &list.data[i], &setup, target, seconds, &failed)) return false;
   if (tuned_path(b)) printf("stored in %s\n", tuned_path(b));
   if (!s->function) print_schedule(b, &list);
-  return true;
+  return !failed;
 }
 
 static int run(struct btc *b, struct settings *s) {

@@ -58,6 +58,14 @@ void diag_fixit(struct btc *b, const char *replacement) {
   b->diags.data[b->diags.len - 1].fixit = str_ndup(b->arena, replacement, strlen(replacement));
 }
 
+struct diag_mark diag_mark(const struct btc *b) { return (struct diag_mark){b->diags.len, b->n_errors, b->n_warnings}; }
+
+void diag_rewind(struct btc *b, struct diag_mark mark) {
+  if (b->diags.len > mark.diags) b->diags.len = mark.diags;
+  b->n_errors = mark.errors;
+  b->n_warnings = mark.warnings;
+}
+
 // ---- what a terminal shows --------------------------------------------------------------------
 // Decodes one UTF-8 character of the n bytes at s: its length, or 0 where the bytes are not UTF-8.
 static int diag_decode(const unsigned char *s, size_t n, uint32_t *code) {

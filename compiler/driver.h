@@ -41,6 +41,7 @@ struct host {
   const char *command; // "gcc", may have arguments of its own
   const char *march;   // NULL: native
   bool verbose;        // print what is run
+  bool silent;         // do not show what it says
   bool clang;          // by what --version says
 };
 // Fills in the command and its kind: `wanted`, else $CC, else the first of cc, gcc and clang. False after a

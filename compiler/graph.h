@@ -223,8 +223,9 @@ struct tensor64 *tensor64_new(struct arena *a, const struct tensor_type *type);
 struct tensor64 **interp_run(const struct graph *g, struct arena *a, bool round_f32,
                              const struct tensor64 *(*leaf)(void *user, const struct node *n), void *user);
 // The same in double where only outputs are wanted: returns them in order, and holds every other value
-// no longer than it is needed, which takes interp_outputs_bytes beside the leaves.
-struct tensor64 **interp_outputs(const struct graph *g, struct arena *a,
+// no longer than it is needed, which takes interp_outputs_bytes beside the leaves. `noise`: the key by which
+// every f32 result is moved at random by what rounding may move it (Monte Carlo arithmetic, Parker 1997); 0: none is.
+struct tensor64 **interp_outputs(const struct graph *g, struct arena *a, uint64_t noise,
                                  const struct tensor64 *(*leaf)(void *user, const struct node *n), void *user);
 double interp_outputs_bytes(const struct graph *g);
 

@@ -34,6 +34,72 @@ static void word_add(struct arena *a, word_list *words, const char *word) {
   vec_push(a, words, str_ndup(a, word, strlen(word)));
 }
 
+// Signals are the children's to die of, so that btc lives to remove its temporary files: from before the first child
+// starts until the last has ended they are passed on to all.
+static const int passed[] = {SIGINT, SIGTERM, SIGHUP};
+enum { N_PASSED = sizeof passed / sizeof *passed, MOST_CHILDREN = 256 };
+
+// A signal handler can reach nothing but a global.
+static volatile sig_atomic_t children[MOST_CHILDREN]; // their numbers; 0: free
+static struct sigaction before[N_PASSED];             // what signals did before the first
+
+static void pass_on(int number) {
+  for (int i = 0; i < MOST_CHILDREN; i++)
+    if (children[i]) kill((pid_t)children[i], number);
+}
+
+static int child_at(sig_atomic_t pid) {
+  for (int i = 0; i < MOST_CHILDREN; i++)
+    if (children[i] == pid) return i;
+  return -1;
+}
+
+static bool any_children(void) {
+  for (int i = 0; i < MOST_CHILDREN; i++)
+    if (children[i]) return true;
+  return false;
+}
+
+static void take_signals(void) {
+  const struct sigaction now = {.sa_handler = pass_on};
+  for (int i = 0; i < N_PASSED; i++) {
+    sigaction(passed[i], NULL, &before[i]);
+    if (before[i].sa_handler != SIG_IGN) sigaction(passed[i], &now, NULL);
+  }
+}
+
+static void give_signals_back(void) {
+  for (int i = 0; i < N_PASSED; i++) sigaction(passed[i], &before[i], NULL);
+}
+
+static void hold_signals(sigset_t *old) {
+  sigset_t held;
+  sigemptyset(&held);
+  for (int i = 0; i < N_PASSED; i++) sigaddset(&held, passed[i]);
+  sigprocmask(SIG_BLOCK, &held, old);
+}
+
+// posix_spawnp in such a way that no signal falls between the child's start and its being known.
+static bool spawn_known(word_list *words, const posix_spawn_file_actions_t *actions, pid_t *pid) {
+  posix_spawnattr_t attributes;
+  sigset_t old;
+  if (!any_children()) take_signals();
+  hold_signals(&old);
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+  posix_spawnattr_setsigmask(&attributes, &old);
+  int failure = posix_spawnp(pid, words->data[0], actions, &attributes, words->data, environ);
+  posix_spawnattr_destroy(&attributes);
+  if (failure == 0) {
+    int at = child_at(0);
+    expect(at >= 0, "more than %d children", MOST_CHILDREN);
+    children[at] = (sig_atomic_t)*pid;
+  } else if (!any_children()) give_signals_back();
+  sigprocmask(SIG_SETMASK, &old, NULL);
+  errno = failure; // it only returns it
+  return failure == 0;
+}
+
 static bool spawn(struct arena *a, word_list *words, const char *output, pid_t *pid) {
   posix_spawn_file_actions_t actions;
   vec_push(a, words, (char *)NULL);
@@ -41,8 +107,7 @@ static bool spawn(struct arena *a, word_list *words, const char *output, pid_t *
   posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT | O_TRUNC, 0600);
   posix_spawn_file_actions_adddup2(&actions, 1, 2);
-  errno = posix_spawnp(pid, words->data[0], &actions, NULL, words->data, environ); // it only returns it
-  bool good = errno == 0;
+  bool good = spawn_known(words, &actions, pid);
   posix_spawn_file_actions_destroy(&actions);
   return good;
 }
@@ -63,28 +128,11 @@ static int poll_for(pid_t pid, const char *doing) {
   }
 }
 
-// A signal handler can reach nothing but a global.
-static volatile sig_atomic_t awaited; // the child's number; 0: none
-
-static void pass_on(int number) {
-  if (awaited) kill((pid_t)awaited, number);
-}
-
-// Waits for pid and returns its wait status. Signals are the child's to die of, so that btc lives to
-// remove its temporary files: Ctrl-C reaches both, the others are passed on.
+// Waits for a child and returns its wait status.
 static int wait_for(pid_t pid, const char *doing) {
-  static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
-  enum { N = sizeof numbers / sizeof *numbers };
-  struct sigaction before[N];
-  awaited = (sig_atomic_t)pid;
-  for (int i = 0; i < N; i++) {
-    const struct sigaction now = {.sa_handler = numbers[i] == SIGINT ? SIG_IGN : pass_on};
-    sigaction(numbers[i], NULL, &before[i]);
-    if (before[i].sa_handler != SIG_IGN) sigaction(numbers[i], &now, NULL);
-  }
-  int status = poll_for(pid, doing);
-  awaited = 0;
-  for (int i = 0; i < N; i++) sigaction(numbers[i], &before[i], NULL);
+  int status = poll_for(pid, doing), at = child_at((sig_atomic_t)pid);
+  children[at] = 0;
+  if (!any_children()) give_signals_back();
   return status;
 }
 
@@ -226,6 +274,7 @@ static bool lacks_openmp(const char *messages) {
 }
 
 static void show_messages(struct btc *b, const struct host *host, const char *c_file, const char *messages) {
+  if (host->silent) return;
   diag_flush(b, stderr);
   fprintf(stderr, "---- %s on %s says ----\n%s----\n", host->command, c_file, messages);
 }
@@ -314,7 +363,8 @@ static bool finish_part(struct btc *b, const struct host *host, const char *c_fi
 // Keeps as many compilers at work as there are processors. Objects go to `objects`, made or not.
 static bool compile_parts(struct btc *b, const struct host *host, const char *c_file, int parts, bool shared, word_list *objects) {
   struct part *part = NEW_ARRAY(b->arena, struct part, parts);
-  int at_once = (int)sysconf(_SC_NPROCESSORS_ONLN), started = 0, finished = 0;
+  int processors = (int)sysconf(_SC_NPROCESSORS_ONLN), at_once = processors < MOST_CHILDREN ? processors : MOST_CHILDREN;
+  int started = 0, finished = 0;
   bool good = true;
   while (finished < started || (good && started < parts)) {
     bool room = started < parts && started - finished < at_once;

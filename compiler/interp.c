@@ -5,6 +5,7 @@
 // i64 up to 2^53; integers wrap as two's complement does.
 #include <limits.h>
 
+#include "../runtime/random.h"
 #include "graph.h"
 
 struct tensor64 *tensor64_new(struct arena *a, const struct tensor_type *type) {
@@ -89,7 +90,13 @@ static void drop_value(void *user, const struct node *n) {
   r->arenas[n->id] = NULL;
 }
 
-struct tensor64 **interp_outputs(const struct graph *g, struct arena *a,
+// As much as rounding to f32 may, in a direction of its own for each number.
+static void disturb(const struct node *n, struct tensor64 *t, uint64_t noise) {
+  struct bt_random random = bt_random_new(noise, BT_RANDOM_DATA, (uint32_t)n->id, 0, 0);
+  for (int64_t i = 0, count = shape_count(&t->type.shape); i < count; i++) t->data[i] *= 1 + 0x1p-24 * (2 * bt_random_unit(&random) - 1);
+}
+
+struct tensor64 **interp_outputs(const struct graph *g, struct arena *a, uint64_t noise,
                                  const struct tensor64 *(*leaf)(void *user, const struct node *n), void *user) {
   struct arena *scratch = arena_new();
   struct outputs_run r = {NEW_ARRAY(scratch, struct arena *, g->nodes.len), NEW_ARRAY(scratch, struct tensor64 *, g->nodes.len)};
@@ -99,7 +106,9 @@ struct tensor64 **interp_outputs(const struct graph *g, struct arena *a,
     if (last[i] < 0) continue;
     if (last[i] < INT_MAX) r.arenas[i] = arena_new();
     struct arena *own = r.arenas[i] ? r.arenas[i] : a;
-    r.values[i] = is_named_leaf(n) ? leaf_value(own, n, leaf(user, n)) : evaluate(own, n, r.values);
+    bool named = is_named_leaf(n);
+    r.values[i] = named ? leaf_value(own, n, leaf(user, n)) : evaluate(own, n, r.values);
+    if (noise && !named && n->type.dtype == BT_F32) disturb(n, r.values[i], noise);
     drop_operands(n, last, drop_value, &r);
   }
   struct tensor64 **outputs = NEW_ARRAY(a, struct tensor64 *, g->outputs.len);

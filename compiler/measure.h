@@ -2,7 +2,7 @@
 // and timed side by side: `btc bench`, `btc tune`.
 //
 //   struct measurement *m = measure_open(b, candidates, n, &setup);   // one shared object
-//   struct reference *want = measure_reference(m, 4e9);               // outputs in float64
+//   struct reference *want = measure_reference(m, candidates, n, 4e9); // outputs in float64
 //   measure_check(m, want);                                           // errors
 //   measure_run(m, NULL, (struct budget){.seconds = 3, .least = 5});  // rounds; more of them, any time
 //   struct measured r = measure_result(m, 0);
@@ -17,10 +17,12 @@
 #include "compiled.h"
 #include "graph.h"
 
-// Tells a wrong kernel from rounding: what single precision leaves of the largest entry of a result.
+// Tells a wrong kernel from rounding: what single precision leaves of the largest entry of a result. Where
+// a result is itself hardly more than rounding (a difference of equals, a gradient of zero), more is allowed: what
+// rounding every value on the way makes of it.
 #define MEASURE_TOLERANCE 2e-5
 
-// Inputs and outputs are those of the first candidate, by name; nodes are lowered as their `how` says.
+// Inputs and outputs of one name are one; all candidates have the same outputs. Nodes are lowered as their `how` says.
 struct candidate {
   const char *name;
   struct graph *graph; // no parameters, states or updates
@@ -39,30 +41,35 @@ struct quartiles { double least, low, median, high; }; // seconds; low and high:
 struct quartiles quartiles_of(double *samples, int n);
 
 struct measured {
+  bool failed;              // it does not compile, and there is nothing else to say
   struct quartiles seconds; // of one run; zeros before the first round
   int rounds;
   double flops, bytes;      // arithmetic and least memory traffic of its kernels
   size_t temporaries;       // arena bytes
   double error;             // worst difference over outputs, relative to the output's largest entry
   const char *worst;        // the output that has it; NULL: not checked
+  bool wrong;               // by more than rounding
 };
 
 struct measurement;
-// Compiles and loads. NULL after a diagnostic.
+// Compiles and loads. Where some do not compile, the C compiler's messages and a diagnostic are printed, and the
+// others are measured. NULL after a diagnostic.
 struct measurement *measure_open(struct btc *b, const struct candidate *candidates, int n, const struct measure_setup *setup);
 
-// What the outputs are in float64: of the first candidate, or, where that would take more memory than
-// `bytes`, of the one that takes least. It serves other measurements of the same inputs and seed too.
+// What the outputs are in float64: of the first of n candidates, which need not be measured themselves, or, where
+// that would take more memory than `bytes`, of the one that takes least. It serves other measurements of the same
+// inputs and seed too.
 struct reference {
   struct arena *arena;
   int candidate;
   const struct graph *graph;
   struct tensor64 **outputs; // in the order of the graph's
+  double *noise;             // by output: its relative error by rounding; NULL: nobody has asked
 };
-struct reference *measure_reference(struct measurement *m, double bytes);
+struct reference *measure_reference(struct measurement *m, const struct candidate *candidates, int n, double bytes);
 void reference_free(struct reference *r);
 // Runs every candidate once and compares.
-void measure_check(struct measurement *m, const struct reference *want);
+void measure_check(struct measurement *m, struct reference *want);
 // Times the candidates with active[i] (NULL: all) for about so many seconds, but `least` rounds at least, and
 // no more than `most` (0: any number).
 struct budget { double seconds; int least, most; };

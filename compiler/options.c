@@ -44,6 +44,11 @@ const char *option_add_variant(struct arena *a, struct settings *s, const char *
   return wrong;
 }
 
+const char *option_add_only(struct arena *a, struct settings *s, const char *value) {
+  vec_push(a, &s->only, value);
+  return NULL;
+}
+
 const char *option_add_dump(struct arena *a, struct settings *s, const char *value) {
   vec_push(a, &s->opt.dump_after, value);
   return NULL;

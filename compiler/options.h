@@ -10,6 +10,7 @@ struct settings {
   struct btc_options opt;       // -D, --march, --dump-after, …
   VEC(const char *) operands;   // what is not an option: FILE
   VEC(struct define) shapes;    // --shape NAME=AxB
+  VEC(const char *) only;       // --only VARIANT
   const char *output;           // -o, --output
   const char *emit, *program, *function, *cc;
   const char *in, *backend, *format, *prototype;
@@ -18,7 +19,7 @@ struct settings {
   int64_t threads;              // 0: the cores that this process may use
   double seconds;               // 0: the command's default
   bool in_place, check;         // btc fmt
-  bool gradients, json, shared, keep_c, verbose, list_passes, help;
+  bool gradients, json, shared, keep_c, verbose, list_passes, no_check, help;
 };
 
 enum option_kind {
@@ -61,6 +62,7 @@ const char *option_add_define(struct arena *a, struct settings *s, const char *v
 const char *option_add_shape(struct arena *a, struct settings *s, const char *value);
 const char *option_add_disabled(struct arena *a, struct settings *s, const char *value);
 const char *option_add_variant(struct arena *a, struct settings *s, const char *value);
+const char *option_add_only(struct arena *a, struct settings *s, const char *value);
 const char *option_add_dump(struct arena *a, struct settings *s, const char *value);
 
 // Parses argv[0 … argc). Returns NULL, or a message (an arena string) that names the offender and,

@@ -121,14 +121,16 @@ struct generation {
   struct measurement *m;
 };
 
-static void compare_in(struct search *s, struct generation *g) {
-  if (!s->want) s->want = measure_reference(g->m, 0);
+static void compare_in(struct search *s, struct generation *g, const struct candidate *candidates) {
+  if (!s->want) s->want = measure_reference(g->m, candidates, g->n, 0);
   measure_check(g->m, s->want);
   for (int i = 0; i < g->n; i++) {
     struct tune_point *p = &s->result->points.data[g->points[i]];
-    p->error = measure_result(g->m, i).error;
-    p->wrong = !(p->error <= MEASURE_TOLERANCE);
-    g->active[i] = !p->wrong;
+    struct measured m = measure_result(g->m, i);
+    p->error = m.error;
+    p->wrong = m.wrong;
+    p->failed = m.failed;
+    g->active[i] = !p->wrong && !p->failed;
   }
 }
 
@@ -180,7 +182,7 @@ static bool measure_points(struct search *s, int *points, int n, double seconds)
   }
   g.m = measure_open(s->b, candidates, n, s->setup);
   if (!g.m) return false;
-  compare_in(s, &g);
+  compare_in(s, &g, candidates);
   if (count_active(&g)) run_halving(s, &g, seconds);
   measure_close(g.m);
   return true;
@@ -192,7 +194,7 @@ static int fastest(const struct search *s, int but) {
   int best = -1;
   for (int i = 0; i < s->result->points.len; i++) {
     const struct tune_point *p = &s->result->points.data[i];
-    if (p->wrong || !p->rounds || i == but) continue;
+    if (p->wrong || p->failed || !p->rounds || i == but) continue;
     if (best < 0 || p->seconds < s->result->points.data[best].seconds) best = i;
   }
   return best;
@@ -204,8 +206,10 @@ static bool first_generation(struct search *s) {
   for (int i = 0; i < n; i++) points[i] = add_point(s, request_of(&s->r->variants.data[i]), i);
   s->result->base = s->r->chosen;
   if (!measure_points(s, points, n, (s->end - omp_get_wtime()) / (GENERATIONS + 1) / 2)) return false;
-  if (!s->result->points.data[0].wrong) return true;
-  diag_error(s->b, s->r->loc, "%s: the variants disagree, `%s` by %.1e: `btc bench` shows more", s->r->address, s->r->variants.data[0].name, s->result->points.data[0].error);
+  const struct tune_point *plain = &s->result->points.data[0];
+  if (plain->wrong) diag_error(s->b, s->r->loc, "%s: the variants disagree, `%s` by %.1e: `btc bench` shows more", s->r->address, s->r->variants.data[0].name, plain->error);
+  else if (fastest(s, -1) < 0) diag_error(s->b, s->r->loc, "%s: no variant is right: `btc bench` shows more", s->r->address);
+  else return true;
   return false;
 }
 
@@ -228,7 +232,7 @@ static int without_arguments(const struct search *s, int point) {
 }
 
 static void add_once(const struct search *s, int *points, int *n, int point) {
-  if (point < 0 || s->result->points.data[point].wrong) return;
+  if (point < 0 || s->result->points.data[point].wrong || s->result->points.data[point].failed) return;
   for (int i = 0; i < *n; i++)
     if (points[i] == point) return;
   points[(*n)++] = point;

@@ -9,10 +9,11 @@
 struct tune_point {
   struct variant_request request;
   int variant;       // of the region
-  double seconds;    // median of its latest measurement
+  double seconds;    // the fastest round of its latest measurement
   int rounds;        // in that
   double error;
-  bool wrong;        // error above MEASURE_TOLERANCE: out of the running
+  bool wrong;        // by more than rounding: out of the running
+  bool failed;       // it does not compile: likewise
 };
 struct tune_result {
   VEC(struct tune_point) points; // in the order tried

@@ -28,6 +28,12 @@ MODEL
 model=$work/model.btg
 small="--function barlow_twins --shape za=11x37 --shape zb=11x37"
 
+# Both views are one: the diagonal is 1 but for rounding, and the loss and its gradient almost nothing.
+cat >"$work/remainder.btg" <<'MODEL'
+import std.objectives
+fn one_view(z: f32[n, d]) -> f32 = barlow_twins(z, z, 0.0)
+MODEL
+
 # ---- bench ----
 expect 'a function, all of its regions' 0 out '^barlow_twins/objective (za: f32\[11, 37\], zb: f32\[11, 37\])' "$btc" bench "$model" $small --seconds 0.05
 for variant in unfused gram; do
@@ -46,6 +52,13 @@ expect 'a region that is none' 1 err "did you mean 'pretrain/objective'" "$btc" 
 expect 'a variant that is none' 1 err "did you mean .gram" "$btc" bench "$model" $small --variant objective=grm
 expect 'a function without products' 1 err 'no region with several variants' "$btc" bench "$model" --function energy --shape x=3x5
 expect 'no time' 2 err 'not a number above 0' "$btc" bench "$model" --seconds 0
+expect 'two variants alone' 0 out '^  unfused ' "$btc" bench "$model" $small --seconds 0.05 --only fused --only unfused
+holds 'and no other' sh -c '! grep -q "^[* ] gram" "$0" && grep -q "^[* ] fused" "$0"' "$work/out"
+expect 'unchecked' 0 out '^[* ] gram .* MB  *-$\|^[* ] gram .* kB  *-$' "$btc" bench "$model" $small --seconds 0.05 --no-check
+expect 'unchecked, in JSON' 0 out '"checked_against": null' "$btc" bench "$model" $small --seconds 0.05 --no-check --only gram --json
+expect 'only what is none' 1 err "no region has such a variant; did you mean 'gram'" "$btc" bench "$model" $small --only grm
+expect 'only what was refused' 1 err 'cannot be computed so: the product .* is no larger than one panel' "$btc" bench "$model" $small --only streamed
+expect 'what is nothing but rounding is no mistake' 0 out 'rounding: ' "$btc" bench "$work/remainder.btg" --function one_view --shape z=33x7 --seconds 0.05
 expect 'shapes without a function' 2 err 'goes with --function' "$btc" bench "$model" --shape x=3x5
 
 # ---- a wrong kernel ----
@@ -72,6 +85,15 @@ printf 'schedule pretrain { objective: kernel("hasty.c", "hasty") }\n' >>"$work/
 expect 'a wrong kernel of the user is found' 1 out '^  hasty .* infinite  WRONG: d_' "$btc" bench "$work/own.btg" objective --seconds 0.05
 holds 'and it alone' test "$(grep -c WRONG "$work/out")" = 1
 expect 'tune does not take it' 0 out '^    hasty .*WRONG' env BTC_TUNED= "$btc" tune "$work/own.btg" objective --seconds 0.05
+
+# One that does not compile leaves the others.
+printf 'void hasty(const float *a) { nonsense }\n' >"$work/hasty.c"
+expect 'a kernel that does not compile is named' 1 out '^  hasty  *does not compile$' "$btc" bench "$work/own.btg" objective --seconds 0.05
+holds 'the others are timed and right' grep -q '^[* ] unfused  *[0-9.]* .*e-0[6-9]$' "$work/out"
+holds 'and the C compiler is heard' grep -q 'nonsense' "$work/err"
+expect 'tune goes on too' 1 out '^    hasty  *does not compile$' env BTC_TUNED= "$btc" tune "$work/own.btg" objective --seconds 0.05
+holds 'and finds the fastest of the others' grep -q '^  objective: ' "$work/out"
+expect 'alone it is an error' 1 err 'the C compiler did not accept' "$btc" bench "$work/own.btg" objective --only hasty
 
 # ---- tune ----
 expect 'tune stores' 0 out "^stored in $BTC_TUNED" "$btc" tune "$model" --seconds 0.5

@@ -77,13 +77,26 @@ for signal in TERM HUP; do
   rm -f "$work/slow/started"
   env --default-signal TMPDIR="$work/slow/tmp" "$btc" compile $model -o "$work/slow/train" --cc="$work/slow/cc" >"$work/out" 2>"$work/err" </dev/null &
   pid=$!
-  for _ in $(seq 500); do [ -e "$work/slow/started" ] && break; sleep 0.01; done
+  for _ in $(seq 6000); do [ -e "$work/slow/started" ] && break; sleep 0.01; done
   kill -$signal $pid
   wait $pid
   test $? = 1
   verdict $? "SIG$signal while the C compiler runs: exit status 1"
   holds "SIG$signal: no temporary file stays" test "$(ls "$work/slow" "$work/slow/tmp" | grep -c 'train\|btc\.')" = 0
 done
+# A model of several parts has several compilers at work.
+mkdir "$work/many"
+printf '#!/bin/sh\n[ "$1" = --version ] && exit\ntouch "%s/$$"\nexec sleep 600\n' "$work/many" >"$work/slow/cc"
+env --default-signal TMPDIR="$work/slow/tmp" "$btc" compile examples/fashion_mnist.btg -o "$work/slow/train" --cc="$work/slow/cc" >"$work/out" 2>"$work/err" </dev/null &
+pid=$!
+for _ in $(seq 6000); do [ "$(ls "$work/many" | wc -l)" -ge "$(nproc)" ] && break; sleep 0.01; done
+kill -TERM $pid
+for _ in $(seq 3000); do kill -0 $pid 2>/dev/null || break; sleep 0.01; done
+holds 'SIGTERM while several C compilers run reaches all' sh -c 'for pid in $(ls "$0"); do kill $pid 2>/dev/null && exit 1; done; true' "$work/many"
+wait $pid
+test $? = 1
+verdict $? 'and the exit status is 1'
+holds 'nor a temporary file' test "$(ls "$work/slow" "$work/slow/tmp" | grep -c 'train\|btc\.')" = 0
 # A clang without its OpenMP runtime is no bug of btc.
 cat >"$work/clang-77" <<'CLANG'
 #!/bin/sh

@@ -6,6 +6,8 @@ btc=${BTC:-$build/btc}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 n=0
+# A runtime that was built with sanitizers needs them in what is linked with it, too.
+if nm "$build/libbtrt.a" 2>/dev/null | grep -q __asan_; then export CC="${CC:-cc} -fsanitize=address,undefined"; fi
 
 verdict() { # verdict STATUS NAME
   n=$((n + 1))

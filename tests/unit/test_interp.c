@@ -67,7 +67,7 @@ static void outputs_alone(void **state) {
   struct btc *b = btc_new();
   struct graph *g = sample(b);
   struct tensor64 **all = interp_run(g, b->arena, false, leaf, b->arena);
-  struct tensor64 **outputs = interp_outputs(g, b->arena, leaf, b->arena);
+  struct tensor64 **outputs = interp_outputs(g, b->arena, 0, leaf, b->arena);
   for (int i = 0; i < g->outputs.len; i++) {
     const struct node *n = g->outputs.data[i].node;
     assert_true(type_eq(&outputs[i]->type, &n->type));

@@ -32,6 +32,15 @@ static struct graph *lengths_by_product(struct btc *b) {
   return g;
 }
 
+// The output of lengths(b, 1) that needs no in1.
+static struct graph *of_first(struct btc *b) {
+  struct graph *g = graph_new(b, "of_first");
+  struct tensor_type matrix = {BT_F32, shape_of(2, (int64_t)37, (int64_t)13)};
+  struct node *x = g_input(g, "in0", BT_INPUT_ARRAY, -1, 0, &matrix);
+  graph_output(g, "out1", BT_OUTPUT_VALUE, g_reduce(g, OP_sum, g_binary(g, OP_mul, x, x), (int[]){1}, 1));
+  return g;
+}
+
 static const struct schedule stored = {.plain = true}; // the product is
 
 static struct measurement *opened(struct btc *b, const struct candidate *c, int n, int threads) {
@@ -44,8 +53,8 @@ static struct measurement *opened(struct btc *b, const struct candidate *c, int 
   return m;
 }
 
-static void check(struct measurement *m, double bytes, int candidate) {
-  struct reference *want = measure_reference(m, bytes);
+static void check(struct measurement *m, const struct candidate *c, double bytes, int candidate) {
+  struct reference *want = measure_reference(m, c, 3, bytes);
   assert_int_equal(want->candidate, candidate);
   measure_check(m, want);
   reference_free(want);
@@ -56,7 +65,7 @@ static void side_by_side(void **state) {
   struct btc *b = btc_new();
   struct candidate c[] = {{"plain", lengths(b, 1)}, {"product", graph_scheduled(lengths_by_product(b), &stored)}, {"wrong", lengths(b, 1.001)}};
   struct measurement *m = opened(b, c, 3, 3); // more threads than most of these machines have
-  check(m, 1e9, 0);
+  check(m, c, 1e9, 0);
   const bool active[] = {true, false, true};
   measure_run(m, active, (struct budget){.least = 5});
   struct measured plain = measure_result(m, 0), product = measure_result(m, 1), wrong = measure_result(m, 2);
@@ -82,9 +91,48 @@ static void reference_of_less_memory(void **state) {
   struct btc *b = btc_new();
   struct candidate c[] = {{"product", lengths_by_product(b)}, {"plain", lengths(b, 1)}, {"wrong", lengths(b, 1.001)}};
   struct measurement *m = opened(b, c, 3, 0);
-  check(m, 37 * 37 * sizeof(double), 1);
+  check(m, c, 37 * 37 * sizeof(double), 1);
   assert_true(measure_result(m, 0).error <= 1e-6);
   assert_true(measure_result(m, 2).error > MEASURE_TOLERANCE);
+  measure_close(m);
+  btc_free(b);
+}
+
+// in0 less its mean, summed: nothing but rounding; of in1 something.
+static struct graph *remainder_of(struct btc *b, double more) {
+  struct graph *g = graph_new(b, "remainder");
+  struct tensor_type type = {BT_F32, shape_of(1, (int64_t)1013)};
+  struct node *x = g_input(g, "in0", BT_INPUT_ARRAY, -1, 0, &type);
+  struct node *mean = g_scale(g, g_reduce(g, OP_sum, x, (int[]){0}, 1), 1.0 / 1013);
+  struct node *centred = g_binary(g, OP_sub, x, g_broadcast(g, mean, &type.shape, NULL));
+  graph_output(g, "out0", BT_OUTPUT_VALUE, g_binary(g, OP_add, g_reduce(g, OP_sum, centred, (int[]){0}, 1), g_constant(g, BT_F32, more)));
+  return g;
+}
+
+// What should be 0 may be what rounding makes of it, and no more.
+static void rounding(void **state) {
+  (void)state;
+  struct btc *b = btc_new();
+  struct candidate c[] = {{"plain", remainder_of(b, 0)}, {"same", remainder_of(b, 0)}, {"wrong", remainder_of(b, 0.01)}};
+  struct measurement *m = opened(b, c, 3, 0);
+  check(m, c, 1e9, 0);
+  struct measured right = measure_result(m, 0), wrong = measure_result(m, 2);
+  assert_true(right.error > MEASURE_TOLERANCE && !right.wrong);
+  assert_true(wrong.wrong);
+  measure_close(m);
+  btc_free(b);
+}
+
+// The reference is none of those that are measured, and reads what they do not.
+static void reference_apart(void **state) {
+  (void)state;
+  struct btc *b = btc_new();
+  struct candidate c[] = {{"more", lengths(b, 1)}, {"first", of_first(b)}};
+  struct measurement *m = opened(b, &c[1], 1, 0);
+  struct reference *want = measure_reference(m, c, 2, 1e9);
+  measure_check(m, want);
+  reference_free(want);
+  assert_true(measure_result(m, 0).error <= 1e-6 && !measure_result(m, 0).wrong);
   measure_close(m);
   btc_free(b);
 }
@@ -101,6 +149,6 @@ static void quartiles(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(side_by_side), cmocka_unit_test(reference_of_less_memory), cmocka_unit_test(quartiles)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(side_by_side), cmocka_unit_test(reference_of_less_memory), cmocka_unit_test(rounding), cmocka_unit_test(reference_apart), cmocka_unit_test(quartiles)};
   return cmocka_run_group_tests_name("measure", tests, NULL, NULL);
 }
