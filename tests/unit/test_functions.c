@@ -49,8 +49,8 @@ static const struct row rows[] = {
     {"x @ x", {1, 2, -3}, 14, {2, 4, -6}},
     {"sum(x @ reshape(3 * x, [3, 1]))", {1, 2, -3}, 42, {6, 12, -18}},
     {"sum(pad(x, [[1, 2]], value: 4)^2)", {1, 2, 3}, 62, {2, 4, 6}},
-    {"sum(tril(x * reshape(x, [n, 1]), value: 1))", {1, 2, 3}, 28, {7, 7, 9}},
-    {"sum(triu(x * reshape(x, [n, 1]), diagonal: 1))", {1, 2, 3}, 11, {5, 4, 3}},
+    {"sum(tril(reshape(x, [n, 1]) @ reshape(x, [1, n]), value: 1))", {1, 2, 3}, 28, {7, 8, 9}},
+    {"sum(triu(reshape(x, [n, 1]) @ reshape(x, [1, n]), diagonal: 1))", {1, 2, 3}, 11, {5, 4, 3}},
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
