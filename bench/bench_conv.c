@@ -47,7 +47,8 @@ static struct conv_shape conv_of(const struct layer *l, int lanes) {
                              {l->pad, l->pad},
                              {1, 1},
                              l->ic % lanes == 0,
-                             l->oc % lanes == 0};
+                             l->oc % lanes == 0,
+                             1};
 }
 
 static float *random_floats(int64_t n) {

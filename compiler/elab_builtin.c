@@ -11,6 +11,7 @@
 static double relu_of(double x) { return x > 0 ? x : 0; }
 static double sigmoid_of(double x) { return 1 / (1 + exp(-x)); }
 static double rsqrt_of(double x) { return 1 / sqrt(x); }
+static double softplus_of(double x) { return fmax(x, 0) + log1p(exp(-fabs(x))); }
 
 static struct value unary(struct call *c) {
   struct value x = c->given[0].value;
@@ -47,6 +48,48 @@ static struct value extremum(struct call *c) {
   if (value_is_number(&v[0]) && value_is_number(&v[1]))
     return v[(value_number(&v[0]) < value_number(&v[1])) == least ? 0 : 1];
   return builtin_elementwise(c, least ? OP_min : OP_max, v, 2);
+}
+
+// min(max(x, low), high), either of which may be missing; where x is at a bound, it gets the gradient.
+static struct value clamp(struct call *c) {
+  struct value x = c->given[0].value;
+  for (int i = 1; i < 3; i++) {
+    if (!c->given[i].present) continue;
+    struct value v[2] = {x, c->given[i].value};
+    if (value_is_number(&v[0]) && value_is_number(&v[1]))
+      x = v[(value_number(&v[1]) > value_number(&v[0])) == (i == 1)];
+    else
+      x = builtin_elementwise(c, i == 1 ? OP_max : OP_min, v, 2);
+    if (x.kind == V_ERROR) return x;
+  }
+  return x;
+}
+
+// -1, 0 or 1; 0 of NaN, as PyTorch has it.
+static struct value sign(struct call *c) {
+  struct value x = c->given[0].value;
+  if (value_is_number(&x)) {
+    double y = value_number(&x);
+    int64_t s = (y > 0) - (y < 0);
+    return x.kind == V_INT ? value_int(c->loc, s) : value_float(c->loc, (double)s);
+  }
+  if (!builtin_tensor(c, 0, &x)) return value_error();
+  dtype t = x.node->type.dtype;
+  if (t == BT_BOOL) {
+    elab_error(c->e, c->f, c->loc, "`sign` does not take %s", tensor_text(c->e, &x));
+    return value_error();
+  }
+  graph_at(c->e, c->f, c->loc);
+  struct graph *g = c->e->graph;
+  struct node *zero = g_constant(g, t, 0);
+  struct node *above = g_cast(g, g_binary(g, OP_lt, zero, x.node), t);
+  x.node = g_binary(g, OP_sub, above, g_cast(g, g_binary(g, OP_lt, x.node, zero), t));
+  x.loc = c->loc;
+  return x;
+}
+
+static struct value power(struct call *c) {
+  return binary_value(c->e, c->f, OP_POW, c->loc, c->given[0].value, c->given[1].value);
 }
 
 static struct value where(struct call *c) {
@@ -130,6 +173,8 @@ static const struct builtin table[] = {
     {"rsqrt", "x", unary, OP_rsqrt, rsqrt_of},
     {"tanh", "x", unary, OP_tanh, tanh},
     {"sigmoid", "x", unary, OP_sigmoid, sigmoid_of},
+    {"softplus", "x", unary, OP_softplus, softplus_of},
+    {"erf", "x", unary, OP_erf, erf},
     {"relu", "x", unary, OP_relu, relu_of},
     {"abs", "x", unary, OP_abs, fabs},
     {"sin", "x", unary, OP_sin, sin},
@@ -137,6 +182,9 @@ static const struct builtin table[] = {
     {"floor", "x", unary, OP_floor, floor},
     {"min", "x y? over?", extremum, OP_reduce_min, NULL},
     {"max", "x y? over?", extremum, OP_reduce_max, NULL},
+    {"clamp", "x min? max?", clamp, OP_COUNT, NULL},
+    {"sign", "x", sign, OP_COUNT, NULL},
+    {"pow", "x exponent", power, OP_pow, NULL},
     {"where", "condition x y", where, OP_where, NULL},
     {"stop_gradient", "x", stop_gradient, OP_stop_gradient, NULL},
     {"f32", "x", convert, OP_cast, NULL},
@@ -152,9 +200,12 @@ static const struct builtin table[] = {
     {"count", "x over?", builtin_count, OP_COUNT, NULL},
     {"reshape", "x shape", builtin_reshape, OP_reshape, NULL},
     {"permute", "x axes", builtin_permute, OP_transpose, NULL},
+    {"pad", "x widths value?", builtin_pad, OP_pad, NULL},
     {"concat", "xs axis", builtin_concat, OP_concat, NULL},
     {"diag", "x", builtin_diag, OP_diag, NULL},
     {"offdiag", "x", builtin_offdiag, OP_COUNT, NULL},
+    {"tril", "x diagonal? value?", builtin_triangle, OP_COUNT, NULL},
+    {"triu", "x diagonal? value?", builtin_triangle, OP_COUNT, NULL},
     {"eye", "n", builtin_eye, OP_COUNT, NULL},
     {"cholesky", "x", builtin_cholesky, OP_cholesky, NULL},
     {"solve_triangular", "a b upper? unitriangular?", builtin_solve_triangular, OP_solve_triangular, NULL},
@@ -162,7 +213,7 @@ static const struct builtin table[] = {
     {"take", "x indices axis", builtin_take, OP_gather, NULL},
     {"gather", "x indices axis", builtin_gather, OP_gather, NULL},
     {"einsum", "subscripts operands…", builtin_einsum, OP_COUNT, NULL},
-    {"conv2d", "x w stride? pad? dilation? groups?", builtin_conv, OP_conv2d, NULL},
+    {"conv2d", "x w stride? pad? dilation? groups? bias?", builtin_conv, OP_conv2d, NULL},
     {"max_pool", "x size stride? pad?", builtin_pool, OP_max_pool2d, NULL},
     {"avg_pool", "x size stride? pad?", builtin_pool, OP_avg_pool2d, NULL},
     {"rank", "x", rank, OP_COUNT, NULL},
@@ -202,12 +253,10 @@ static const struct {
     {"dot", "`sum(a * b, over: …)`"},
     {"transpose", "`x'` for the last two axes, `permute(x, axes)` for all"},
     {"T", "`x'`"},
-    {"pow", "`x ^ y`"},
     {"square", "`x^2`"},
     {"maximum", "`max(x, y)`"},
     {"minimum", "`min(x, y)`"},
-    {"clamp", "`min(max(x, low), high)`"},
-    {"clip", "`min(max(x, low), high)`"},
+    {"clip", "`clamp(x, low, high)`"},
     {"std", "`sqrt(var(x, over: …))`"},
     {"detach", "`stop_gradient(x)`"},
     {"zeros", "`0`, for a number stretches to any shape"},

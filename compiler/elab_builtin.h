@@ -39,9 +39,11 @@ struct value builtin_count(struct call *c);
 // Shapes, matrices, windows (elab_shape.c).
 struct value builtin_reshape(struct call *c);
 struct value builtin_permute(struct call *c);
+struct value builtin_pad(struct call *c);
 struct value builtin_concat(struct call *c);
 struct value builtin_diag(struct call *c);
 struct value builtin_offdiag(struct call *c);
+struct value builtin_triangle(struct call *c);
 struct value builtin_eye(struct call *c);
 struct value builtin_one_hot(struct call *c);
 struct value builtin_conv(struct call *c);

@@ -3,6 +3,7 @@
 // `over: n` is the axis of that name, `over: [n, s]` several (a pack s is all of its axes), an
 // integer a position, negative ones from the end; without `over:` all axes. A name that two axes of
 // the value have is an error: only an integer says which.
+#include <float.h>
 #include <string.h>
 
 #include "elab_builtin.h"
@@ -179,15 +180,30 @@ struct value builtin_reduce(struct call *c) {
   return reduced(c, &r, g_reduce(c->e->graph, c->row->op, r.x.node, r.axes, r.n));
 }
 
+// x, but no gradient where it is 0: of what follows the slope is infinite there, and what x was made of
+// has slope 0, so the product would be NaN.
+static struct node *without_slope_at_zero(struct graph *g, struct node *x) {
+  struct node *zero = g_constant(g, x->type.dtype, 0);
+  return g_where(g, g_binary(g, OP_eq, x, zero), zero, x);
+}
+
+// The largest element, or the nearest finite number: an infinite one less itself would be NaN.
+static struct node *finite_top(struct graph *g, const struct reduction *r) {
+  dtype t = r->x.node->type.dtype;
+  double most = t == BT_F32 ? FLT_MAX : DBL_MAX;
+  struct node *top = g_reduce(g, OP_reduce_max, r->x.node, r->axes, r->n);
+  top = g_binary(g, OP_max, top, g_constant(g, t, -most));
+  return g_unary(g, OP_stop_gradient, g_binary(g, OP_min, top, g_constant(g, t, most)));
+}
+
 // log(sum(exp(x))), shifted by the largest element so that nothing overflows; the shift cancels, so
-// no gradient passes through it.
+// no gradient passes through it. Of nothing but -inf it is -inf, with gradient 0.
 struct value builtin_logsumexp(struct call *c) {
   struct reduction r;
   if (!reduction(c, &r)) return value_error();
   struct graph *g = c->e->graph;
   const struct shape *shape = &r.x.node->type.shape;
-  struct node *top =
-      g_unary(g, OP_stop_gradient, g_reduce(g, OP_reduce_max, r.x.node, r.axes, r.n));
+  struct node *top = finite_top(g, &r);
   int kept[MAX_RANK];
   for (int i = 0, k = 0, at = 0; i < shape->rank; i++) {
     if (k < r.n && r.axes[k] == i)
@@ -197,15 +213,17 @@ struct value builtin_logsumexp(struct call *c) {
   }
   struct node *shifted = g_binary(g, OP_sub, r.x.node, g_broadcast(g, top, shape, kept));
   struct node *sum = g_reduce(g, OP_sum, g_unary(g, OP_exp, shifted), r.axes, r.n);
-  return reduced(c, &r, g_binary(g, OP_add, g_unary(g, OP_log, sum), top));
+  struct node *log = g_unary(g, OP_log, without_slope_at_zero(g, sum));
+  return reduced(c, &r, g_binary(g, OP_add, log, top));
 }
 
+// Root of the sum of squares; the gradient at 0 is 0, as PyTorch's.
 struct value builtin_norm(struct call *c) {
   struct reduction r;
   if (!reduction(c, &r)) return value_error();
   struct graph *g = c->e->graph;
   struct node *squares = g_reduce(g, OP_sum, g_binary(g, OP_mul, r.x.node, r.x.node), r.axes, r.n);
-  return reduced(c, &r, g_unary(g, OP_sqrt, squares));
+  return reduced(c, &r, g_unary(g, OP_sqrt, without_slope_at_zero(g, squares)));
 }
 
 struct value builtin_count(struct call *c) {

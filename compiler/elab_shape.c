@@ -89,6 +89,67 @@ struct value builtin_permute(struct call *c) {
   return r;
 }
 
+// The static number that stands where x has no element, as a scalar of its type; 0 where it is missing.
+static bool fill_value(struct call *c, int i, const struct value *x, struct node **fill) {
+  struct value v = c->given[i].present ? c->given[i].value : value_int(c->loc, 0);
+  dtype t = x->node->type.dtype;
+  const char *what = str_printf(c->e->b->arena, "`value` of `%s`", c->row->name);
+  if (v.kind == V_TENSOR) {
+    elab_error(c->e, c->f, c->given[i].loc, "%s is a number known at compile time, not %s", what,
+               tensor_text(c->e, &v));
+    return false;
+  }
+  if (t == BT_BOOL && v.kind == V_INT) v = value_bool(c->loc, v.integer != 0);
+  if (!as_tensor(c->e, c->f, &v, t, what)) return false;
+  *fill = v.node;
+  return true;
+}
+
+// One pair [before, after] an axis.
+static bool pad_widths(struct call *c, const struct value *x, int64_t *before, struct shape *to) {
+  const struct value *widths = &c->given[1].value;
+  bool ok = widths->kind == V_LIST && widths->list->len == value_rank(x);
+  for (int i = 0; ok && i < value_rank(x); i++) {
+    const struct value *pair = &widths->list->data[i];
+    ok = pair->kind == V_LIST && pair->list->len == 2;
+    for (int k = 0; ok && k < 2; k++) {
+      const struct value *width = &pair->list->data[k];
+      ok = width->kind == V_INT && width->integer >= 0 &&
+           !__builtin_add_overflow(to->dim[i], width->integer, &to->dim[i]);
+      if (ok && k == 0) before[i] = width->integer;
+    }
+  }
+  if (!ok)
+    elab_error(c->e, c->f, c->given[1].loc,
+               "`pad` of %s takes %d pair%s [before, after] of integers, one an axis, as in "
+               "`pad(x, [[0, 0], [1, 1]])`",
+               tensor_text(c->e, x), value_rank(x), value_rank(x) == 1 ? "" : "s");
+  return ok;
+}
+
+struct value builtin_pad(struct call *c) {
+  struct value x;
+  if (!builtin_tensor(c, 0, &x)) return value_error();
+  struct shape from = x.node->type.shape, to = from;
+  int64_t before[MAX_RANK] = {0};
+  struct node *fill;
+  if (!pad_widths(c, &x, before, &to) || !size_fits(c->e, c->f, c->loc, &to) ||
+      !fill_value(c, 2, &x, &fill))
+    return value_error();
+  graph_at(c->e, c->f, c->loc);
+  struct graph *g = c->e->graph;
+  struct value r = x;
+  r.loc = c->loc;
+  r.node = g_pad(g, x.node, before, &to);
+  if (fill->attr.f != 0) {
+    struct node *whole = g_full(g, &(struct tensor_type){BT_BOOL, from}, 1);
+    r.node = g_where(g, g_pad(g, whole, before, &to), r.node, fill);
+  }
+  for (int i = 0; i < from.rank; i++)
+    if (to.dim[i] != from.dim[i]) r.axes[i] = NULL;
+  return r;
+}
+
 static bool concat_fits(struct call *c, const struct value *a, const struct value *b, int axis) {
   bool fits = a->node->type.dtype == b->node->type.dtype && value_rank(a) == value_rank(b);
   for (int i = 0; fits && i < value_rank(a); i++)
@@ -173,6 +234,33 @@ struct value builtin_offdiag(struct call *c) {
   struct graph *g = c->e->graph;
   struct node *zero = g_full_like(g, x.node, 0);
   x.node = g_where(g, on_diagonal(g, &x.node->type.shape), zero, x.node);
+  x.loc = c->loc;
+  return x;
+}
+
+// tril keeps column <= row + diagonal of the last two axes, triu column >= row + diagonal.
+struct value builtin_triangle(struct call *c) {
+  struct value x;
+  int64_t diagonal = 0;
+  struct node *fill;
+  if (!builtin_tensor(c, 0, &x)) return value_error();
+  int r = value_rank(&x);
+  if (r < 2) {
+    elab_error(c->e, c->f, c->loc, "`%s` takes a matrix, not %s", c->row->name,
+               tensor_text(c->e, &x));
+    return value_error();
+  }
+  if (c->given[1].present && !static_int(c->e, c->f, c->given[1].value, &diagonal, "`diagonal`"))
+    return value_error();
+  if (!fill_value(c, 2, &x, &fill)) return value_error();
+  graph_at(c->e, c->f, c->loc);
+  struct graph *g = c->e->graph;
+  const struct shape *s = &x.node->type.shape;
+  struct node *row = g_iota(g, BT_I64, s, r - 2), *column = g_iota(g, BT_I64, s, r - 1);
+  row = g_binary(g, OP_add, row, g_constant(g, BT_I64, (double)diagonal));
+  bool lower = c->row->name[3] == 'l';
+  struct node *kept = lower ? g_binary(g, OP_le, column, row) : g_binary(g, OP_le, row, column);
+  x.node = g_where(g, kept, x.node, fill);
   x.loc = c->loc;
   return x;
 }
@@ -304,6 +392,25 @@ static bool channels_fit(struct call *c, const struct value *x, const struct val
   return false;
 }
 
+// y + bias, one number a channel.
+static bool add_bias(struct call *c, struct value *y) {
+  struct value bias;
+  if (!builtin_tensor(c, 6, &bias)) return false;
+  bool fits = value_rank(&bias) == 1 && bias.node->type.dtype == y->node->type.dtype &&
+              value_dim(&bias, 0) == value_dim(y, 1) &&
+              (!bias.axes[0] || !y->axes[1] || bias.axes[0] == y->axes[1]);
+  if (!fits) {
+    elab_error(c->e, c->f, c->given[6].loc,
+               "`bias` of `conv2d` has one number for each channel of %s; this is %s",
+               tensor_text(c->e, y), tensor_text(c->e, &bias));
+    return false;
+  }
+  struct graph *g = c->e->graph;
+  int channel = 1;
+  y->node = g_binary(g, OP_add, y->node, g_broadcast(g, bias.node, &y->node->type.shape, &channel));
+  return true;
+}
+
 struct value builtin_conv(struct call *c) {
   static const int64_t one[2] = {1, 1}, zero[2] = {0, 0};
   struct value x, w;
@@ -332,7 +439,7 @@ struct value builtin_conv(struct call *c) {
   struct value r = value_tensor(c->loc, g_conv(c->e->graph, OP_conv2d, x.node, w.node, &a, NULL));
   r.axes[0] = x.axes[0];
   r.axes[1] = w.axes[0];
-  return r;
+  return !c->given[6].present || add_bias(c, &r) ? r : value_error();
 }
 
 struct value builtin_pool(struct call *c) {

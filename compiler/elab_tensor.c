@@ -244,8 +244,7 @@ static bool dtypes_meet(struct elab *e, struct frame *f, enum token_op op, struc
   }
   bool logical = op == OP_AND || op == OP_OR, equality = op == OP_EQ || op == OP_NE;
   bool fits = logical ? s == BT_BOOL : equality || s != BT_BOOL;
-  if ((op == OP_DIV || op == OP_FLOORDIV || op == OP_POW || op == OP_MOD) && !dtype_is_float(s))
-    fits = false;
+  if ((op == OP_DIV || op == OP_POW) && !dtype_is_float(s)) fits = false;
   if (!fits) elab_error(e, f, loc, "`%s` does not take %s", text, tensor_text(e, a));
   return fits;
 }
@@ -265,6 +264,13 @@ static struct node *static_power(struct graph *g, struct node *x, double k) {
   return k > 0 ? p : g_binary(g, OP_div, g_constant(g, x->type.dtype, 1), p);
 }
 
+// Of integers by way of f64: exact up to 2^53.
+static struct node *floor_quotient(struct graph *g, struct node *x, struct node *y) {
+  dtype t = x->type.dtype, real = dtype_is_float(t) ? t : BT_F64;
+  struct node *quotient = g_binary(g, OP_div, g_cast(g, x, real), g_cast(g, y, real));
+  return g_cast(g, g_unary(g, OP_floor, quotient), t);
+}
+
 struct value tensor_binary(struct elab *e, struct frame *f, enum token_op op, struct loc loc,
                            struct value a, struct value b) {
   if (op == OP_MATMUL) return tensor_matmul(e, f, loc, a, b);
@@ -276,7 +282,9 @@ struct value tensor_binary(struct elab *e, struct frame *f, enum token_op op, st
   }
   if (op == OP_POW && value_is_number(&b)) {
     graph_at(e, f, loc);
-    struct node *p = dtype_is_float(a.node->type.dtype)
+    dtype t = a.node->type.dtype;
+    bool product = t != BT_BOOL && b.kind == V_INT && b.integer > 0; // then integers have it too
+    struct node *p = dtype_is_float(t) || product
                          ? static_power(e->graph, a.node, value_number(&b))
                          : NULL;
     if (p) {
@@ -295,8 +303,8 @@ struct value tensor_binary(struct elab *e, struct frame *f, enum token_op op, st
   struct value r = v[0];
   r.loc = loc;
   graph_at(e, f, loc);
-  r.node = g_binary(e->graph, operator_ops[op].op, v[swap].node, v[!swap].node);
-  if (op == OP_FLOORDIV) r.node = g_unary(e->graph, OP_floor, r.node);
+  r.node = op == OP_FLOORDIV ? floor_quotient(e->graph, v[0].node, v[1].node)
+                             : g_binary(e->graph, operator_ops[op].op, v[swap].node, v[!swap].node);
   return r;
 }
 
@@ -317,6 +325,12 @@ struct value tensor_transpose(struct elab *e, struct frame *f, struct loc loc, s
   return r;
 }
 
+// The axis of a factor that is summed over: of the right one the last but one, of a vector its only one.
+static int inner_axis(const struct value *v, bool right) {
+  int rank = value_rank(v);
+  return right && rank > 1 ? rank - 2 : rank - 1;
+}
+
 static bool product_fits(struct elab *e, struct frame *f, struct loc loc, const struct value *a,
                          const struct value *b) {
   const char *why = NULL;
@@ -325,31 +339,61 @@ static bool product_fits(struct elab *e, struct frame *f, struct loc loc, const 
                value_text(e, b));
     return false;
   }
-  int ra = value_rank(a), rb = value_rank(b);
-  if (ra < 1 || rb < 2 || (rb > 2 && ra != rb))
-    why = "the right operand is a matrix, or both have the same number of axes";
+  int at = inner_axis(a, false), bt = inner_axis(b, true);
+  if (at < 0 || bt < 0)
+    why = "both have at least one axis; `*` multiplies by a scalar";
   else if (!dtype_is_float(a->node->type.dtype) || a->node->type.dtype != b->node->type.dtype)
     why = "both must have one float type";
-  else if (value_dim(a, ra - 1) != value_dim(b, rb - 2))
+  else if (value_dim(a, at) != value_dim(b, bt))
     why = str_printf(e->b->arena, "the inner sizes %lld and %lld differ",
-                     (long long)value_dim(a, ra - 1), (long long)value_dim(b, rb - 2));
-  for (int i = 0; !why && rb > 2 && i < rb - 2; i++)
-    if (value_dim(a, i) != value_dim(b, i))
-      why = str_printf(e->b->arena, "the leading sizes %lld and %lld differ",
-                       (long long)value_dim(a, i), (long long)value_dim(b, i));
+                     (long long)value_dim(a, at), (long long)value_dim(b, bt));
   struct value both[2] = {*a, *b};
   if (why) return misaligned(e, f, loc, both, 2, "`@`", why);
-  for (int i = 0; rb > 2 && i < rb - 2; i++) {
-    if (!a->axes[i] || !b->axes[i] || a->axes[i] == b->axes[i]) continue;
-    why = str_printf(e->b->arena, "the leading axes `%s` and `%s` are different, even of one size",
-                     a->axes[i]->name, b->axes[i]->name);
-    return misnamed(e, f, loc, both, 2, "`@`", why, a->axes[i], b->axes[i]);
-  }
-  const struct axis *inner[2] = {a->axes[ra - 1], b->axes[rb - 2]};
+  const struct axis *inner[2] = {a->axes[at], b->axes[bt]};
   if (!inner[0] || !inner[1] || inner[0] == inner[1]) return true;
   why = str_printf(e->b->arena, "the inner axes `%s` and `%s` are different, even of one size",
                    inner[0]->name, inner[1]->name);
   return misnamed(e, f, loc, both, 2, "`@`", why, inner[0], inner[1]);
+}
+
+// A vector as a matrix of one row, or of one column.
+static struct value as_matrix(struct elab *e, struct value v, bool column) {
+  if (value_rank(&v) > 1) return v;
+  int64_t k = value_dim(&v, 0);
+  struct shape s = shape_of(2, column ? k : (int64_t)1, column ? (int64_t)1 : k);
+  struct axis *axis = v.axes[0];
+  v.node = g_reshape(e->graph, v.node, &s);
+  v.axes[0] = column ? axis : NULL;
+  v.axes[1] = column ? NULL : axis;
+  return v;
+}
+
+// Leading axes meet from the last of them on, and size 1 stretches, as in NumPy.
+static bool leading_axes_meet(struct elab *e, struct frame *f, struct loc loc,
+                              const struct value *v, struct aligned *to) {
+  int more = value_rank(&v[1]) > value_rank(&v[0]);
+  *to = (struct aligned){.rank = value_rank(&v[more]) - 2};
+  for (int i = 0; i < to->rank; i++) to->dim[i] = 1;
+  for (int o = 0; o < 2; o++) {
+    int rank = value_rank(&v[o]) - 2;
+    for (int i = 0; i < rank; i++) {
+      const char *why = NULL;
+      const struct axis *clash[2] = {NULL};
+      if (merge_axis(e, to, to->rank - rank + i, &v[o], i, &why, clash)) continue;
+      return clash[0] ? misnamed(e, f, loc, v, 2, "`@`", why, clash[0], clash[1])
+                      : misaligned(e, f, loc, v, 2, "`@`", why);
+    }
+  }
+  return true;
+}
+
+// v with the leading axes `lead`, repeated where it has not got them.
+static struct node *with_leading(struct elab *e, const struct value *v, const struct aligned *lead) {
+  struct aligned to = *lead;
+  int rank = value_rank(v), places[MAX_RANK];
+  for (int i = rank - 2; i < rank; i++) to.dim[to.rank++] = value_dim(v, i);
+  for (int i = 0; i < rank; i++) places[i] = to.rank - rank + i;
+  return stretch(e, v, places, &to);
 }
 
 // x: [..b, k] times a matrix: the leading axes are one while it is multiplied.
@@ -362,20 +406,33 @@ static struct node *product_with_matrix(struct graph *g, struct node *x, struct 
   return g_reshape(g, g_matmul(g, g_reshape(g, x, &flat), y, false, false), &full);
 }
 
+// NumPy's rule: a vector is a row on the left and a column on the right, and its axis of size 1 is not
+// in the result.
 struct value tensor_matmul(struct elab *e, struct frame *f, struct loc loc, struct value a,
                            struct value b) {
   if (!product_fits(e, f, loc, &a, &b)) return value_error();
-  int rank = value_rank(&a), rb = value_rank(&b);
-  struct shape shape = a.node->type.shape;
-  shape.dim[rank - 1] = value_dim(&b, rb - 1);
-  if (!size_fits(e, f, loc, &shape)) return value_error();
   graph_at(e, f, loc);
-  struct value r = a;
-  r.loc = loc;
-  r.node = rb == 2 ? product_with_matrix(e->graph, a.node, b.node)
-                   : g_matmul(e->graph, a.node, b.node, false, false);
-  for (int i = 0; rb > 2 && i < rank - 2; i++)
-    if (!r.axes[i]) r.axes[i] = b.axes[i];
-  r.axes[rank - 1] = b.axes[rb - 1];
+  struct value v[2] = {as_matrix(e, a, false), as_matrix(e, b, true)};
+  int ra = value_rank(&v[0]), rb = value_rank(&v[1]);
+  struct aligned lead;
+  if (!leading_axes_meet(e, f, loc, v, &lead)) return value_error();
+  struct value r = value_tensor(loc, NULL);
+  struct shape shape = {.rank = lead.rank};
+  memcpy(shape.dim, lead.dim, sizeof lead.dim);
+  memcpy(r.axes, lead.axes, sizeof lead.axes);
+  if (value_rank(&a) > 1) {
+    r.axes[shape.rank] = a.axes[ra - 2];
+    shape.dim[shape.rank++] = value_dim(&a, ra - 2);
+  }
+  if (value_rank(&b) > 1) {
+    r.axes[shape.rank] = b.axes[rb - 1];
+    shape.dim[shape.rank++] = value_dim(&b, rb - 1);
+  }
+  if (!size_fits(e, f, loc, &shape)) return value_error();
+  struct node *product =
+      rb == 2 ? product_with_matrix(e->graph, v[0].node, v[1].node)
+              : g_matmul(e->graph, with_leading(e, &v[0], &lead), with_leading(e, &v[1], &lead),
+                         false, false);
+  r.node = g_reshape(e->graph, product, &shape);
   return r;
 }

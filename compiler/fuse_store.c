@@ -41,8 +41,10 @@ static double op_cost(const struct node *n) {
   case OP_log:
   case OP_tanh:
   case OP_sigmoid:
+  case OP_erf:
   case OP_sin:
   case OP_cos: return 1.0;
+  case OP_softplus:
   case OP_pow: return 2.0;
   case OP_random_uniform: return 2.5;
   case OP_random_normal: return 8.0;

@@ -28,14 +28,9 @@ static struct node *in_layout(struct layout *l, const struct node *n, int i, int
   return g_relayout(l->r.to, x, block);
 }
 
-static bool is_conv(enum op op) {
-  return op == OP_conv2d || op == OP_conv2d_dx || op == OP_conv2d_dw;
-}
-
 // The layout that an opaque op's operand i should have: blocked where it can be, but for weights.
 static int wanted_block(const struct layout *l, const struct node *n, int i) {
   const struct node *x = n->in[i];
-  if (is_conv(n->op) && n->attr.i[CONV_GROUPS] != 1) return 0;
   switch (n->op) {
   case OP_conv2d:
   case OP_conv2d_dx: return i == 0 && divides(x, l->lanes) ? l->lanes : 0;
@@ -65,7 +60,7 @@ static struct node *place(struct layout *l, const struct node *n) {
   struct node **in = NEW_ARRAY(l->r.to->b->arena, struct node *, n->n_in + 1);
   int follow = follows_operands(n) ? blocked_operand(l, n) : 0, block = follow;
   bool fold = op_info(n->op)->class == REDUCE && n->op != OP_argmax;
-  bool makes_blocks = (n->op == OP_conv2d || n->op == OP_conv2d_dx) && n->attr.i[CONV_GROUPS] == 1;
+  bool makes_blocks = n->op == OP_conv2d || n->op == OP_conv2d_dx;
   if (makes_blocks && divides(n, l->lanes)) block = l->lanes;
   for (int i = 0; i < n->n_in; i++) {
     struct node *x = l->r.map[n->in[i]->id];

@@ -1,5 +1,5 @@
-// lower_call.c: matrix products (calls of BLAS), argmax, and convolutions (sched_conv.c; grouped
-// ones, and those of f64, as plain loops).
+// lower_call.c: matrix products (calls of BLAS), argmax, and convolutions (sched_conv.c; those of f64
+// as plain loops).
 #include <math.h>
 
 #include "body.h"
@@ -118,12 +118,13 @@ static struct conv_shape conv_shape_of(const struct node *n) {
                              .pad = {a[CONV_PAD], a[CONV_PAD + 1]},
                              .dil = {a[CONV_DILATION], a[CONV_DILATION + 1]},
                              .in_blocked = c.x->block > 0,
-                             .out_blocked = c.y->block > 0};
+                             .out_blocked = c.y->block > 0,
+                             .groups = a[CONV_GROUPS]};
 }
 
 struct taps {
   const struct conv_shape *s;
-  int64_t groups, icg, ocg;
+  int64_t icg, ocg; // channels of a group
   struct lb *b;
 };
 
@@ -209,14 +210,14 @@ static void plain_backward_weights(struct taps g, struct loop_buf *x, struct loo
 }
 
 static void lower_plain(struct fusion *f, struct kernel *k, const struct target *t,
-                        const struct conv_shape *s, int64_t groups) {
+                        const struct conv_shape *s) {
   const struct node *n = k->roots.data[0].node;
   struct lb *b = lower_begin(f, k, t, op_info(n->op)->name);
   struct loop_buf *first = lower_input(k, b, fusion_value(f, n->in[0]), "x");
   bool same = fusion_value(f, n->in[0]) == fusion_value(f, n->in[1]);
   struct loop_buf *second = same ? first : lower_input(k, b, fusion_value(f, n->in[1]), "w");
   struct loop_buf *out = lower_output(k, b, k->roots.data[0].buffer, "y");
-  struct taps g = {s, groups, s->ic / groups, s->oc / groups, b};
+  struct taps g = {s, s->ic / s->groups, s->oc / s->groups, b};
   if (n->op == OP_conv2d)
     plain_forward(g, first, second, out);
   else if (n->op == OP_conv2d_dx)
@@ -229,8 +230,8 @@ static void lower_plain(struct fusion *f, struct kernel *k, const struct target 
 void lower_conv(struct fusion *f, struct kernel *k, const struct target *t) {
   const struct node *n = k->roots.data[0].node;
   struct conv_shape s = conv_shape_of(n);
-  if (n->attr.i[CONV_GROUPS] != 1 || n->type.dtype != BT_F32) {
-    lower_plain(f, k, t, &s, n->attr.i[CONV_GROUPS]);
+  if (n->type.dtype != BT_F32) {
+    lower_plain(f, k, t, &s);
     return;
   }
   const char *name = op_info(n->op)->name;

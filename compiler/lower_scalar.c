@@ -61,8 +61,9 @@ static lx unary(enum op op, lx x) {
   case OP_sin: return in_reals(LX_SIN, x);
   case OP_cos: return in_reals(LX_COS, x);
   case OP_relu: return lx_max(like(x, 0), x); // in this order NaN is kept
-  case OP_sigmoid:
-    return lx_div(like(x, 1), lx_add(like(x, 1), lx_unary(LX_EXP, lx_unary(LX_NEG, x))));
+  case OP_sigmoid: return in_reals(LX_SIGMOID, x);
+  case OP_erf: return in_reals(LX_ERF, x);
+  case OP_softplus: return in_reals(LX_SOFTPLUS, x);
   default: die("%s is no elementwise op of one operand", op_info(op)->name);
   }
 }

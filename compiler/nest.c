@@ -50,16 +50,16 @@ lx nest_address(struct nest *n, const struct buffer *b, const struct affine *a, 
   return nest_form(n, &at, copy);
 }
 
-// The form in every lane, as i32.
+// The form in every lane, as i32 where that holds it.
 static lx lane_form(struct nest *n, const struct affine *a, int copy) {
   int64_t lo, hi;
   affine_range(n->body, a, &lo, &hi);
-  expect(lo > INT32_MIN && hi < INT32_MAX, "an index beyond 32 bits, lane by lane");
-  lx first = lx_broadcast(lx_convert(nest_form(n, a, copy), LT_I32));
+  enum loop_type type = lo > INT32_MIN && hi < INT32_MAX ? LT_I32 : LT_I64;
+  lx first = lx_broadcast(lx_convert(nest_form(n, a, copy), type));
   int64_t stride = a->k[n->vector];
-  lx lane = lx_iota(n->b);
+  lx lane = lx_convert(lx_iota(n->b), type);
   return lx_add(
-      first, stride == 1 ? lane : lx_mul(lane, lx_const(n->b, LT_I32, n->lanes, (double)stride)));
+      first, stride == 1 ? lane : lx_mul(lane, lx_const(n->b, type, n->lanes, (double)stride)));
 }
 
 static bool varies(const struct nest *n, const struct affine *a) {
@@ -85,9 +85,9 @@ static lx value_load(struct nest *n, const struct value *v, int copy) {
   if (safe)
     return lx_vload_strided(buf, nest_form(n, &form, copy), form.k[n->vector], n->copy[copy].n);
   lx at = lane_form(n, &form, copy);
-  lx first = lx_const(n->b, LT_I32, n->lanes, 0);
+  lx first = lx_const(n->b, at->type, n->lanes, 0);
   return lx_gather(
-      buf, lx_min(lx_max(at, first), lx_const(n->b, LT_I32, n->lanes, (double)(buf->count - 1))));
+      buf, lx_min(lx_max(at, first), lx_const(n->b, at->type, n->lanes, (double)(buf->count - 1))));
 }
 
 static lx value_index(struct nest *n, const struct value *v, int copy) {

@@ -6,9 +6,9 @@
 // Functions work alike on scalars and vectors, by type-generic macros. f32 functions have one
 // definition, on vectors; the scalar form is lane 0 of it, so that a value does not depend on where
 // in a loop it falls. f64 functions call the C library lane by lane: they serve sums and
-// statistics, not inner loops. Polynomials: Cephes (Moshier), single precision; the largest errors
-// that tests/unit/test_math.c allows: exp 2, log 2, tanh 3, sin and cos 2 ulp, in the ranges it
-// says.
+// statistics, not inner loops. Polynomials are those of Cephes (Moshier), single precision, where no
+// other source is named. tests/unit/test_math.c holds every function, over all floats, infinities and
+// NaN among them, to its error in ulp.
 //
 // Compile with -Wno-psabi (gcc notes the passing of wide vectors, which never happens: all is
 // inlined) and without -ffast-math: rounding to nearest by adding 1.5 * 2^23, infinities and
@@ -244,6 +244,7 @@ BTRT_HORIZONTAL(i64, int64_t)
 BTRT_FN vf32 floor_vf32(vf32 x) {
   vf32 whole = vconvert(vconvert(choose_f32(abs_vf32(x) < 8388608.0f, x, BTRT_K(0)), vi32), vf32);
   whole = choose_f32(whole > x, whole - 1.0f, whole);
+  whole = (vf32)((vi32)whole | ((vi32)x & INT32_MIN)); // floor(-0) is -0
   return choose_f32(abs_vf32(x) < 8388608.0f, whole, x);
 }
 BTRT_FN vf32 rsqrt_vf32(vf32 x) { return 1.0f / sqrt_vf32(x); }
@@ -302,35 +303,159 @@ BTRT_FN vf32 tanh_vf32(vf32 x) {
   return (vf32)(((vi32)choose_f32(a < 0.625f, p, big) & INT32_MAX) | sign); // tanh(-0) is -0
 }
 
+// By e^-|x|, which never overflows, so that the left tail is right down to the least number.
+BTRT_FN vf32 sigmoid_vf32(vf32 x) {
+  vf32 e = exp_vf32(-abs_vf32(x));
+  return choose_f32(x < 0.0f, e, BTRT_K(1)) / (1.0f + e);
+}
+
+// max(x, 0) + log(1 + e), e = e^-|x|. What 1 + e rounds away is put back by the factor e / ((1 + e) - 1)
+// (Kahan; Goldberg 1991, theorem 4).
+BTRT_FN vf32 softplus_vf32(vf32 x) {
+  vf32 e = exp_vf32(-abs_vf32(x)), whole = 1.0f + e, rest = whole - 1.0f;
+  vf32 log1p = choose_f32(rest == 0.0f, e, log_vf32(whole) * (e / rest));
+  return choose_f32(x > 0.0f, x, BTRT_K(0)) + log1p;
+}
+
+// Two minimax polynomials, that of larger |x| for log(1 - |erf x|) (N. Juffa, 2016).
+BTRT_FN vf32 erf_vf32(vf32 x) {
+  vf32 a = abs_vf32(x), z = x * x;
+  vf32 p = -5.96761703e-4f * z + 4.99119423e-3f;
+  p = p * z - 2.67681349e-2f;
+  p = p * z + 1.12819925e-1f;
+  p = p * z - 3.76125336e-1f;
+  p = p * z + 1.28379166e-1f;
+  p = p * x + x;
+  vf32 t = min_vf32(BTRT_K(4.0f), a); // erf(4) is 1 in f32
+  vf32 r = -1.72853470e-5f * t + 3.83197126e-4f, q = -3.88396438e-3f * t + 2.42546219e-2f;
+  r = r * (t * t) + q;
+  r = r * t - 1.06777877e-1f;
+  r = r * t - 6.34846687e-1f;
+  r = r * t - 1.28717512e-1f;
+  r = r * t - t;
+  vi32 sign = (vi32)x & INT32_MIN;
+  vf32 big = (vf32)((vi32)(1.0f - exp_vf32(r)) | sign);
+  big = choose_f32(x == x, big, x);
+  return choose_f32(a < 0.927734375f, p, big);
+}
+
+// ---- functions by way of double ---------------------------------------------------------------
+// Reducing an angle and taking a power need more digits than f32 has: half the lanes at a time, in
+// double, which fills a register of the same size.
+typedef float btrt_half_f32 __attribute__((vector_size(BTRT_LANES * 2)));
+typedef double btrt_half __attribute__((vector_size(BTRT_LANES * 4)));
+typedef int64_t btrt_half_i __attribute__((vector_size(BTRT_LANES * 4)));
+BTRT_FN btrt_half btrt_half_of(vf32 x, int half) {
+  btrt_half_f32 h;
+  memcpy(&h, (const char *)&x + half * sizeof h, sizeof h);
+  return vconvert(h, btrt_half);
+}
+BTRT_FN vf32 btrt_join(btrt_half low, btrt_half high) {
+  btrt_half_f32 part[2] = {vconvert(low, btrt_half_f32), vconvert(high, btrt_half_f32)};
+  vf32 r;
+  memcpy(&r, part, sizeof r);
+  return r;
+}
+BTRT_FN btrt_half btrt_half_choose(btrt_half_i m, btrt_half a, btrt_half b) {
+  return (btrt_half)((m & (btrt_half_i)a) | (~m & (btrt_half_i)b));
+}
+BTRT_FN btrt_half btrt_half_splat(double x) { return x - (btrt_half){0}; }
+BTRT_FN btrt_half btrt_half_abs(btrt_half x) { return (btrt_half)((btrt_half_i)x & INT64_MAX); }
+#define BTRT_ROUND 6755399441055744.0 // 1.5 * 2^52: adding it rounds |x| < 2^51 to an integer
+
+// x = n pi/2 + r with |r| <= pi/4, for |x| < 2^28: pi/2 in 25 bits, whose multiples by n are exact,
+// and the rest (FreeBSD's e_rem_pio2f.c). n modulo 4 is in the low bits of *n.
+BTRT_FN btrt_half btrt_reduce(btrt_half x, btrt_half_i *n) {
+  btrt_half whole = x * 6.36619772367581382433e-01 + BTRT_ROUND;
+  *n = (btrt_half_i)whole;
+  whole -= BTRT_ROUND;
+  return (x - whole * 1.57079631090164184570) - whole * 1.58932547735281966916e-08;
+}
+
 // Sine of r + q * pi/2, |r| <= pi/4.
 BTRT_FN vf32 btrt_sine_reduced(vf32 r, vi32 q) {
   vf32 z = r * r;
   vf32 s = -1.9515295891e-4f * z + 8.3321608736e-3f;
-  s = (s * z - 1.6666654611e-1f) * z * r + r;
+  s = choose_f32(r == 0.0f, r, (s * z - 1.6666654611e-1f) * z * r + r); // sin(-0) is -0
   vf32 c = 2.443315711809948e-5f * z - 1.388731625493765e-3f;
   c = (c * z + 4.166664568298827e-2f) * z * z - 0.5f * z + 1.0f;
   vf32 y = choose_f32((q & 1) != 0, c, s);
   return (vf32)((vi32)y ^ ((q & 2) << 30));
 }
-// Sine of x + quadrant * pi/2. |x| up to about 8192 keeps the error; beyond it grows.
+
+// Sine of x + quadrant * pi/2. Beyond 2^28 the C library reduces.
 BTRT_FN vf32 btrt_sine(vf32 x, int quadrant) {
-  vf32 n = (x * 0.636619772367581343f + 12582912.0f) - 12582912.0f;
-  vf32 r = x - n * 1.5703125f;
-  r = r - n * 4.837512969970703125e-4f;
-  r = r - n * 7.549789948768648e-8f;
-  vi32 whole = vconvert(choose_f32(abs_vf32(n) < 8388608.0f, n, BTRT_K(0)), vi32);
-  return btrt_sine_reduced(r, whole + quadrant);
+  vf32 a = abs_vf32(x), inside = choose_f32(a < 268435456.0f, x, BTRT_K(0));
+  btrt_half_i n[2];
+  btrt_half low = btrt_reduce(btrt_half_of(inside, 0), &n[0]);
+  btrt_half high = btrt_reduce(btrt_half_of(inside, 1), &n[1]);
+  vi64 both;
+  memcpy(&both, n, sizeof both);
+  vf32 y = btrt_sine_reduced(btrt_join(low, high), vconvert(both & 3, vi32) + quadrant);
+  for (int l = 0; l < BTRT_LANES; l++)
+    if (__builtin_expect(!(a[l] < 268435456.0f), 0)) y[l] = quadrant ? cosf(x[l]) : sinf(x[l]);
+  return y;
 }
 BTRT_FN vf32 sin_vf32(vf32 x) { return btrt_sine(x, 0); }
 BTRT_FN vf32 cos_vf32(vf32 x) { return btrt_sine(x, 1); }
 
-// A power is the C library's, lane by lane: x^y through f32 logarithms would lose |y log x| ulp.
-// Lowerings turn small constant exponents into products and roots.
-BTRT_FN vf32 pow_vf32(vf32 x, vf32 y) {
-  for (int l = 0; l < BTRT_LANES; l++) x[l] = powf(x[l], y[l]);
-  return x;
+// log2 of positive finite numbers that are floats: x = 2^e m, sqrt(1/2) <= m < sqrt(2), log m = 2 artanh s,
+// s = (m - 1) / (m + 1), by its series; what is left out is below 2^-39 of it.
+BTRT_FN btrt_half btrt_log2(btrt_half x) {
+  btrt_half_i bits = (btrt_half_i)x - 0x3fe6a09e667f3bcd; // less sqrt(1/2): the exponent carries
+  btrt_half_i e = bits >> 52;
+  btrt_half m = (btrt_half)((btrt_half_i)x - (e << 52));
+  btrt_half s = (m - 1.0) / (m + 1.0), z = s * s;
+  btrt_half p = z * (1.0 / 13) + 1.0 / 11;
+  p = p * z + 1.0 / 9;
+  p = p * z + 1.0 / 7;
+  p = p * z + 1.0 / 5;
+  p = p * z + 1.0 / 3;
+  p = (p * z + 1.0) * s * (2 * 1.44269504088896340736);
+  return vconvert(e, btrt_half) + p;
 }
-BTRT_FN float pow_sf32(float x, float y) { return powf(x, y); }
+
+// 2^t for |t| < 1000: 2^n times the Taylor series of e^(f ln 2), |f| <= 1/2.
+BTRT_FN btrt_half btrt_exp2(btrt_half t) {
+  btrt_half whole = t + BTRT_ROUND;
+  btrt_half_i n = (btrt_half_i)whole << 52;
+  btrt_half f = (t - (whole - BTRT_ROUND)) * 6.93147180559945309417e-01;
+  btrt_half p = f * (1.0 / 40320) + 1.0 / 5040;
+  p = p * f + 1.0 / 720;
+  p = p * f + 1.0 / 120;
+  p = p * f + 1.0 / 24;
+  p = p * f + 1.0 / 6;
+  p = p * f + 0.5;
+  p = p * f + 1.0;
+  p = p * f + 1.0;
+  return (btrt_half)((btrt_half_i)p + n);
+}
+
+// |x|^y as 2^(y log2 |x|), then the sign and the exceptions of C's pow (C17, F.10.4.4).
+BTRT_FN btrt_half btrt_power(btrt_half x, btrt_half y) {
+  btrt_half a = btrt_half_abs(x), b = btrt_half_abs(y), zero = {0};
+  btrt_half_i ordinary = (a > 0.0) & (a < INFINITY);
+  btrt_half log = btrt_log2(btrt_half_choose(ordinary, a, btrt_half_splat(1)));
+  log = btrt_half_choose(a == 0.0, btrt_half_splat(-INFINITY), log);
+  log = btrt_half_choose(ordinary | (a == 0.0), log, a); // infinity and NaN
+  btrt_half t = y * log;
+  t = btrt_half_choose(t > 500.0, btrt_half_splat(500), t);
+  t = btrt_half_choose(t < -500.0, btrt_half_splat(-500), t);
+  btrt_half r = btrt_exp2(btrt_half_choose(t == t, t, zero));
+  r = btrt_half_choose(t == t, r, t);
+  btrt_half whole = (b + BTRT_ROUND) - BTRT_ROUND;
+  btrt_half_i integer = (b >= 16777216.0) | (whole == b);
+  btrt_half_i odd = (b < 16777216.0) & integer & -((btrt_half_i)(b + BTRT_ROUND) & 1);
+  r = (btrt_half)((btrt_half_i)r ^ ((btrt_half_i)x & odd & INT64_MIN));
+  r = btrt_half_choose((x < 0.0) & (a < INFINITY) & ~integer & (y == y), btrt_half_splat(NAN), r);
+  btrt_half_i one = (x == 1.0) | (y == 0.0) | ((a == 1.0) & (b == INFINITY));
+  return btrt_half_choose(one, btrt_half_splat(1), r);
+}
+BTRT_FN vf32 pow_vf32(vf32 x, vf32 y) {
+  return btrt_join(btrt_power(btrt_half_of(x, 0), btrt_half_of(y, 0)),
+                   btrt_power(btrt_half_of(x, 1), btrt_half_of(y, 1)));
+}
+BTRT_FN float pow_sf32(float x, float y) { return pow_vf32(vsplat_f32(x), vsplat_f32(y))[0]; }
 BTRT_FN double pow_sf64(double x, double y) { return pow(x, y); }
 BTRT_FN vf64 pow_vf64(vf64 x, vf64 y) {
   for (int l = 0; l < BTRT_LANES; l++) x[l] = pow(x[l], y[l]);
@@ -338,6 +463,11 @@ BTRT_FN vf64 pow_vf64(vf64 x, vf64 y) {
 }
 
 BTRT_FN double rsqrt_sf64(double x) { return 1 / sqrt(x); }
+BTRT_FN double sigmoid_sf64(double x) {
+  double e = exp(-fabs(x));
+  return (x < 0 ? e : 1) / (1 + e);
+}
+BTRT_FN double softplus_sf64(double x) { return (x > 0 ? x : 0) + log1p(exp(-fabs(x))); }
 #define BTRT_LANEWISE(f, scalar)                              \
   BTRT_FN vf64 f##_vf64(vf64 x) {                             \
     for (int l = 0; l < BTRT_LANES; l++) x[l] = scalar(x[l]); \
@@ -351,6 +481,9 @@ BTRT_LANEWISE(log, log)
 BTRT_LANEWISE(tanh, tanh)
 BTRT_LANEWISE(sin, sin)
 BTRT_LANEWISE(cos, cos)
+BTRT_LANEWISE(erf, erf)
+BTRT_LANEWISE(sigmoid, sigmoid_sf64)
+BTRT_LANEWISE(softplus, softplus_sf64)
 #define BTRT_LANE0(f) \
   BTRT_FN float f##_sf32(float x) { return f##_vf32(vsplat_f32(x))[0]; }
 BTRT_LANE0(exp)
@@ -358,6 +491,9 @@ BTRT_LANE0(log)
 BTRT_LANE0(tanh)
 BTRT_LANE0(sin)
 BTRT_LANE0(cos)
+BTRT_LANE0(erf)
+BTRT_LANE0(sigmoid)
+BTRT_LANE0(softplus)
 BTRT_FN float rsqrt_sf32(float x) { return 1.0f / sqrtf(x); }
 
 #define BTRT_REALS(f, sf32, sf64) float : sf32, double : sf64, vf32 : f##_vf32, vf64 : f##_vf64
@@ -369,6 +505,9 @@ BTRT_FN float rsqrt_sf32(float x) { return 1.0f / sqrtf(x); }
 #define btrt_tanh(x) _Generic((x), BTRT_REALS(tanh, tanh_sf32, tanh))(x)
 #define btrt_sin(x) _Generic((x), BTRT_REALS(sin, sin_sf32, sin))(x)
 #define btrt_cos(x) _Generic((x), BTRT_REALS(cos, cos_sf32, cos))(x)
+#define btrt_erf(x) _Generic((x), BTRT_REALS(erf, erf_sf32, erf))(x)
+#define btrt_sigmoid(x) _Generic((x), BTRT_REALS(sigmoid, sigmoid_sf32, sigmoid_sf64))(x)
+#define btrt_softplus(x) _Generic((x), BTRT_REALS(softplus, softplus_sf32, softplus_sf64))(x)
 #define btrt_pow(x, y) _Generic((x) + (y), BTRT_REALS(pow, pow_sf32, pow_sf64))((x), (y))
 
 #endif

@@ -96,6 +96,8 @@ UNARY(sqrt, sqrt(x))
 UNARY(rsqrt, 1 / sqrt(x))
 UNARY(tanh, tanh(x))
 UNARY(sigmoid, 1 / (1 + exp(-x)))
+UNARY(softplus, fmax(x, 0) + log1p(exp(-fabs(x))))
+UNARY(erf, erf(x))
 UNARY(relu, x > 0 || isnan(x) ? x : 0)
 UNARY(sin, sin(x))
 UNARY(cos, cos(x))
@@ -201,6 +203,10 @@ VJP(rsqrt) { // −½ r³
 }
 VJP(tanh) { grad_add(g, 0, MUL(dy, SUB(NUMBER(1), MUL(R, R)))); }
 VJP(sigmoid) { grad_add(g, 0, MUL(dy, MUL(R, SUB(NUMBER(1), R)))); }
+VJP(softplus) { grad_add(g, 0, MUL(dy, g_unary(G, OP_sigmoid, X))); }
+VJP(erf) { // 2 / sqrt(pi) e^(−x²)
+  grad_add(g, 0, MUL(g_scale(G, dy, M_2_SQRTPI), g_unary(G, OP_exp, NEG(MUL(X, X)))));
+}
 // The mask is taken from the result, so that the operand need not be kept.
 VJP(relu) { grad_add(g, 0, IF(g_binary(G, OP_lt, NUMBER(0), R), dy)); }
 VJP(sin) { grad_add(g, 0, MUL(dy, g_unary(G, OP_cos, X))); }
@@ -234,6 +240,8 @@ RULES_GRAD(sqrt, function)
 RULES_GRAD(rsqrt, function)
 RULES_GRAD(tanh, function)
 RULES_GRAD(sigmoid, function)
+RULES_GRAD(softplus, function)
+RULES_GRAD(erf, function)
 RULES_GRAD(relu, number)
 RULES_GRAD(sin, function)
 RULES_GRAD(cos, function)

@@ -350,6 +350,10 @@ static void convolutions(struct cases *c) {
   convolution(c, 17, 5, 7, 6, 3, 1, 1, 1, 1);
   convolution(c, 16, 16, 5, 5, 1, 2, 0, 1, 1);
   convolution(c, 4, 6, 9, 8, 3, 2, 2, 2, 2);
+  convolution(c, 32, 32, 6, 5, 3, 1, 1, 1, 8);   // in blocks, of groups narrower than a vector
+  convolution(c, 32, 64, 5, 5, 1, 1, 0, 1, 2);
+  convolution(c, 16, 16, 7, 6, 3, 2, 1, 1, 16);  // depthwise
+  convolution(c, 7, 7, 6, 9, 3, 1, 2, 2, 7);
 }
 
 static void pool(struct cases *c, int64_t size, int64_t stride, int64_t pad, bool block) {

@@ -15,17 +15,26 @@
 enum direction { FORWARD, DATA, WEIGHTS };
 
 struct layer {
-  int64_t n, ic, ih, iw, oc, kh, kw, sy, sx, py, px, dy, dx;
+  int64_t n, ic, ih, iw, oc, kh, kw, sy, sx, py, px, dy, dx, groups;
 };
 static const struct layer layers[] = {
-    {3, 16, 9, 9, 32, 3, 3, 1, 1, 1, 1, 1, 1},  {2, 17, 7, 7, 33, 3, 3, 1, 1, 1, 1, 1, 1},
-    {2, 3, 12, 11, 16, 5, 5, 1, 1, 2, 2, 1, 1}, {2, 3, 23, 23, 16, 7, 7, 2, 2, 3, 3, 1, 1},
-    {3, 16, 9, 9, 48, 1, 1, 2, 2, 0, 0, 1, 1},  {3, 16, 9, 7, 16, 3, 3, 2, 2, 1, 1, 1, 1},
-    {5, 1, 28, 28, 16, 3, 3, 1, 1, 1, 1, 1, 1}, {2, 32, 8, 8, 32, 1, 1, 1, 1, 0, 0, 1, 1},
-    {20, 32, 4, 4, 64, 3, 3, 1, 1, 1, 1, 1, 1}, {2, 16, 15, 13, 16, 3, 3, 1, 1, 2, 2, 2, 2},
-    {2, 5, 10, 12, 7, 3, 2, 3, 2, 0, 1, 1, 2},  {1, 4, 5, 5, 3, 5, 5, 1, 1, 0, 0, 1, 1},
-    {2, 16, 6, 6, 16, 1, 1, 1, 1, 1, 2, 1, 1},  {2, 8, 11, 11, 24, 2, 2, 3, 3, 0, 0, 1, 1},
-    {33, 16, 3, 3, 80, 3, 3, 1, 1, 1, 1, 1, 1}, {2, 1, 1, 17, 1, 1, 3, 1, 1, 0, 1, 1, 1},
+    {3, 16, 9, 9, 32, 3, 3, 1, 1, 1, 1, 1, 1, 1},  {2, 17, 7, 7, 33, 3, 3, 1, 1, 1, 1, 1, 1, 1},
+    {2, 3, 12, 11, 16, 5, 5, 1, 1, 2, 2, 1, 1, 1}, {2, 3, 23, 23, 16, 7, 7, 2, 2, 3, 3, 1, 1, 1},
+    {3, 16, 9, 9, 48, 1, 1, 2, 2, 0, 0, 1, 1, 1},  {3, 16, 9, 7, 16, 3, 3, 2, 2, 1, 1, 1, 1, 1},
+    {5, 1, 28, 28, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1}, {2, 32, 8, 8, 32, 1, 1, 1, 1, 0, 0, 1, 1, 1},
+    {20, 32, 4, 4, 64, 3, 3, 1, 1, 1, 1, 1, 1, 1}, {2, 16, 15, 13, 16, 3, 3, 1, 1, 2, 2, 2, 2, 1},
+    {2, 5, 10, 12, 7, 3, 2, 3, 2, 0, 1, 1, 2, 1},  {1, 4, 5, 5, 3, 5, 5, 1, 1, 0, 0, 1, 1, 1},
+    {2, 16, 6, 6, 16, 1, 1, 1, 1, 1, 2, 1, 1, 1},  {2, 8, 11, 11, 24, 2, 2, 3, 3, 0, 0, 1, 1, 1},
+    {33, 16, 3, 3, 80, 3, 3, 1, 1, 1, 1, 1, 1, 1}, {2, 1, 1, 17, 1, 1, 3, 1, 1, 0, 1, 1, 1, 1},
+    // groups: as wide as vectors, as two, narrower, of no vector's width, with more outputs than inputs
+    {3, 64, 5, 6, 64, 3, 3, 1, 1, 1, 1, 1, 1, 2}, {3, 48, 6, 5, 48, 3, 3, 2, 2, 1, 1, 1, 1, 3},
+    {3, 32, 6, 7, 32, 3, 3, 1, 1, 1, 1, 1, 1, 8}, {2, 9, 6, 5, 6, 3, 2, 2, 1, 1, 0, 1, 2, 3},
+    {2, 12, 5, 5, 36, 1, 1, 1, 1, 0, 0, 1, 1, 6}, {3, 16, 5, 5, 32, 3, 3, 1, 1, 1, 1, 1, 1, 16},
+    {2, 96, 4, 4, 64, 1, 1, 2, 2, 0, 0, 1, 1, 2},
+    // depthwise: in blocks and planar, strides, dilation, without a halo, of many taps
+    {3, 32, 9, 17, 32, 3, 3, 1, 1, 1, 1, 1, 1, 32}, {3, 16, 8, 9, 16, 3, 3, 2, 2, 1, 1, 1, 1, 16},
+    {2, 19, 7, 8, 19, 3, 3, 1, 2, 1, 1, 2, 1, 19},  {3, 16, 7, 7, 16, 2, 2, 1, 1, 0, 0, 1, 1, 16},
+    {2, 5, 9, 40, 5, 5, 33, 3, 1, 2, 16, 1, 1, 5},  {33, 16, 4, 4, 16, 1, 1, 1, 1, 0, 0, 1, 1, 16},
 };
 
 static struct conv_shape shape_of(const struct layer *l) {
@@ -33,7 +42,7 @@ static struct conv_shape shape_of(const struct layer *l) {
   int64_t ow = (l->iw + 2 * l->px - l->dx * (l->kw - 1) - 1) / l->sx + 1;
   return (struct conv_shape){l->n,  l->ic, l->ih, l->iw,          l->oc,          oh,
                              ow,    l->kh, l->kw, {l->sy, l->sx}, {l->py, l->px}, {l->dy, l->dx},
-                             false, false};
+                             false, false, l->groups};
 }
 
 // ---- layouts ----------------------------------------------------------------------------------
@@ -62,14 +71,15 @@ static void naive(const struct conv_shape *s, enum direction d, struct tensors t
     for (int64_t o = 0; o < s->oc; o++)
       for (int64_t r = 0; r < s->oh; r++)
         for (int64_t c = 0; c < s->ow; c++)
-          for (int64_t i = 0; i < s->ic; i++)
+          for (int64_t i = 0; i < s->ic / s->groups; i++)
             for (int64_t p = 0; p < s->kh; p++)
               for (int64_t q = 0; q < s->kw; q++) {
                 int64_t iy = r * s->stride[0] + p * s->dil[0] - s->pad[0];
                 int64_t ix = c * s->stride[1] + q * s->dil[1] - s->pad[1];
                 if (iy < 0 || iy >= s->ih || ix < 0 || ix >= s->iw) continue;
-                int64_t at_x = ((n * s->ic + i) * s->ih + iy) * s->iw + ix;
-                int64_t at_w = ((o * s->ic + i) * s->kh + p) * s->kw + q;
+                int64_t channel = o / (s->oc / s->groups) * (s->ic / s->groups) + i;
+                int64_t at_x = ((n * s->ic + channel) * s->ih + iy) * s->iw + ix;
+                int64_t at_w = ((o * (s->ic / s->groups) + i) * s->kh + p) * s->kw + q;
                 int64_t at_y = ((n * s->oc + o) * s->oh + r) * s->ow + c;
                 double a = d == FORWARD ? t.w[at_w] : t.y[at_y],
                        b = d == DATA ? t.w[at_w] : t.x[at_x];
@@ -95,7 +105,7 @@ static void check_direction(const struct conv_shape *s, enum direction d, int la
                             const struct loop_kernel *k, jit_kernel kernel, struct tensors t) {
   int64_t in_block = s->in_blocked ? lanes : 1, out_block = s->out_blocked ? lanes : 1;
   int64_t nx = s->n * s->ic * s->ih * s->iw, ny = s->n * s->oc * s->oh * s->ow;
-  int64_t nw = s->oc * s->ic * s->kh * s->kw;
+  int64_t nw = s->oc * s->ic / s->groups * s->kh * s->kw;
   float *x = guarded(nx, NAN), *y = guarded(ny, NAN), *w = guarded(nw, NAN);
   if (d != DATA) relayout(x, t.x, s->n, s->ic, s->ih, s->iw, in_block, 1);
   if (d != FORWARD) relayout(y, t.y, s->n, s->oc, s->oh, s->ow, out_block, 1);
@@ -115,8 +125,8 @@ static void check_direction(const struct conv_shape *s, enum direction d, int la
     relayout(got, x, s->n, s->ic, s->ih, s->iw, 1, in_block);
   else
     memcpy(got, w, (size_t)nw * 4);
-  int64_t terms = d == FORWARD ? s->ic * s->kh * s->kw
-                  : d == DATA  ? s->oc * s->kh * s->kw
+  int64_t terms = d == FORWARD ? s->ic / s->groups * s->kh * s->kw
+                  : d == DATA  ? s->oc / s->groups * s->kh * s->kw
                                : s->n * s->oh * s->ow;
   compare(s, d, got, &t, count, terms, k->equation);
   free(first), free(got), release(x), release(y), release(w);
@@ -147,7 +157,7 @@ static void check_layer(struct arena *a, const struct target *t, const struct la
                         const jit_kernel *kernels, int *next) {
   struct conv_shape s = shape_of(l);
   int64_t nx = s.n * s.ic * s.ih * s.iw, ny = s.n * s.oc * s.oh * s.ow,
-          nw = s.oc * s.ic * s.kh * s.kw;
+          nw = s.oc * s.ic / s.groups * s.kh * s.kw;
   float *x = guarded_random(nx, 1), *w = guarded_random(nw, 2), *y = guarded_random(ny, 3);
   for (int d = 0; d < 3; d++) {
     int64_t count = d == FORWARD ? ny : d == DATA ? nx : nw;

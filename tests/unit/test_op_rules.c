@@ -71,6 +71,8 @@ static const struct bad_node bad_nodes[] = {
     BAD(rsqrt, "i32[3]", NULL, "rsqrt needs a float operand"),
     BAD(tanh, "bool[3]", NULL, "tanh needs a float operand, not bool"),
     BAD(sigmoid, "i32[3]", NULL, "sigmoid needs a float operand"),
+    BAD(softplus, "i32[3]", NULL, "softplus needs a float operand"),
+    BAD(erf, "i32[3]", NULL, "erf needs a float operand"),
     BAD(sin, "i32[3]", NULL, "sin needs a float operand"),
     BAD(cos, "i32[3]", NULL, "cos needs a float operand"),
     BAD(lt, "f32[3] f32[4]", NULL, "operands of lt have different shapes"),
