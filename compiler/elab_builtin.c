@@ -179,9 +179,9 @@ static const struct {
     {"epochs", BT_INPUT_EPOCHS},
 };
 enum { N_INPUTS = sizeof inputs / sizeof *inputs };
-static const char *const words[] = {"training", "eval", "frozen"};
+static const char *const words[] = {"training", "eval", "frozen", "ema"};
 enum { N_WORDS = sizeof words / sizeof *words };
-static const char *const planned[] = {"ema", "gather", "einsum", "cholesky", "solve_triangular"};
+static const char *const planned[] = {"gather", "einsum", "cholesky", "solve_triangular"};
 
 // What other languages call a function, and how it is said here.
 static const struct {

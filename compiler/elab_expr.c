@@ -242,15 +242,44 @@ static struct value unit_field(struct elab *e, struct frame *f, const struct exp
   return value_error();
 }
 
-static struct value instance_field(struct elab *e, struct frame *f, const struct expr *x,
-                                   struct instance *in) {
-  const char *names[128];
-  int n = 0;
-  for (int i = 0; i < in->children.len && n < 128; i++) {
-    names[n++] = in->children.data[i].name;
-    if (str_eq(in->children.data[i].name, x->string)) return in->children.data[i].value;
+enum { PART_NAMES = 128 };
+
+// A parameter or state of an instance, read from outside.
+static struct value tensor_part(struct elab *e, struct frame *f, const struct expr *x,
+                                const struct value *instance, int tensor) {
+  if (!needs_graph(e, f, x->loc, str_printf(e->b->arena, "`%s`", e->model->tensors.data[tensor].name)))
+    return value_error();
+  graph_at(e, f, x->loc);
+  struct value v = value_tensor(x->loc, current_tensor(e, tensor));
+  return instance->mode == MODE_FROZEN ? tensor_unary(e, f, OP_stop_gradient, x->loc, v) : v;
+}
+
+// Adds the names of the tensors right under `path`.
+static int tensor_names(struct elab *e, const char *path, const char **names, int n) {
+  size_t length = path ? strlen(path) : 0;
+  for (int i = 0; i < e->model->tensors.len && n < PART_NAMES; i++) {
+    const char *name = e->model->tensors.data[i].name;
+    bool under = length && strncmp(name, path, length) == 0 && name[length] == '.';
+    if (under && !strchr(name + length + 1, '.')) names[n++] = name + length + 1;
   }
-  elab_error(e, f, x->op_loc, "`%s` has no part `%s`%s%s", in->path, x->string,
+  return n;
+}
+
+static struct value instance_field(struct elab *e, struct frame *f, const struct expr *x,
+                                   const struct value *v) {
+  struct instance *in = v->instance;
+  const char *names[PART_NAMES];
+  int n = 0;
+  for (int i = 0; i < in->children.len && n < PART_NAMES; i++) {
+    names[n++] = in->children.data[i].name;
+    if (str_eq(in->children.data[i].name, x->string))
+      return value_applied(e, in->children.data[i].value, v->mode, v->average);
+  }
+  const char *path = v->average ? average_path(e, v->average, in->path) : in->path;
+  int tensor = path ? model_tensor_index(e->model, str_printf(e->b->arena, "%s.%s", path, x->string)) : -1;
+  if (tensor >= 0) return tensor_part(e, f, x, v, tensor);
+  n = tensor_names(e, path, names, n);
+  elab_error(e, f, x->op_loc, "`%s` has no part `%s`%s%s", path ? path : "ema", x->string,
              did_you_mean(e, x->string, names, n),
              in->applied ? "" : "; its parts exist once it has been applied");
   return value_error();
@@ -260,7 +289,7 @@ static struct value field_expr(struct elab *e, struct frame *f, const struct exp
   struct value v = expr_value(e, f, x->a);
   if (v.kind == V_ERROR) return v;
   if (v.kind == V_UNIT) return unit_field(e, f, x, v.unit);
-  if (v.kind == V_INSTANCE) return instance_field(e, f, x, v.instance);
+  if (v.kind == V_INSTANCE) return instance_field(e, f, x, &v);
   bool index = x->string[0] >= '0' && x->string[0] <= '9';
   if (index && (v.kind == V_LIST || v.kind == V_TUPLE)) {
     long at = strtol(x->string, NULL, 10);

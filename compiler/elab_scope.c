@@ -87,6 +87,7 @@ struct frame *frame_push(struct elab *e, struct frame *caller, struct unit *u, c
   f->training = caller->training;
   f->address = caller->address;
   f->prefix = caller->prefix;
+  f->average = caller->average;
   f->state_role = caller->state_role;
   if (f->depth < FRAME_MAX_DEPTH) return f;
   elab_error(e, NULL, call, "calls nest deeper than %d levels", FRAME_MAX_DEPTH);

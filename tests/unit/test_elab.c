@@ -535,7 +535,7 @@ static void test_barlow_twins(void **state) {
   check_function("objective_barlow_twins_offset", "objective_barlow_twins");
 }
 
-// Other papers' objectives, written in the language as a user would.
+// Other papers' objectives.
 static void test_objectives(void **state) {
   (void)state;
   static const char *const names[] = {"vicreg", "nt_xent", "simsiam", "byol"};
