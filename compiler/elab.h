@@ -20,6 +20,7 @@
 //   elab_tensor.c    alignment, operators on tensors
 //   elab_type.c      types of signatures, names of axes
 //   elab_builtin.c   the functions that the language has; elab_reduce.c, elab_shape.c: their families
+//   elab_check.c     bodies that nothing applies
 //   elab_scope.c     names, frames, diagnostics
 //   elab_unit.c      files, imports, -D
 //   elab_value.c     values and their texts
@@ -147,6 +148,7 @@ struct entry {
   struct unit *unit; // where it was declared
   enum { ENTRY_UNSEEN, ENTRY_BUSY, ENTRY_DONE } state;
   struct value value; // constants and instances, when done
+  bool applied;       // functions, modules and views
 };
 struct import {
   struct unit *unit;
@@ -258,6 +260,7 @@ struct elab {
   VEC(struct name_at) loaded;     // what follows `load`: "encoder.layer1"
   VEC(struct binding) defined;    // constants that -D rebinds
   int nesting;                    // calls and declarations in progress
+  bool checking;                  // a body that nothing applies, on values that are not known (V_ERROR)
   bool muted;                     // the latest error was said before: so are its notes
 };
 
@@ -393,6 +396,7 @@ int model_tensor_index(const struct model *m, const char *name); // -1: none
 // ---- elab_view.c ------------------------------------------------------------------------------
 struct value view_apply(struct elab *e, struct frame *f, struct value view, struct value data,
                         struct loc call);
+void view_check(struct elab *e, struct frame *f, const struct block *body); // while e->checking
 // The rows of a .def file's argument text "k=20 mean:channels": labels with their slots.
 enum slot_kind { SLOT_NUMBER, SLOT_RANGE, SLOT_CHANNELS };
 struct slot {
@@ -419,6 +423,10 @@ int builtin_names(const char **out, int most);
 bool builtin_planned(const char *name); // in the language's plan, not built yet
 // How one says here what other languages call `name`; NULL: no such word.
 const char *builtin_elsewhere(const char *name);
+
+// ---- elab_check.c -----------------------------------------------------------------------------
+void check_unapplied(struct elab *e);
+void check_type(struct elab *e, struct frame *f, const struct type *t);
 
 // ---- elab_ema.c -------------------------------------------------------------------------------
 struct value average_value(struct elab *e, struct frame *f, const struct expr *x); // ema(…)

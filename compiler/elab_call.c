@@ -49,7 +49,7 @@ static bool place_argument(struct elab *e, struct frame *f, const struct arg *a,
 
 bool args_match(struct elab *e, struct frame *f, const arg_list *args, struct loc call,
                 const char *callee, const struct label *labels, int n, struct given *out) {
-  bool ok = true;
+  bool ok = true, placed = true;
   int next = 0;
   memset(out, 0, sizeof *out * (size_t)n);
   for (int i = 0; i < args->len; i++) {
@@ -59,18 +59,18 @@ bool args_match(struct elab *e, struct frame *f, const arg_list *args, struct lo
     ok = v.kind != V_ERROR && ok;
     int before = next;
     if (!place_argument(e, f, a, callee, labels, n, out, &next)) {
-      ok = false;
+      ok = placed = false;
       continue;
     }
     out[a->label ? label_index(labels, n, a->label) : before].value = v;
   }
   for (int i = 0; i < n; i++) {
     if (out[i].present || !labels[i].required) continue;
-    if (ok) {
+    if (placed) {
       elab_error(e, f, call, "missing argument `%s` of %s", labels[i].name, callee);
       elab_note(e, labels[i].loc, "declared here");
     }
-    ok = false;
+    ok = placed = false;
   }
   return ok;
 }
@@ -267,6 +267,7 @@ static struct value run_module(struct elab *e, struct frame *f, struct instance 
   callee->instance = in;
   callee->prefix = in->path;
   apply_as(callee, as);
+  in->module->applied = true;
   note_application(e, in, callee);
   frame_bind_config(e, callee, d, in->config);
   if (!bind_inputs(e, callee, f, d, given)) return value_error();
@@ -282,6 +283,7 @@ static struct value run_function(struct elab *e, struct frame *f, const struct v
   if (!callee) return value_error();
   if (f->decl && f->decl->kind == D_PROGRAM) callee->address = n->name;
   apply_as(callee, fn);
+  n->applied = true;
   if (!bind_inputs(e, callee, f, n->decl, given)) return value_error();
   struct value r = run_body(e, callee, n->decl);
   return fn->mode == MODE_FROZEN ? freeze(e, f, call, r) : r;
@@ -324,6 +326,7 @@ static bool inputs_of(const struct value *callee, const param_list **inputs, con
 
 static struct value run_callable(struct elab *e, struct frame *f, const struct value *callee,
                                  const struct given *given, struct loc call) {
+  if (e->checking) return value_error();
   if (callee->kind == V_FN) return run_function(e, f, callee, given, call);
   struct instance *in = callee->kind == V_INSTANCE ? callee->instance : inline_instance(e, callee);
   if (!e->graph) {

@@ -60,6 +60,10 @@ struct value average_value(struct elab *e, struct frame *f, const struct expr *x
   static const struct label labels[] = {{.name = "instance", .required = true},
                                         {.name = "decay", .required = true}};
   struct given given[2];
+  if (e->checking) {
+    args_match(e, f, &x->args, x->loc, "`ema`", labels, 2, given);
+    return value_error();
+  }
   if (e->graph) {
     elab_error(e, f, x->loc,
                "an average is bound at the top of the file, where programs share it: `target = ema(encoder, "

@@ -186,6 +186,10 @@ static struct value list_expr(struct elab *e, struct frame *f, const struct expr
 
 static struct value for_list(struct elab *e, struct frame *f, const struct expr *x) {
   struct value items = range_items(e, f, expr_value(e, f, x->a), "`for`");
+  if (items.kind == V_ERROR && e->checking) {
+    items = value_list(e, x->loc, V_LIST);
+    value_append(e, &items, value_error());
+  }
   if (items.kind == V_ERROR || !name_bindable(e, f, x->string, x->loc)) return value_error();
   struct value v = value_list(e, x->loc, V_LIST);
   int before = f->locals.len;
@@ -202,6 +206,10 @@ static struct value for_list(struct elab *e, struct frame *f, const struct expr 
 
 static struct value if_expr(struct elab *e, struct frame *f, const struct expr *x) {
   struct value c = expr_value(e, f, x->a);
+  if (c.kind == V_ERROR && e->checking) {
+    expr_value(e, f, x->b);
+    expr_value(e, f, x->c);
+  }
   if (c.kind == V_ERROR) return c;
   if (c.kind == V_BOOL) return expr_value(e, f, c.integer ? x->b : x->c);
   if (c.kind == V_TENSOR)
@@ -278,6 +286,7 @@ static struct value instance_field(struct elab *e, struct frame *f, const struct
   const char *path = v->average ? average_path(e, v->average, in->path) : in->path;
   int tensor = path ? model_tensor_index(e->model, str_printf(e->b->arena, "%s.%s", path, x->string)) : -1;
   if (tensor >= 0) return tensor_part(e, f, x, v, tensor);
+  if (e->checking) return value_error(); // it may have it by then
   n = tensor_names(e, path, names, n);
   elab_error(e, f, x->op_loc, "`%s` has no part `%s`%s%s", path ? path : "ema", x->string,
              did_you_mean(e, x->string, names, n),

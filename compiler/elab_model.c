@@ -84,6 +84,7 @@ struct model *model_elaborate(struct btc *b, const struct file *f) {
   declare_programs(e, u);
   evaluate_file(e, u);
   elaborate_programs(e, u);
+  check_unapplied(e);
   check_loads(e);
   warn_unapplied(e);
   return m;

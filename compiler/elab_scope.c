@@ -304,11 +304,14 @@ struct value name_value(struct elab *e, struct frame *f, const char *name, struc
   struct pack *p = frame_pack(f, name);
   if (p) return pack_value(e, p, loc);
   struct entry *n = unit_entry(f->unit, name);
-  if (n) return entry_value(e, f, n, loc);
+  if (n) {
+    struct value v = entry_value(e, f, n, loc);
+    return e->checking && n->decl->kind == D_CONST ? value_error() : v;
+  }
   for (int i = 0; i < f->unit->imports.len; i++)
     if (str_eq(f->unit->imports.data[i].as, name))
       return (struct value){.kind = V_UNIT, .loc = loc, .unit = f->unit->imports.data[i].unit};
-  if (str_eq(name, "training")) return value_bool(loc, f->training);
+  if (str_eq(name, "training")) return e->checking ? value_error() : value_bool(loc, f->training);
   const struct builtin *built = builtin_find(name);
   if (built) return (struct value){.kind = V_BUILTIN, .loc = loc, .builtin = built};
   enum bt_input_kind kind;

@@ -11,6 +11,7 @@ typedef bool statement_rule(struct elab *e, struct frame *f, const struct stmt *
 static void bind_let(struct elab *e, struct frame *f, const struct typed_name *name,
                      struct value v) {
   const char *what = str_printf(e->b->arena, "`%s`", name->name);
+  if (e->checking) check_type(e, f, name->type);
   if (v.kind != V_ERROR && name->type && !type_bind(e, f, name->type, &v, f, v.loc, what))
     v = value_error();
   if (!name_bindable(e, f, name->name, name->loc)) return;
@@ -46,6 +47,11 @@ static void run_let(struct elab *e, struct frame *f, const struct stmt *s) {
 
 static void run_if(struct elab *e, struct frame *f, const struct stmt *s, statement_rule *rule) {
   struct value c = expr_value(e, f, s->value);
+  if (c.kind == V_ERROR && e->checking) {
+    block_run(e, f, s->body, rule);
+    if (s->else_body) block_run(e, f, s->else_body, rule);
+    return;
+  }
   if (c.kind == V_BOOL) {
     const struct block *taken = c.integer ? s->body : s->else_body;
     if (taken) block_run(e, f, taken, rule);
@@ -62,6 +68,11 @@ static void run_if(struct elab *e, struct frame *f, const struct stmt *s, statem
 
 static void run_for(struct elab *e, struct frame *f, const struct stmt *s, statement_rule *rule) {
   struct value items = range_items(e, f, expr_value(e, f, s->value), "`for`");
+  if (items.kind == V_ERROR && e->checking && name_bindable(e, f, s->name.name, s->name.loc)) {
+    frame_bind(e, f, s->name.name, s->name.loc, value_error());
+    block_run(e, f, s->body, rule);
+    return;
+  }
   if (items.kind == V_ERROR || !name_bindable(e, f, s->name.name, s->name.loc)) {
     f->poisoned = true;
     return;
@@ -80,7 +91,7 @@ void block_run(struct elab *e, struct frame *f, const struct block *block, state
     case S_IF: run_if(e, f, s, rule); break;
     case S_FOR: run_for(e, f, s, rule); break;
     default:
-      if (!rule(e, f, s)) f->poisoned = true;
+      if (!rule(e, f, s) && !e->checking) f->poisoned = true;
     }
   }
 }
@@ -200,7 +211,7 @@ static bool declare_tensor(struct elab *e, struct frame *f, const struct stmt *s
     elab_error(e, f, s->loc, "an optimizer has states, not parameters");
     ok = false;
   }
-  const char *name = NULL;
+  const char *name = s->name.name;
   ok = ok && own_tensor(e, f, s, state ? f->state_role : BT_PARAM, &t, init, &name);
   if (!name_bindable(e, f, s->name.name, s->name.loc)) return false;
   if (ok) {
@@ -323,7 +334,7 @@ static bool run_call(struct elab *e, struct frame *f, const struct stmt *s) {
   if (callee.kind == V_ERROR) return true;
   if (callee.kind == V_BUILTIN && str_eq(builtin_name(callee.builtin), "fail")) {
     f->result = builtin_call(e, f, callee.builtin, &s->args, s->loc);
-    f->returned = true; // nothing after it is meant
+    f->returned = !e->checking; // nothing after it is meant
     return false;
   }
   elab_error(e, f, s->loc, "the result of this call goes nowhere; `let y = %s(…)` keeps it",

@@ -268,9 +268,11 @@ static void test_language_page(void **state) {
   assert_true(n > 40);
   for (int i = 0; i < n; i++) {
     const struct builtin *row = builtin_find(names[i]);
-    bool applied = strcmp(names[i], "eval") == 0 || strcmp(names[i], "frozen") == 0;
+    bool mode = strcmp(names[i], "eval") == 0 || strcmp(names[i], "frozen") == 0;
+    bool average = strcmp(names[i], "ema") == 0;
     on_page(page, row       ? signature(b->arena, names[i], row->params)
-                  : applied ? signature(b->arena, names[i], "m")
+                  : mode    ? signature(b->arena, names[i], "m")
+                  : average ? signature(b->arena, names[i], "m decay")
                             : str_printf(b->arena, "`%s`", names[i]));
   }
   on_page(page, str_printf(b->arena, "at most %d axes", MAX_RANK));
