@@ -27,6 +27,8 @@ static void check_return(struct elab *e, struct frame *f, const struct stmt *s) 
 }
 
 static bool check_statement(struct elab *e, struct frame *f, const struct stmt *s) {
+  bool owns = s->kind == S_PARAM || s->kind == S_STATE || s->kind == S_BIND;
+  if (owns && f->decl->kind != D_MODULE) return body_statement(e, f, s);
   switch (s->kind) {
   case S_PARAM:
   case S_STATE: check_type(e, f, s->type); // fall through
