@@ -187,7 +187,7 @@ static void print_all(const json_t *report, bool as_json) {
     return;
   }
   if (json_array_size(json_object_get(report, "programs")) == 0)
-    printf("no program: constants and instances are right; functions are checked where something calls them\n");
+    printf("no program: constants, instances and all names are right; shapes are checked where functions are called\n");
   json_array_foreach(json_object_get(report, "programs"), i, o) {
     if (i) putchar('\n');
     print_program(o);

@@ -10,6 +10,7 @@
 //   elab_model.c     the doors of graph.h: a file's model, one of its functions
 //   elab_program.c   programs: data, loss, reports, evaluations
 //   elab_optim.c     backward and optimiser
+//   elab_ema.c       averages of instances: ema(encoder, decay: d)
 //   elab_view.c      views of images
 //   elab_schedule.c  `schedule` blocks
 //   elab_stmt.c      statements of functions and modules
@@ -20,6 +21,7 @@
 //   elab_type.c      types of signatures, names of axes
 //   elab_builtin.c   the functions that the language has; elab_reduce.c, elab_shape.c, elab_take.c,
 //                    elab_einsum.c, elab_triangular.c, elab_random.c: their families
+//   elab_check.c     bodies that nothing applies
 //   elab_scope.c     names, frames, diagnostics
 //   elab_unit.c      files, imports, -D
 //   elab_value.c     values and their texts
@@ -37,6 +39,7 @@ struct frame;
 struct unit;
 struct entry;
 struct instance;
+struct average;
 struct data;
 struct builtin;
 struct view_run;
@@ -91,7 +94,8 @@ struct value_list {
 struct value {
   enum value_kind kind;
   enum mode mode;
-  struct loc loc; // the expression that gave it
+  struct average *average; // applied with its parameters; callables only
+  struct loc loc;          // the expression that gave it
   union {
     int64_t integer;
     double number;
@@ -124,6 +128,9 @@ struct value value_string(struct loc loc, const char *s);
 struct value value_list(struct elab *e, struct loc loc, enum value_kind kind);
 void value_append(struct elab *e, struct value *list, struct value item);
 struct value value_tensor(struct loc loc, struct node *n);      // axes nameless
+// A callable, and with a list all in it, to be applied at least in `mode`, and with `average` (NULL: as
+// it is).
+struct value value_applied(struct elab *e, struct value v, enum mode mode, struct average *average);
 bool value_is_number(const struct value *v);                    // V_INT or V_FLOAT
 double value_number(const struct value *v);                     // of one that is
 bool value_is_callable(const struct value *v);                  // may be applied to tensors
@@ -142,6 +149,7 @@ struct entry {
   struct unit *unit; // where it was declared
   enum { ENTRY_UNSEEN, ENTRY_BUSY, ENTRY_DONE } state;
   struct value value; // constants and instances, when done
+  bool applied;       // functions, modules and views
 };
 struct import {
   struct unit *unit;
@@ -174,6 +182,7 @@ struct frame {
   struct instance *instance; // whose module it is
   const char *address;       // for node.path
   const char *prefix;        // for names of parameters and instances: "encoder.layer1", or NULL
+  struct average *average;   // whose parameters its modules read in place of their own; NULL: none
   bool training;
   enum bt_role state_role;
   int depth;
@@ -196,14 +205,34 @@ struct instance {
   const char *path; // NULL: inline
   struct loc loc;   // where it is bound
   bool applied;
-  VEC(struct binding) children;  // instances bound in its body, by name; kept between applications
-  const struct program *counted; // `applications` counts those in this program
-  int applications;
+  VEC(struct binding) children; // instances bound in its body, by name; kept between applications
+};
+
+// target = ema(encoder, decay: d): the modules of `encoder` applied with other parameters and states,
+// which follow those of `encoder`. Nothing of the modules is doubled: only names of tensors change,
+// encoder.conv1.weight to target.conv1.weight.
+struct average_root {
+  const char *of;    // path of an instance
+  const char *under; // where its tensors are, from the average's path: "", or ".0" in a list
+};
+struct average {
+  const char *path; // NULL: not bound yet
+  struct loc loc;
+  VEC(struct average_root) roots;
+  const struct expr *decay; // evaluated in every program that trains what is averaged
+  struct frame *frame;      // there
+  bool applied;
 };
 
 // What a parameter or state was fixed to, and where.
 struct tensor_site {
   struct loc declared, applied;
+  struct average *average; // whose it is; NULL: none's
+};
+// How often an instance, or an average's, was applied in the program so far.
+struct application_count {
+  const char *path;
+  int n;
 };
 
 // `data x: u8[batch, 3, _, _]`
@@ -219,16 +248,19 @@ struct elab {
   struct model *model;
   VEC(struct unit *) units; // the first is the main file
   VEC(struct instance *) instances;
+  VEC(struct average *) averages;
   VEC(struct tensor_site) sites;  // beside model->tensors
   VEC(struct program *) programs; // all, so that `load` may name a later one
   struct program *program;        // being elaborated; NULL: none
   struct graph *graph;            // its graph
   bool minimizes;                 // it has a `minimize`
   VEC(struct name_at) reported;   // its reports
+  VEC(struct application_count) applications; // in it
   int64_t rows;                   // of the first array of its data
   VEC(struct name_at) loaded;     // what follows `load`: "encoder.layer1"
   VEC(struct binding) defined;    // constants that -D rebinds
   int nesting;                    // calls and declarations in progress
+  bool checking;                  // a body that nothing applies, on values that are not known (V_ERROR)
   bool muted;                     // the latest error was said before: so are its notes
 };
 
@@ -356,7 +388,9 @@ bool body_statement(struct elab *e, struct frame *f,
                     const struct stmt *s); // of functions and modules
 bool common_statement(struct elab *e, struct frame *f,
                       const struct stmt *s); // let, if, for: true where it was one
-struct node *leaf_tensor(struct elab *e, const char *name, enum op op, const struct tensor_type *t);
+// What a parameter or state of the model is now, in the program: a state's last update, or its value at
+// the start of the step.
+struct node *current_tensor(struct elab *e, int tensor);
 
 // ---- elab_program.c ---------------------------------------------------------------------------
 void program_elaborate(struct elab *e, struct unit *u, const struct decl *d, struct program *p);
@@ -370,6 +404,7 @@ int model_tensor_index(const struct model *m, const char *name); // -1: none
 // ---- elab_view.c ------------------------------------------------------------------------------
 struct value view_apply(struct elab *e, struct frame *f, struct value view, struct value data,
                         struct loc call);
+void view_check(struct elab *e, struct frame *f, const struct block *body); // while e->checking
 // The rows of a .def file's argument text "k=20 mean:channels": labels with their slots.
 enum slot_kind { SLOT_NUMBER, SLOT_RANGE, SLOT_CHANNELS };
 struct slot {
@@ -393,9 +428,18 @@ struct value builtin_call(struct elab *e, struct frame *f, const struct builtin 
 struct value builtin_apply(struct elab *e, struct frame *f, const struct builtin *b,
                            struct given *given, int n, struct loc call);
 int builtin_names(const char **out, int most);
-bool builtin_planned(const char *name); // in the language's plan, not built yet
 // How one says here what other languages call `name`; NULL: no such word.
 const char *builtin_elsewhere(const char *name);
+
+// ---- elab_check.c -----------------------------------------------------------------------------
+void check_unapplied(struct elab *e);
+void check_type(struct elab *e, struct frame *f, const struct type *t);
+
+// ---- elab_ema.c -------------------------------------------------------------------------------
+struct value average_value(struct elab *e, struct frame *f, const struct expr *x); // ema(…)
+// The path or name that stands for `path` in the average.
+const char *average_path(struct elab *e, const struct average *a, const char *path);
+void averages_follow(struct elab *e); // appended to a training step, behind its optimiser
 
 // ---- elab_optim.c -----------------------------------------------------------------------------
 struct optimizer {

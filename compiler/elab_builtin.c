@@ -145,6 +145,7 @@ static struct value len(struct call *c) {
 
 static struct value fail(struct call *c) {
   const struct value *x = &c->given[0].value;
+  if (c->e->checking) return value_error();
   elab_error(c->e, c->f, c->loc, "%s", x->kind == V_STRING ? x->string : value_text(c->e, x));
   return value_error();
 }
@@ -239,9 +240,8 @@ static const struct {
     {"epochs", BT_INPUT_EPOCHS},
 };
 enum { N_INPUTS = sizeof inputs / sizeof *inputs };
-static const char *const words[] = {"training", "eval", "frozen"};
+static const char *const words[] = {"training", "eval", "frozen", "ema"};
 enum { N_WORDS = sizeof words / sizeof *words };
-static const char *const planned[] = {"ema"};
 
 // What other languages call a function, and how it is said here.
 static const struct {
@@ -297,12 +297,6 @@ bool builtin_input(const char *name, enum bt_input_kind *kind) {
     *kind = inputs[i].kind;
     return true;
   }
-  return false;
-}
-
-bool builtin_planned(const char *name) {
-  for (size_t i = 0; i < sizeof planned / sizeof *planned; i++)
-    if (strcmp(planned[i], name) == 0) return true;
   return false;
 }
 

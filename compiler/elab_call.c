@@ -49,7 +49,7 @@ static bool place_argument(struct elab *e, struct frame *f, const struct arg *a,
 
 bool args_match(struct elab *e, struct frame *f, const arg_list *args, struct loc call,
                 const char *callee, const struct label *labels, int n, struct given *out) {
-  bool ok = true;
+  bool ok = true, placed = true;
   int next = 0;
   memset(out, 0, sizeof *out * (size_t)n);
   for (int i = 0; i < args->len; i++) {
@@ -59,18 +59,18 @@ bool args_match(struct elab *e, struct frame *f, const arg_list *args, struct lo
     ok = v.kind != V_ERROR && ok;
     int before = next;
     if (!place_argument(e, f, a, callee, labels, n, out, &next)) {
-      ok = false;
+      ok = placed = false;
       continue;
     }
     out[a->label ? label_index(labels, n, a->label) : before].value = v;
   }
   for (int i = 0; i < n; i++) {
     if (out[i].present || !labels[i].required) continue;
-    if (ok) {
+    if (placed) {
       elab_error(e, f, call, "missing argument `%s` of %s", labels[i].name, callee);
       elab_note(e, labels[i].loc, "declared here");
     }
-    ok = false;
+    ok = placed = false;
   }
   return ok;
 }
@@ -200,14 +200,20 @@ static const char *application_letters(struct arena *a, int n) {
   return text;
 }
 
-static void count_application(struct elab *e, struct instance *in, struct frame *callee) {
-  if (in->counted != e->program) in->applications = 0;
-  in->counted = e->program;
+static int count_application(struct elab *e, const char *path) {
+  for (int i = 0; i < e->applications.len; i++)
+    if (str_eq(e->applications.data[i].path, path)) return e->applications.data[i].n++;
+  vec_push(e->b->arena, &e->applications, ((struct application_count){path, 1}));
+  return 0;
+}
+
+static void note_application(struct elab *e, struct instance *in, struct frame *callee) {
   in->applied = true;
-  if (in->path)
-    callee->address = str_printf(e->b->arena, "%s@%s", in->path,
-                                 application_letters(e->b->arena, in->applications));
-  in->applications++;
+  if (callee->average) callee->average->applied = true;
+  const char *path = callee->average ? average_path(e, callee->average, in->path) : in->path;
+  if (path)
+    callee->address = str_printf(e->b->arena, "%s@%s", path,
+                                 application_letters(e->b->arena, count_application(e, path)));
 }
 
 static struct value freeze(struct elab *e, struct frame *f, struct loc loc, struct value v) {
@@ -246,32 +252,41 @@ static bool config_usable(struct elab *e, struct frame *f, const struct instance
   return true;
 }
 
-static struct value run_module(struct elab *e, struct frame *f, struct instance *in, enum mode mode,
-                               const struct given *given, struct loc call) {
+// Mode and average of an application hold for all that it applies in turn.
+static void apply_as(struct frame *callee, const struct value *as) {
+  if (as->mode != MODE_INHERIT) callee->training = false;
+  if (as->average) callee->average = as->average;
+}
+
+static struct value run_module(struct elab *e, struct frame *f, struct instance *in,
+                               const struct value *as, const struct given *given, struct loc call) {
   const struct decl *d = in->module->decl;
   if (!config_usable(e, f, in, call)) return value_error();
   struct frame *callee = frame_push(e, f, in->module->unit, d, call);
   if (!callee) return value_error();
   callee->instance = in;
   callee->prefix = in->path;
-  if (mode != MODE_INHERIT) callee->training = false;
-  count_application(e, in, callee);
+  apply_as(callee, as);
+  in->module->applied = true;
+  note_application(e, in, callee);
   frame_bind_config(e, callee, d, in->config);
   if (!bind_inputs(e, callee, f, d, given)) return value_error();
   struct value r = run_body(e, callee, d);
-  return mode == MODE_FROZEN ? freeze(e, f, call, r) : r;
+  return as->mode == MODE_FROZEN ? freeze(e, f, call, r) : r;
 }
 
 // A function's mode is that of the instances that it applies.
-static struct value run_function(struct elab *e, struct frame *f, struct entry *n, enum mode mode,
+static struct value run_function(struct elab *e, struct frame *f, const struct value *fn,
                                  const struct given *given, struct loc call) {
+  struct entry *n = fn->entry;
   struct frame *callee = frame_push(e, f, n->unit, n->decl, call);
   if (!callee) return value_error();
   if (f->decl && f->decl->kind == D_PROGRAM) callee->address = n->name;
-  if (mode != MODE_INHERIT) callee->training = false;
+  apply_as(callee, fn);
+  n->applied = true;
   if (!bind_inputs(e, callee, f, n->decl, given)) return value_error();
   struct value r = run_body(e, callee, n->decl);
-  return mode == MODE_FROZEN ? freeze(e, f, call, r) : r;
+  return fn->mode == MODE_FROZEN ? freeze(e, f, call, r) : r;
 }
 
 // ---- applying ---------------------------------------------------------------------------------
@@ -289,16 +304,11 @@ static struct value not_callable(struct elab *e, struct frame *f, const struct v
   return value_error();
 }
 
-// frozen says more than eval, and eval more than nothing.
-static enum mode stricter(enum mode a, enum mode b) { return a > b ? a : b; }
-
 static struct value apply_list(struct elab *e, struct frame *f, struct value list, struct value x,
                                int from, struct loc call) {
   for (int i = from; i < list.list->len && x.kind != V_ERROR; i++) {
-    struct value callee = list.list->data[i];
-    callee.mode = stricter(callee.mode, list.mode);
     struct given g = {.value = x, .loc = call, .present = true};
-    x = apply_given(e, f, callee, &g, 1, call);
+    x = apply_given(e, f, list.list->data[i], &g, 1, call);
   }
   return x;
 }
@@ -316,13 +326,14 @@ static bool inputs_of(const struct value *callee, const param_list **inputs, con
 
 static struct value run_callable(struct elab *e, struct frame *f, const struct value *callee,
                                  const struct given *given, struct loc call) {
-  if (callee->kind == V_FN) return run_function(e, f, callee->entry, callee->mode, given, call);
+  if (e->checking) return value_error();
+  if (callee->kind == V_FN) return run_function(e, f, callee, given, call);
   struct instance *in = callee->kind == V_INSTANCE ? callee->instance : inline_instance(e, callee);
   if (!e->graph) {
     elab_error(e, f, call, "%s can be applied only inside a program", value_text(e, callee));
     return value_error();
   }
-  return run_module(e, f, in, callee->mode, given, call);
+  return run_module(e, f, in, callee, given, call);
 }
 
 static bool unconfigured(const struct value *v) { return v->kind == V_MODULE && !v->config; }
@@ -384,11 +395,8 @@ struct value apply_value(struct elab *e, struct frame *f, struct value callee, c
   if (callee.kind == V_BUILTIN) return builtin_call(e, f, callee.builtin, args, call);
   if (callee.kind == V_VIEW) return call_view(e, f, callee, args, call);
   if (unconfigured(&callee)) return configure(e, f, callee, args, call);
-  if (callee.kind == V_LIST && value_is_callable(&callee) && callee.list->len > 0) {
-    struct value first = callee.list->data[0];
-    first.mode = stricter(first.mode, callee.mode);
-    return apply_list(e, f, callee, apply_value(e, f, first, args, call), 1, call);
-  }
+  if (callee.kind == V_LIST && value_is_callable(&callee) && callee.list->len > 0)
+    return apply_list(e, f, callee, apply_value(e, f, callee.list->data[0], args, call), 1, call);
   const param_list *inputs;
   const char *name;
   struct label labels[MOST_PARAMS];
@@ -403,10 +411,13 @@ struct value apply_value(struct elab *e, struct frame *f, struct value callee, c
   return run_callable(e, f, &callee, given, call);
 }
 
-// eval(x) and frozen(x) are not functions: they say how what is named is applied.
+// eval(x), frozen(x) and ema(x, decay: d) are not functions: they say how what is named is applied.
+static bool is_word(struct frame *f, const struct expr *x) {
+  return x->a->kind == E_NAME && !frame_find(f, x->a->string) && !unit_entry(f->unit, x->a->string);
+}
+
 static bool mode_word(struct frame *f, const struct expr *x, enum mode *mode) {
-  if (x->a->kind != E_NAME || frame_find(f, x->a->string) || unit_entry(f->unit, x->a->string))
-    return false;
+  if (!is_word(f, x)) return false;
   *mode = str_eq(x->a->string, "eval")     ? MODE_EVAL
           : str_eq(x->a->string, "frozen") ? MODE_FROZEN
                                            : MODE_INHERIT;
@@ -425,7 +436,7 @@ static struct value with_mode(struct elab *e, struct frame *f, const struct expr
                value_text(e, &v), x->a->string);
     return value_error();
   }
-  v.mode = stricter(v.mode, mode);
+  v = value_applied(e, v, mode, NULL);
   v.loc = x->loc;
   return v;
 }
@@ -433,6 +444,7 @@ static struct value with_mode(struct elab *e, struct frame *f, const struct expr
 struct value call_value(struct elab *e, struct frame *f, const struct expr *x) {
   enum mode mode;
   if (mode_word(f, x, &mode)) return with_mode(e, f, x, mode);
+  if (is_word(f, x) && str_eq(x->a->string, "ema")) return average_value(e, f, x);
   if (e->nesting >= CALLS_NESTED_MOST) {
     elab_error(e, f, x->loc, "calls nest deeper than %d levels", CALLS_NESTED_MOST);
     return value_error();
@@ -463,6 +475,11 @@ static struct value bind_module(struct elab *e, struct value v, const char *path
 
 struct value instance_bind(struct elab *e, struct frame *f, struct value v, const char *path,
                            struct loc loc, struct value *before) {
+  if (v.average && !v.average->path && path) {
+    v.average->path = path;
+    v.average->loc = loc;
+  }
+  if (v.average) return v;
   if (v.kind == V_MODULE && v.config) return bind_module(e, v, path, loc, before);
   if (v.kind == V_FN || v.kind == V_BUILTIN || v.kind == V_INSTANCE) return v;
   if (v.kind != V_LIST || !value_is_callable(&v)) return value_error();

@@ -186,6 +186,10 @@ static struct value list_expr(struct elab *e, struct frame *f, const struct expr
 
 static struct value for_list(struct elab *e, struct frame *f, const struct expr *x) {
   struct value items = range_items(e, f, expr_value(e, f, x->a), "`for`");
+  if (items.kind == V_ERROR && e->checking) {
+    items = value_list(e, x->loc, V_LIST);
+    value_append(e, &items, value_error());
+  }
   if (items.kind == V_ERROR || !name_bindable(e, f, x->string, x->loc)) return value_error();
   struct value v = value_list(e, x->loc, V_LIST);
   int before = f->locals.len;
@@ -202,6 +206,10 @@ static struct value for_list(struct elab *e, struct frame *f, const struct expr 
 
 static struct value if_expr(struct elab *e, struct frame *f, const struct expr *x) {
   struct value c = expr_value(e, f, x->a);
+  if (c.kind == V_ERROR && e->checking) {
+    expr_value(e, f, x->b);
+    expr_value(e, f, x->c);
+  }
   if (c.kind == V_ERROR) return c;
   if (c.kind == V_BOOL) return expr_value(e, f, c.integer ? x->b : x->c);
   if (c.kind == V_TENSOR)
@@ -242,15 +250,45 @@ static struct value unit_field(struct elab *e, struct frame *f, const struct exp
   return value_error();
 }
 
-static struct value instance_field(struct elab *e, struct frame *f, const struct expr *x,
-                                   struct instance *in) {
-  const char *names[128];
-  int n = 0;
-  for (int i = 0; i < in->children.len && n < 128; i++) {
-    names[n++] = in->children.data[i].name;
-    if (str_eq(in->children.data[i].name, x->string)) return in->children.data[i].value;
+enum { PART_NAMES = 128 };
+
+// A parameter or state of an instance, read from outside.
+static struct value tensor_part(struct elab *e, struct frame *f, const struct expr *x,
+                                const struct value *instance, int tensor) {
+  if (!needs_graph(e, f, x->loc, str_printf(e->b->arena, "`%s`", e->model->tensors.data[tensor].name)))
+    return value_error();
+  graph_at(e, f, x->loc);
+  struct value v = value_tensor(x->loc, current_tensor(e, tensor));
+  return instance->mode == MODE_FROZEN ? tensor_unary(e, f, OP_stop_gradient, x->loc, v) : v;
+}
+
+// Adds the names of the tensors right under `path`.
+static int tensor_names(struct elab *e, const char *path, const char **names, int n) {
+  size_t length = path ? strlen(path) : 0;
+  for (int i = 0; i < e->model->tensors.len && n < PART_NAMES; i++) {
+    const char *name = e->model->tensors.data[i].name;
+    bool under = length && strncmp(name, path, length) == 0 && name[length] == '.';
+    if (under && !strchr(name + length + 1, '.')) names[n++] = name + length + 1;
   }
-  elab_error(e, f, x->op_loc, "`%s` has no part `%s`%s%s", in->path, x->string,
+  return n;
+}
+
+static struct value instance_field(struct elab *e, struct frame *f, const struct expr *x,
+                                   const struct value *v) {
+  struct instance *in = v->instance;
+  const char *names[PART_NAMES];
+  int n = 0;
+  for (int i = 0; i < in->children.len && n < PART_NAMES; i++) {
+    names[n++] = in->children.data[i].name;
+    if (str_eq(in->children.data[i].name, x->string))
+      return value_applied(e, in->children.data[i].value, v->mode, v->average);
+  }
+  const char *path = v->average ? average_path(e, v->average, in->path) : in->path;
+  int tensor = path ? model_tensor_index(e->model, str_printf(e->b->arena, "%s.%s", path, x->string)) : -1;
+  if (tensor >= 0) return tensor_part(e, f, x, v, tensor);
+  if (e->checking) return value_error(); // it may have it by then
+  n = tensor_names(e, path, names, n);
+  elab_error(e, f, x->op_loc, "`%s` has no part `%s`%s%s", path ? path : "ema", x->string,
              did_you_mean(e, x->string, names, n),
              in->applied ? "" : "; its parts exist once it has been applied");
   return value_error();
@@ -260,7 +298,7 @@ static struct value field_expr(struct elab *e, struct frame *f, const struct exp
   struct value v = expr_value(e, f, x->a);
   if (v.kind == V_ERROR) return v;
   if (v.kind == V_UNIT) return unit_field(e, f, x, v.unit);
-  if (v.kind == V_INSTANCE) return instance_field(e, f, x, v.instance);
+  if (v.kind == V_INSTANCE) return instance_field(e, f, x, &v);
   bool index = x->string[0] >= '0' && x->string[0] <= '9';
   if (index && (v.kind == V_LIST || v.kind == V_TUPLE)) {
     long at = strtol(x->string, NULL, 10);

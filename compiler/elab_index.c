@@ -96,6 +96,12 @@ struct value tensor_slice(struct elab *e, struct frame *f, const struct expr *x,
 
 struct value index_value(struct elab *e, struct frame *f, const struct expr *x) {
   struct value v = expr_value(e, f, x->a);
+  for (int i = 0; v.kind == V_ERROR && i < x->items.len; i++) { // for the mistakes in them
+    const struct expr *item = x->items.data[i];
+    if (item->kind == E_RANGE && item->a) expr_value(e, f, item->a);
+    if (item->kind == E_RANGE && item->b) expr_value(e, f, item->b);
+    if (item->kind != E_RANGE && item->kind != E_WILDCARD) expr_value(e, f, item);
+  }
   if (v.kind == V_ERROR) return v;
   if (v.kind == V_TENSOR) return tensor_slice(e, f, x, v);
   if (v.kind == V_LIST) return list_index(e, f, x, v);

@@ -66,6 +66,10 @@ static void warn_unapplied(struct elab *e) {
       elab_warning(e, in->loc, "`%s` is never applied, so it has no parameters",
                    in->path ? in->path : in->module->name);
   }
+  for (int i = 0; i < e->averages.len; i++)
+    if (!e->averages.data[i]->applied)
+      elab_warning(e, e->averages.data[i]->loc, "`%s` is never applied, so nothing is averaged",
+                   e->averages.data[i]->path);
 }
 
 struct model *model_elaborate(struct btc *b, const struct file *f) {
@@ -80,6 +84,7 @@ struct model *model_elaborate(struct btc *b, const struct file *f) {
   declare_programs(e, u);
   evaluate_file(e, u);
   elaborate_programs(e, u);
+  check_unapplied(e);
   check_loads(e);
   warn_unapplied(e);
   return m;
@@ -264,6 +269,7 @@ struct program *model_function(struct model *m, const char *function, const stru
   fn.f->training = true; // a function says eval(x) where it means evaluation
   e->minimizes = false;
   e->reported.len = 0;
+  e->applications.len = 0;
   e->program = p;
   e->graph = p->graph;
   bool ok = function_run(&fn, u, function, gradients) && e->b->n_errors == 0;

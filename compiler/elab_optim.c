@@ -89,6 +89,7 @@ static void differentiate(struct elab *e, struct program *p, const struct optimi
   for (int i = 0; i < params.len; i++)
     if (grads[i] && !update_parameter(e, o, f, params.data[i], grads[i]))
       return; // the rest would say the same
+  averages_follow(e);
 }
 
 void model_differentiate(struct model *m, struct program *p) {

@@ -454,6 +454,7 @@ void program_elaborate(struct elab *e, struct unit *u, const struct decl *d, str
   e->rows = 0;
   int errors = e->b->n_errors;
   e->reported.len = 0;
+  e->applications.len = 0;
   f->training = e->minimizes = block_minimizes(d->body);
   block_run(e, f, d->body, program_statement);
   check_complete(e, f, d, errors);

@@ -87,6 +87,7 @@ struct frame *frame_push(struct elab *e, struct frame *caller, struct unit *u, c
   f->training = caller->training;
   f->address = caller->address;
   f->prefix = caller->prefix;
+  f->average = caller->average;
   f->state_role = caller->state_role;
   if (f->depth < FRAME_MAX_DEPTH) return f;
   elab_error(e, NULL, call, "calls nest deeper than %d levels", FRAME_MAX_DEPTH);
@@ -270,10 +271,6 @@ static struct value unknown_name(struct elab *e, struct frame *f, const char *na
   if (f->poisoned || f->unit->incomplete) return value_error();
   const char *names[CANDIDATES];
   int n = visible_names(f, names);
-  if (builtin_planned(name)) {
-    elab_error(e, f, loc, "`%s` is not supported yet", name);
-    return value_error();
-  }
   const char *library = std_file_with(e, name);
   if (library) {
     elab_error(e, f, loc, "unknown name `%s`; the standard library has it: `import std.%s`", name,
@@ -303,11 +300,14 @@ struct value name_value(struct elab *e, struct frame *f, const char *name, struc
   struct pack *p = frame_pack(f, name);
   if (p) return pack_value(e, p, loc);
   struct entry *n = unit_entry(f->unit, name);
-  if (n) return entry_value(e, f, n, loc);
+  if (n) {
+    struct value v = entry_value(e, f, n, loc);
+    return e->checking && n->decl->kind == D_CONST ? value_error() : v;
+  }
   for (int i = 0; i < f->unit->imports.len; i++)
     if (str_eq(f->unit->imports.data[i].as, name))
       return (struct value){.kind = V_UNIT, .loc = loc, .unit = f->unit->imports.data[i].unit};
-  if (str_eq(name, "training")) return value_bool(loc, f->training);
+  if (str_eq(name, "training")) return e->checking ? value_error() : value_bool(loc, f->training);
   const struct builtin *built = builtin_find(name);
   if (built) return (struct value){.kind = V_BUILTIN, .loc = loc, .builtin = built};
   enum bt_input_kind kind;

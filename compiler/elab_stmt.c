@@ -11,6 +11,7 @@ typedef bool statement_rule(struct elab *e, struct frame *f, const struct stmt *
 static void bind_let(struct elab *e, struct frame *f, const struct typed_name *name,
                      struct value v) {
   const char *what = str_printf(e->b->arena, "`%s`", name->name);
+  if (e->checking) check_type(e, f, name->type);
   if (v.kind != V_ERROR && name->type && !type_bind(e, f, name->type, &v, f, v.loc, what))
     v = value_error();
   if (!name_bindable(e, f, name->name, name->loc)) return;
@@ -46,6 +47,11 @@ static void run_let(struct elab *e, struct frame *f, const struct stmt *s) {
 
 static void run_if(struct elab *e, struct frame *f, const struct stmt *s, statement_rule *rule) {
   struct value c = expr_value(e, f, s->value);
+  if (c.kind == V_ERROR && e->checking) {
+    block_run(e, f, s->body, rule);
+    if (s->else_body) block_run(e, f, s->else_body, rule);
+    return;
+  }
   if (c.kind == V_BOOL) {
     const struct block *taken = c.integer ? s->body : s->else_body;
     if (taken) block_run(e, f, taken, rule);
@@ -62,6 +68,11 @@ static void run_if(struct elab *e, struct frame *f, const struct stmt *s, statem
 
 static void run_for(struct elab *e, struct frame *f, const struct stmt *s, statement_rule *rule) {
   struct value items = range_items(e, f, expr_value(e, f, s->value), "`for`");
+  if (items.kind == V_ERROR && e->checking && name_bindable(e, f, s->name.name, s->name.loc)) {
+    frame_bind(e, f, s->name.name, s->name.loc, value_error());
+    block_run(e, f, s->body, rule);
+    return;
+  }
   if (items.kind == V_ERROR || !name_bindable(e, f, s->name.name, s->name.loc)) {
     f->poisoned = true;
     return;
@@ -80,7 +91,7 @@ void block_run(struct elab *e, struct frame *f, const struct block *block, state
     case S_IF: run_if(e, f, s, rule); break;
     case S_FOR: run_for(e, f, s, rule); break;
     default:
-      if (!rule(e, f, s)) f->poisoned = true;
+      if (!rule(e, f, s) && !e->checking) f->poisoned = true;
     }
   }
 }
@@ -100,8 +111,9 @@ static bool own(struct elab *e, struct frame *f, const struct name_at *name, con
     return false;
   }
   vec_push(e->b->arena, &f->owned, *name);
-  if (f->instance->path) return true;
-  const char *module = f->instance->module->name;
+  bool unnamed = f->average && !f->average->path;
+  if (f->instance->path && !unnamed) return true;
+  const char *module = unnamed ? "ema" : f->instance->module->name;
   elab_error(e, f, f->call,
              "an inline `%s` owns %s, which would have no name; bind it first: `name = %s(…)`",
              module, what, module);
@@ -126,46 +138,65 @@ static bool initial(struct elab *e, struct frame *f, const struct stmt *s, bool 
   return false;
 }
 
+static struct tensor_type tensor_type_of(const struct bt_tensor *t) {
+  struct tensor_type type = {t->dtype, {.rank = t->rank}};
+  memcpy(type.shape.dim, t->shape, sizeof t->shape);
+  return type;
+}
+
 int model_tensor_index(const struct model *m, const char *name) {
   for (int i = 0; i < m->tensors.len; i++)
     if (strcmp(m->tensors.data[i].name, name) == 0) return i;
   return -1;
 }
 
-static void add_tensor(struct elab *e, const char *name, enum bt_role role,
-                       const struct tensor_type *t, struct bt_init init, struct tensor_site site) {
-  struct bt_tensor tensor = {
-      .name = name, .role = role, .dtype = t->dtype, .rank = t->shape.rank, .init = init};
-  memcpy(tensor.shape, t->shape.dim, sizeof tensor.shape);
-  tensor.bytes = (size_t)shape_count(&t->shape) * (size_t)dtype_size(t->dtype);
-  vec_push(e->b->arena, &e->model->tensors, tensor);
-  vec_push(e->b->arena, &e->sites, site);
-}
-
 // The first application of an instance fixes its parameters; later ones must agree.
-static bool fix_tensor(struct elab *e, struct frame *f, const struct stmt *s, const char *name,
-                       enum bt_role role, const struct tensor_type *t, struct bt_init init) {
-  int at = model_tensor_index(e->model, name);
+static bool fix_tensor(struct elab *e, struct frame *f, const struct stmt *s, struct bt_tensor new,
+                       struct average *average) {
+  int at = model_tensor_index(e->model, new.name);
   if (at < 0) {
-    add_tensor(e, name, role, t, init, (struct tensor_site){s->name.loc, f->call});
+    struct tensor_site site = {s->name.loc, f->call, average};
+    vec_push(e->b->arena, &e->model->tensors, new);
+    vec_push(e->b->arena, &e->sites, site);
     return true;
   }
   const struct bt_tensor *was = &e->model->tensors.data[at];
-  struct tensor_type fixed = {was->dtype, {.rank = was->rank}};
-  memcpy(fixed.shape.dim, was->shape, sizeof was->shape);
-  if (type_eq(&fixed, t) && was->role == role) return true;
-  elab_error(e, f, f->call, "`%s` would be %s here, but is %s since its first application", name,
-             type_text(e->b->arena, t), type_text(e->b->arena, &fixed));
+  struct tensor_type fixed = tensor_type_of(was), here = tensor_type_of(&new);
+  bool same = type_eq(&fixed, &here) && was->role == new.role && str_eq(was->copy_of, new.copy_of);
+  if (same) return true;
+  if (!str_eq(was->copy_of, new.copy_of))
+    elab_error(e, f, f->call, "two tensors are called `%s` in the average; bind one of them under another name",
+               new.name);
+  else
+    elab_error(e, f, f->call, "`%s` would be %s here, but is %s since its first application", new.name,
+               type_text(e->b->arena, &here), type_text(e->b->arena, &fixed));
   elab_note(e, e->sites.data[at].applied, "the first application");
   elab_note(e, s->name.loc, "`%s` is declared here", s->name.name);
   return false;
 }
 
-// What a state is now: its last update in this program, or its value at the start of the step.
-static struct node *current_state(struct elab *e, const char *name, const struct tensor_type *t) {
+struct node *current_tensor(struct elab *e, int tensor) {
+  const struct bt_tensor *t = &e->model->tensors.data[tensor];
+  struct tensor_type type = tensor_type_of(t);
+  if (t->role == BT_PARAM) return g_leaf(e->graph, OP_param, t->name, &type);
   for (int i = 0; i < e->graph->updates.len; i++)
-    if (str_eq(e->graph->updates.data[i].name, name)) return e->graph->updates.data[i].node;
-  return g_leaf(e->graph, OP_state, name, t);
+    if (str_eq(e->graph->updates.data[i].name, t->name)) return e->graph->updates.data[i].node;
+  return g_leaf(e->graph, OP_state, t->name, &type);
+}
+
+// The instance's tensor, and in an average the one that stands for it: a state that starts as its copy.
+static bool own_tensor(struct elab *e, struct frame *f, const struct stmt *s, enum bt_role role,
+                       const struct tensor_type *t, struct bt_init init, const char **name) {
+  struct bt_tensor new = {.role = role, .dtype = t->dtype, .rank = t->shape.rank, .init = init};
+  memcpy(new.shape, t->shape.dim, sizeof new.shape);
+  new.bytes = (size_t)shape_count(&t->shape) * (size_t)dtype_size(t->dtype);
+  new.name = *name = str_printf(e->b->arena, "%s.%s", f->prefix, s->name.name);
+  bool ok = fix_tensor(e, f, s, new, NULL);
+  if (!ok || !f->average) return ok;
+  new.copy_of = new.name;
+  new.role = BT_STATE;
+  new.name = *name = average_path(e, f->average, new.copy_of);
+  return fix_tensor(e, f, s, new, f->average);
 }
 
 static bool declare_tensor(struct elab *e, struct frame *f, const struct stmt *s) {
@@ -180,12 +211,12 @@ static bool declare_tensor(struct elab *e, struct frame *f, const struct stmt *s
     elab_error(e, f, s->loc, "an optimizer has states, not parameters: declare it with `state`");
     ok = false;
   }
-  const char *name = str_printf(e->b->arena, "%s.%s", f->prefix ? f->prefix : "", s->name.name);
-  ok = ok && fix_tensor(e, f, s, name, state ? f->state_role : BT_PARAM, &t, init);
+  const char *name = s->name.name;
+  ok = ok && own_tensor(e, f, s, state ? f->state_role : BT_PARAM, &t, init, &name);
   if (!name_bindable(e, f, s->name.name, s->name.loc)) return false;
   if (ok) {
     graph_at(e, f, s->loc);
-    v.node = state ? current_state(e, name, &t) : g_leaf(e->graph, OP_param, name, &t);
+    v.node = current_tensor(e, model_tensor_index(e->model, name));
   }
   frame_bind(e, f, s->name.name, s->name.loc, ok ? v : value_error());
   if (state) f->locals.data[f->locals.len - 1].state = name;
@@ -303,7 +334,7 @@ static bool run_call(struct elab *e, struct frame *f, const struct stmt *s) {
   if (callee.kind == V_ERROR) return true;
   if (callee.kind == V_BUILTIN && str_eq(builtin_name(callee.builtin), "fail")) {
     f->result = builtin_call(e, f, callee.builtin, &s->args, s->loc);
-    f->returned = true; // nothing after it is meant
+    f->returned = !e->checking; // nothing after it is meant
     return false;
   }
   elab_error(e, f, s->loc, "the result of this call goes nowhere; `let y = %s(…)` keeps it",

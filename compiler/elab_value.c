@@ -36,6 +36,19 @@ struct value value_tensor(struct loc loc, struct node *n) {
   return (struct value){.kind = V_TENSOR, .loc = loc, .node = n};
 }
 
+// frozen says more than eval, and eval more than nothing.
+static enum mode stricter(enum mode a, enum mode b) { return a > b ? a : b; }
+
+struct value value_applied(struct elab *e, struct value v, enum mode mode, struct average *average) {
+  v.mode = stricter(v.mode, mode);
+  if (average) v.average = average;
+  if (v.kind != V_LIST) return v;
+  struct value_list *items = v.list;
+  v.list = NEW(e->b->arena, struct value_list);
+  for (int i = 0; i < items->len; i++) value_append(e, &v, value_applied(e, items->data[i], mode, average));
+  return v;
+}
+
 bool value_is_number(const struct value *v) { return v->kind == V_INT || v->kind == V_FLOAT; }
 
 double value_number(const struct value *v) {

@@ -211,6 +211,12 @@ static bool sizes_known(struct elab *e, struct frame *f, const struct entry *n,
   return false;
 }
 
+void view_check(struct elab *e, struct frame *f, const struct block *body) {
+  struct view_run run = {0};
+  f->view = &run;
+  block_run(e, f, body, view_statement);
+}
+
 static struct value view_tensor(struct elab *e, struct frame *f, const struct entry *n,
                                 struct view_run *run, const struct data *d, struct loc call) {
   int64_t dim[4] = {d->dim[0], d->dim[1], run->height, run->width};
@@ -227,7 +233,7 @@ static struct value view_tensor(struct elab *e, struct frame *f, const struct en
 
 struct value view_apply(struct elab *e, struct frame *f, struct value view, struct value data,
                         struct loc call) {
-  const struct entry *n = view.entry;
+  struct entry *n = view.entry;
   if (data.kind == V_ERROR) return data;
   if (data.kind != V_DATA) {
     elab_error(e, f, call,
@@ -239,6 +245,7 @@ struct value view_apply(struct elab *e, struct frame *f, struct value view, stru
   const struct data *d = data.data;
   struct frame *body = frame_push(e, f, n->unit, n->decl, call);
   if (!body) return value_error();
+  n->applied = true;
   struct view_run run = {.channels = (int)d->dim[1], .height = d->dim[2], .width = d->dim[3]};
   body->view = &run;
   if (view.config) frame_bind_config(e, body, n->decl, view.config);

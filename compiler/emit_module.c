@@ -131,7 +131,12 @@ static void emit_tensors(FILE *out, const struct model *m) {
     emit_number(out, t->init.a);
     fputs(", ", out);
     emit_number(out, t->init.b);
-    fputs("}},\n", out);
+    fputc('}', out);
+    if (t->copy_of) {
+      fputs(", .copy_of = ", out);
+      emit_string(out, t->copy_of);
+    }
+    fputs("},\n", out);
   }
   fputs("};\n", out);
 }

@@ -38,6 +38,7 @@ struct bt_tensor {
   int64_t shape[BT_MAX_RANK]; // row-major, dense
   size_t offset, bytes;       // in the store
   struct bt_init init;        // random draws are keyed by (seed, name)
+  const char *copy_of;        // the tensor whose value it starts with instead, where it is not loaded; NULL: none
 };
 
 // ---- views ------------------------------------------------------------------------------------

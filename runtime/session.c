@@ -157,6 +157,29 @@ void bt_session_initialise(struct bt_session *s, uint64_t seed) {
   }
 }
 
+static const struct bt_tensor *tensor_named(const struct bt_module *m, const char *name) {
+  for (int i = 0; i < m->n_tensors; i++)
+    if (strcmp(m->tensors[i].name, name) == 0) return &m->tensors[i];
+  bt_die("there is no tensor %s", name);
+}
+
+static bool is_loaded(const struct bt_session *s, const char *name) {
+  for (int i = 0; !s->options->untrained && i < s->program->n_loads; i++) {
+    size_t n = strlen(s->program->loads[i].prefix);
+    if (strncmp(name, s->program->loads[i].prefix, n) == 0 && name[n] == '.') return true;
+  }
+  return false;
+}
+
+static void copy_starts(struct bt_session *s) {
+  char *store = s->store.data;
+  for (int i = 0; i < s->module->n_tensors; i++) {
+    const struct bt_tensor *t = &s->module->tensors[i];
+    if (t->copy_of && !is_loaded(s, t->name))
+      memcpy(store + t->offset, store + tensor_named(s->module, t->copy_of)->offset, t->bytes);
+  }
+}
+
 bool bt_session_load(struct bt_session *s, char *err, size_t errlen) {
   const struct bt_options *o = s->options;
   bool ok = true;
@@ -174,6 +197,7 @@ bool bt_session_load(struct bt_session *s, char *err, size_t errlen) {
       ok = bt_checkpoint_load_instance(path, s->module, load->prefix, s->store.data, err, errlen);
     free(path);
   }
+  if (ok) copy_starts(s);
   return ok;
 }
 

@@ -19,9 +19,9 @@ static bool rt_pipe_breaks; // SIGPIPE follows the signal
 static int64_t rt_steps_taken;
 
 static const struct bt_tensor rt_tensors[] = {
-    {"model.weight", BT_PARAM, BT_F32, 1, {RT_PIXELS}, 0, 64, {BT_INIT_UNIFORM, -0.1, 0.1}},
-    {"model.bias", BT_PARAM, BT_F32, 1, {1}, 64, 4, {BT_INIT_CONSTANT, 0, 0}},
-    {"model.seen", BT_STATE, BT_I64, 0, {0}, 128, 8, {BT_INIT_CONSTANT, 0, 0}},
+    {"model.weight", BT_PARAM, BT_F32, 1, {RT_PIXELS}, 0, 64, {BT_INIT_UNIFORM, -0.1, 0.1}, NULL},
+    {"model.bias", BT_PARAM, BT_F32, 1, {1}, 64, 4, {BT_INIT_CONSTANT, 0, 0}, NULL},
+    {"model.seen", BT_STATE, BT_I64, 0, {0}, 128, 8, {BT_INIT_CONSTANT, 0, 0}, NULL},
     {"optimizer.fit.model.weight.velocity",
      BT_OPTIMIZER,
      BT_F32,
@@ -29,7 +29,8 @@ static const struct bt_tensor rt_tensors[] = {
      {RT_PIXELS},
      192,
      64,
-     {BT_INIT_CONSTANT, 0, 0}},
+     {BT_INIT_CONSTANT, 0, 0},
+     NULL},
 };
 
 // Inputs: x (view a), y, step, steps, key. Outputs: loss, reports.

@@ -269,9 +269,11 @@ static void test_language_page(void **state) {
   assert_true(n > 40);
   for (int i = 0; i < n; i++) {
     const struct builtin *row = builtin_find(names[i]);
-    bool applied = strcmp(names[i], "eval") == 0 || strcmp(names[i], "frozen") == 0;
+    bool mode = strcmp(names[i], "eval") == 0 || strcmp(names[i], "frozen") == 0;
+    bool average = strcmp(names[i], "ema") == 0;
     on_page(page, row       ? signature(b->arena, names[i], row->params)
-                  : applied ? signature(b->arena, names[i], "m")
+                  : mode    ? signature(b->arena, names[i], "m")
+                  : average ? signature(b->arena, names[i], "m decay")
                             : str_printf(b->arena, "`%s`", names[i]));
   }
   on_page(page, str_printf(b->arena, "at most %d axes", MAX_RANK));
@@ -545,6 +547,95 @@ static void test_state_threads(void **state) {
   btc_free(b);
 }
 
+static double number_of(const struct values *v, const char *name) { return value_named(v, name)->data[0]; }
+
+// An average reads tensors of its own, gets no gradient, and follows behind the optimiser what it averages:
+// parameters, and the states that its own applications do not update. Its applications update its own.
+static void test_averages(void **state) {
+  (void)state;
+  struct btc *b = fresh();
+  struct model *m = model_of_text(
+      b,
+      "module cell()(x: f32) -> f32 {\n  param w: f32 = 1\n  state seen: f32 = 2\n"
+      "  if training { update seen = seen + x }\n  return w * x + seen\n}\n"
+      "module sgd(lr: f32)(w: f32[..s], g: f32[..s]) -> f32[..s] { return w - lr * g }\n"
+      "a = cell()\nlist = [cell(), relu]\n"
+      "target = ema([a, list], decay: 1 - 0.25 * (step + 1))\nquiet = ema(a, decay: 0.5)\n"
+      "program p { data x: f32[1]\n let y = list(a(sum(x)))\n let t = target(sum(x))\n"
+      "  minimize y + t\n report t: t\n report w: a.w + target.0.w\n optimizer sgd(lr: 0.5) }\n"
+      "program q { data x: f32[1]\n report r: eval(quiet)(sum(x)) }\n");
+  struct program *p = program_named(m, "p");
+  assert_string_equal(model_tensor(m, "target.1.0.w")->copy_of, "list.0.w");
+  assert_int_equal(model_tensor(m, "target.1.0.w")->role, BT_STATE);
+  model_differentiate(m, p);
+  assert_clean(b);
+  struct values v = {.arena = b->arena, .model = m};
+  set_value(&v, "x", tensor64_new(b->arena, &(struct tensor_type){BT_F32, shape_of(1, (int64_t)1)}));
+  value_named(&v, "x")->data[0] = 3;
+  set_value(&v, "step", scalar_value(&v, 1));
+  set_value(&v, "target.0.w", scalar_value(&v, 5)); // apart from its source
+  struct tensor64 **r = step(&v, p->graph);
+  // a: seen 5, 1*3 + 5 = 8; list.0: seen 10, 1*8 + 10. target: seen 5, 5*3 + 5 = 20; seen 22, 20 + 22.
+  double got[3];
+  for (int i = 0; i < 3; i++) got[i] = r[p->graph->outputs.data[i].node->id]->data[0];
+  assert_true(got[0] == 18 + 42 && got[1] == 42 && got[2] == 1 + 5);
+  double w = 1 - 0.5 * 3; // dy/da.w = list.0.w * x, and list.0 also counts a in its state: + 3
+  w -= 0.5 * 3;
+  assert_true(number_of(&v, "a.w") == w);
+  assert_true(number_of(&v, "target.0.w") == 0.5 * 5 + 0.5 * w); // decay 1 - 0.25 * 2
+  assert_true(number_of(&v, "target.0.seen") == 5);              // its own
+  assert_true(number_of(&v, "target.1.0.seen") == 22);
+  assert_true(number_of(&v, "quiet.w") == 0.5 * 1 + 0.5 * w);
+  assert_true(number_of(&v, "quiet.seen") == 0.5 * 2 + 0.5 * 5); // nothing else updates it here
+  btc_free(b);
+}
+
+// Parameters and states of instances, read from outside; gradients flow, but not into what is frozen.
+static void test_parts(void **state) {
+  (void)state;
+  struct btc *b = fresh();
+  struct model *m = model_of_text(
+      b,
+      "module cell()(x: f32) -> f32 {\n  param w: f32 = 3\n  state n: f32 = 2\n  update n = n + x\n"
+      "  return w * x\n}\nmodule outer()(x: f32) -> f32 {\n  inner = [cell()]\n  return inner(x)\n}\n"
+      "module sgd(lr: f32)(w: f32[..s], g: f32[..s]) -> f32[..s] { return w - lr * g }\n"
+      "net = outer()\nprogram p { data x: f32[1]\n let y = net(sum(x))\n"
+      "  minimize 0 * y + net.inner.0.w^2 + frozen(net).inner.0.w^3\n report n: net.inner.0.n\n"
+      "  optimizer sgd(lr: 0.5) }\n");
+  struct program *p = program_named(m, "p");
+  model_differentiate(m, p);
+  assert_clean(b);
+  struct values v = {.arena = b->arena, .model = m};
+  set_value(&v, "x", tensor64_new(b->arena, &(struct tensor_type){BT_F32, shape_of(1, (int64_t)1)}));
+  value_named(&v, "x")->data[0] = 7;
+  struct tensor64 **r = step(&v, p->graph);
+  assert_true(r[p->graph->outputs.data[0].node->id]->data[0] == 9 + 27);
+  assert_true(r[p->graph->outputs.data[1].node->id]->data[0] == 9);
+  assert_true(number_of(&v, "net.inner.0.w") == 3 - 0.5 * 2 * 3);
+  btc_free(b);
+}
+
+// Whoever takes a list apart keeps how it is to be applied.
+static void test_modes_of_items(void **state) {
+  (void)state;
+  struct btc *b = fresh();
+  struct model *m = model_of_text(
+      b,
+      "module cell()(x: f32) -> f32 {\n  param w: f32 = 3\n  return if training then w * x else x\n}\n"
+      "net = [cell(), cell()]\nprogram p { data x: f32[1]\n let total = net(sum(x))\n"
+      "  for c in eval(net) { let total = total + c(sum(x)) }\n"
+      "  report t: total + eval(net)[0](1.0) + eval(net).1(1.0) + (eval(net) + [])(1.0)\n"
+      "  minimize total\n optimizer sgd(lr: 0.5) }\n"
+      "module sgd(lr: f32)(w: f32[..s], g: f32[..s]) -> f32[..s] { return w - lr * g }\n");
+  struct program *p = program_named(m, "p");
+  struct values v = {.arena = b->arena, .model = m};
+  set_value(&v, "x", tensor64_new(b->arena, &(struct tensor_type){BT_F32, shape_of(1, (int64_t)1)}));
+  value_named(&v, "x")->data[0] = 2;
+  struct tensor64 **r = step(&v, p->graph);
+  assert_true(r[p->graph->outputs.data[0].node->id]->data[0] == 3 * 3 * 2 + 2 + 2 + 1 + 1 + 1);
+  btc_free(b);
+}
+
 // -D recomputes what depends on the constant, and an int serves a float.
 static void test_defines(void **state) {
   (void)state;
@@ -609,7 +700,7 @@ static void test_barlow_twins(void **state) {
   check_function("objective_barlow_twins_offset", "objective_barlow_twins");
 }
 
-// Other papers' objectives, written in the language as a user would.
+// Other papers' objectives.
 static void test_objectives(void **state) {
   (void)state;
   static const char *const names[] = {"vicreg", "nt_xent", "simsiam", "byol"};
@@ -803,6 +894,9 @@ int main(void) {
       cmocka_unit_test(test_picking),
       cmocka_unit_test(test_static_expressions),
       cmocka_unit_test(test_state_threads),
+      cmocka_unit_test(test_averages),
+      cmocka_unit_test(test_parts),
+      cmocka_unit_test(test_modes_of_items),
       cmocka_unit_test(test_defines),
       cmocka_unit_test(test_barlow_twins),
       cmocka_unit_test(test_objectives),

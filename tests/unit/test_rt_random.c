@@ -77,7 +77,7 @@ static void test_shuffle(void **state) {
 static void test_initialise(void **state) {
   (void)state;
   struct bt_tensor t = {"encoder.weight", BT_PARAM, BT_F32, 1,
-                        {1000},           0,        4000,   {BT_INIT_UNIFORM, -0.5, 0.5}};
+                        {1000},           0,        4000,   {BT_INIT_UNIFORM, -0.5, 0.5}, NULL};
   float a[1000], b[1000];
   double sum = 0;
   bt_initialise(&t, 1, a);
