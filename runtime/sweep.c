@@ -17,11 +17,11 @@ struct sweep {
   int64_t n, d;
 };
 
-// Steps over the images `chosen` (n of them) of a split and collects output `output`.
+// Steps over the examples `chosen` (n of them) of a split and collects what e measures.
 static struct sweep collect(struct bt_session *s, const struct bt_split *split,
-                            const uint32_t *chosen, int64_t n, int output) {
+                            const uint32_t *chosen, int64_t n, const struct bt_evaluate *e) {
   const struct bt_program *p = s->program;
-  const struct bt_output *o = &p->outputs[output];
+  const struct bt_output *o = &p->outputs[e->features];
   int64_t batch = p->batch, d = bt_count(o->rank, o->shape) / batch;
   if (o->dtype != BT_F32) bt_die("features of %s", bt_dtype_name(o->dtype));
   struct sweep w = {bt_xcalloc((size_t)(n * d), sizeof(float)),
@@ -33,8 +33,8 @@ static struct sweep collect(struct bt_session *s, const struct bt_split *split,
     for (int64_t i = 0; i < batch; i++) index[i] = chosen[from + (i < rows ? i : rows - 1)];
     bt_session_feed(s, split, index, &point);
     bt_session_step(s);
-    memcpy(w.features + from * d, s->outputs[output], sizeof(float) * (size_t)(rows * d));
-    for (int64_t i = 0; i < rows; i++) w.labels[from + i] = split->labels[index[i]];
+    memcpy(w.features + from * d, s->outputs[e->features], sizeof(float) * (size_t)(rows * d));
+    memcpy(w.labels + from, s->inputs[e->labels], sizeof(int32_t) * (size_t)rows);
   }
   free(index);
   return w;
@@ -46,9 +46,9 @@ static void print_result(const struct bt_session *s, const char *measure, double
                          int64_t train, int64_t test, double seconds) {
   const struct bt_options *o = s->options;
   if (!o->json) {
-    printf("%s: %.2f %% of %" PRId64 " test images right, from %" PRId64
+    printf("%s: %.2f %% of %" PRId64 " test %s right, from %" PRId64
            " labelled ones (%s%s, %.1f s)\n",
-           measure, 100 * accuracy, test, train, o->untrained ? "untrained, " : "",
+           measure, 100 * accuracy, test, s->data->unit, train, o->untrained ? "untrained, " : "",
            s->program->name, seconds);
     return;
   }
@@ -62,19 +62,19 @@ static void print_result(const struct bt_session *s, const char *measure, double
   json_decref(line);
 }
 
-// Both splits' features, collected once for all measures of the same output.
+// Both splits' features, collected once for all measures of the same features and labels.
 struct splits {
   struct sweep train, test;
-  int output;
+  const struct bt_evaluate *of; // NULL: nothing is collected
 };
 
 static void collect_splits(struct bt_session *s, struct splits *w, const uint32_t *labelled,
-                           int64_t n_labelled, const uint32_t *all, int output) {
-  if (w->output == output) return;
+                           int64_t n_labelled, const uint32_t *all, const struct bt_evaluate *e) {
+  if (w->of && w->of->features == e->features && w->of->labels == e->labels) return;
   sweep_free(&w->train), sweep_free(&w->test);
-  w->train = collect(s, &s->data->train, labelled, n_labelled, output);
-  w->test = collect(s, &s->data->test, all, s->data->test.n, output);
-  w->output = output;
+  w->train = collect(s, &s->data->train, labelled, n_labelled, e);
+  w->test = collect(s, &s->data->test, all, s->data->test.n, e);
+  w->of = e;
 }
 
 static void measure_one(const struct bt_session *s, const struct bt_evaluate *e,
@@ -128,11 +128,11 @@ int bt_measure(struct bt_session *s) {
   int64_t n_labelled = bt_data_subset(&s->data->train, s->options->label_fraction,
                                       (uint64_t)s->options->seed, &labelled);
   bt_data_subset(&s->data->test, 1, 0, &all);
-  struct splits w = {.output = -1};
+  struct splits w = {0};
   for (int i = 0; i < s->program->n_evaluates; i++) {
     double start = bt_now();
     const struct bt_evaluate *e = &s->program->evaluates[i];
-    collect_splits(s, &w, labelled, n_labelled, all, e->features);
+    collect_splits(s, &w, labelled, n_labelled, all, e);
     measure_one(s, e, &w, start);
   }
   sweep_free(&w.train), sweep_free(&w.test);
