@@ -1,7 +1,8 @@
 // session.c: see session.h.
 #include "session.h"
-#include "checkpoint.h"
 #include "evaluate.h"
+#include "interchange.h"
+#include "match.h"
 #include "random.h"
 #include "views.h"
 
@@ -198,23 +199,45 @@ void bt_session_initialise(struct bt_session *s, uint64_t seed) {
   }
 }
 
+// Does --init give all that a `load` would?
+static bool all_given(const struct bt_module *module, const char *instance, const bool *given) {
+  struct bt_selection s = bt_select_instance(module, instance);
+  bool all = true;
+  for (int i = 0; i < s.n; i++) all &= given[s.tensors[i] - module->tensors];
+  free(s.tensors);
+  return all;
+}
+
+static bool load_one(struct bt_session *s, const struct bt_load *load, char *note, size_t notelen,
+                     char *err, size_t errlen) {
+  const struct bt_options *o = s->options;
+  char *path = o->from         ? strdup(o->from)
+               : load->is_file ? strdup(load->from)
+                               : bt_path(o->out, load->from, ".safetensors");
+  bool ok;
+  if (access(path, F_OK) != 0 && !load->is_file && !o->from)
+    ok = bt_fail(err, errlen,
+                 "%s needs %s, which is not there: run '%s %s' first, or give --from FILE%s",
+                 s->program->name, path, o->self, load->from,
+                 bt_program_trains(s->program) ? "" : " or --untrained");
+  else
+    ok = bt_instance_load(path, s->module, load->prefix, s->store.data, NULL, note, notelen, err,
+                          errlen);
+  free(path);
+  return ok;
+}
+
 bool bt_session_load(struct bt_session *s, char *err, size_t errlen) {
   const struct bt_options *o = s->options;
-  bool ok = true;
-  for (int i = 0; ok && !o->untrained && i < s->program->n_loads; i++) {
-    const struct bt_load *load = &s->program->loads[i];
-    char *path = o->from         ? strdup(o->from)
-                 : load->is_file ? strdup(load->from)
-                                 : bt_path(o->out, load->from, ".safetensors");
-    if (access(path, F_OK) != 0 && !load->is_file && !o->from)
-      ok = bt_fail(err, errlen,
-                   "%s needs %s, which is not there: run '%s %s' first, or give --from FILE%s",
-                   s->program->name, path, o->self, load->from,
-                   bt_program_trains(s->program) ? "" : " or --untrained");
-    else
-      ok = bt_checkpoint_load_instance(path, s->module, load->prefix, s->store.data, err, errlen);
-    free(path);
-  }
+  char note[2048] = "";
+  bool *given = bt_xcalloc((size_t)s->module->n_tensors, sizeof *given);
+  bool ok = !o->init || bt_instances_init(o->init, s->module, s->program, s->store.data, given,
+                                          note, sizeof note, err, errlen);
+  for (int i = 0; ok && !o->untrained && i < s->program->n_loads; i++)
+    if (!all_given(s->module, s->program->loads[i].prefix, given))
+      ok = load_one(s, &s->program->loads[i], note, sizeof note, err, errlen);
+  free(given);
+  if (ok && !o->quiet) fputs(note, stderr);
   return ok;
 }
 

@@ -38,7 +38,8 @@ void bt_session_close(struct bt_session *s);
 
 // Fills the store with the initial values of seed.
 void bt_session_initialise(struct bt_session *s, uint64_t seed);
-// Carries out the program's `load … from …`, or nothing with --untrained.
+// Carries out --init, then the program's `load … from …` of what --init does not give. Says on
+// standard error what came from files of others.
 bool bt_session_load(struct bt_session *s, char *err, size_t errlen);
 
 // Where in a run a step is.

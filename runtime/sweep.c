@@ -2,6 +2,7 @@
 // at a time; the last, partial batch is filled up with its last image, and the surplus rows
 // ignored.
 #include "evaluate.h"
+#include "safetensors.h"
 #include "trainer.h"
 
 #include <inttypes.h>
@@ -77,6 +78,16 @@ static void collect_splits(struct bt_session *s, struct splits *w, const uint32_
   w->of = e;
 }
 
+static bool write_features(const char *path, const struct splits *w, char *err, size_t errlen) {
+  const struct sweep *train = &w->train, *test = &w->test;
+  const struct st_tensor tensors[] = {
+      {"train.features", BT_F32, 2, {train->n, train->d}, train->features},
+      {"train.labels", BT_I32, 1, {train->n}, train->labels},
+      {"test.features", BT_F32, 2, {test->n, test->d}, test->features},
+      {"test.labels", BT_I32, 1, {test->n}, test->labels}};
+  return st_write(path, tensors, 4, NULL, 0, err, errlen);
+}
+
 static void measure_one(const struct bt_session *s, const struct bt_evaluate *e,
                         const struct splits *w, double start) {
   struct bt_features train = {w->train.n, w->train.d, w->train.features, w->train.labels};
@@ -124,18 +135,24 @@ int bt_measure(struct bt_session *s) {
   char err[4096];
   uint32_t *labelled, *all;
   if (!bt_session_load(s, err, sizeof err)) return bt_report_error(s->options, err);
+  if (s->program->n_evaluates == 0 && s->options->features)
+    return bt_report_error(s->options, "--features: the program evaluates no features");
   if (s->program->n_evaluates == 0) return measure_reports(s);
   int64_t n_labelled = bt_data_subset(&s->data->train, s->options->label_fraction,
                                       (uint64_t)s->options->seed, &labelled);
   bt_data_subset(&s->data->test, 1, 0, &all);
   struct splits w = {0};
-  for (int i = 0; i < s->program->n_evaluates; i++) {
+  const char *features = s->options->features;
+  bool ok = true;
+  for (int i = 0; ok && i < s->program->n_evaluates; i++) {
     double start = bt_now();
     const struct bt_evaluate *e = &s->program->evaluates[i];
     collect_splits(s, &w, labelled, n_labelled, all, e);
-    measure_one(s, e, &w, start);
+    // Of several measures the first one's.
+    if (ok && i == 0 && features) ok = write_features(features, &w, err, sizeof err);
+    if (ok) measure_one(s, e, &w, start);
   }
   sweep_free(&w.train), sweep_free(&w.test);
   free(labelled), free(all);
-  return 0;
+  return ok ? 0 : bt_report_error(s->options, err);
 }
