@@ -1,7 +1,8 @@
 // session.c: see session.h.
 #include "session.h"
-#include "checkpoint.h"
 #include "evaluate.h"
+#include "interchange.h"
+#include "match.h"
 #include "random.h"
 #include "views.h"
 
@@ -27,24 +28,67 @@ char *bt_path(const char *out, const char *program, const char *ending) {
 
 // ---- preparing --------------------------------------------------------------------------------
 
-static void data_need(const struct bt_program *p, struct bt_data_need *need) {
-  memcpy(need->image, p->image, sizeof need->image);
-  // Every input gets the same labels: the fewest classes count.
-  for (int i = 0; i < p->n_inputs; i++) {
-    int classes = p->inputs[i].kind == BT_INPUT_LABEL ? p->inputs[i].classes : 0;
-    if (classes && (!need->classes || classes < need->classes)) need->classes = classes;
-  }
+// One row of an input is an example's: the batch is its first axis.
+static bool add_column(struct bt_session *s, int i, struct bt_column *column, char *err,
+                       size_t errlen) {
+  const struct bt_input *input = &s->program->inputs[i];
+  if (input->rank < 1 || input->shape[0] != s->program->batch)
+    return bt_fail(err, errlen,
+                   "program %s takes the tensor '%s', which has not one row for each of a batch of "
+                   "%" PRId64 ": a data set does not have it (btc eval can give it)",
+                   s->program->name, input->name, s->program->batch);
+  *column = (struct bt_column){.name = input->name,
+                               .dtype = input->dtype,
+                               .rank = input->rank - 1,
+                               .label = input->kind == BT_INPUT_LABEL,
+                               .classes = input->classes};
+  memcpy(column->shape, input->shape + 1, sizeof *column->shape * (size_t)column->rank);
+  return true;
 }
 
-// A program that takes no images has no use for a data set.
-static bool plan_input(struct bt_session *s, int i, char *err, size_t errlen) {
+static bool add_images(struct bt_session *s, int i, struct bt_data_need *need, char *err,
+                       size_t errlen) {
+  const char *name = s->program->inputs[i].name;
+  if (need->images_name && strcmp(need->images_name, name) != 0)
+    return bt_fail(err, errlen, "program %s takes two kinds of images, '%s' and '%s'; a data set has one",
+                   s->program->name, need->images_name, name);
+  return need->images_name = name, true;
+}
+
+// What the inputs need of the data; s->columns says which column an input reads.
+static bool data_need(struct bt_session *s, struct bt_column *columns, struct bt_data_need *need,
+                      char *err, size_t errlen) {
+  const struct bt_program *p = s->program;
+  *need = (struct bt_data_need){.columns = columns};
+  memcpy(need->image, p->image, sizeof need->image);
+  for (int i = 0; i < p->n_inputs; i++) {
+    const struct bt_input *input = &p->inputs[i];
+    if (input->kind == BT_INPUT_VIEW && !add_images(s, i, need, err, errlen)) return false;
+    if (input->kind != BT_INPUT_LABEL && input->kind != BT_INPUT_ARRAY) continue;
+    if (!add_column(s, i, &columns[need->n_columns], err, errlen)) return false;
+    s->columns[i] = need->n_columns++;
+    if (input->classes && (!need->classes || input->classes < need->classes))
+      need->classes = input->classes;
+  }
+  return true;
+}
+
+static bool open_data(struct bt_session *s, char *err, size_t errlen) {
+  const struct bt_options *o = s->options;
+  struct bt_data_need need;
+  struct bt_column *columns = bt_xcalloc((size_t)s->program->n_inputs, sizeof *columns);
+  if (data_need(s, columns, &need, err, errlen))
+    s->data = bt_data_open(o->data, &need, (uint64_t)o->seed, err, errlen);
+  free(columns);
+  if (!s->data || o->label_fraction == 1 || s->data->train.labels) return s->data != NULL;
+  return bt_fail(err, errlen,
+                 "--labels %s: %s has no labels that program %s reads, to choose examples by",
+                 o->labels, s->data->name, s->program->name);
+}
+
+static bool plan_view(struct bt_session *s, int i, char *err, size_t errlen) {
   const struct bt_input *input = &s->program->inputs[i];
   int64_t shape[3];
-  if (input->kind == BT_INPUT_ARRAY)
-    return bt_fail(err, errlen,
-                   "program %s takes the tensor '%s', which a data set does not have (btc "
-                   "eval can give it)",
-                   s->program->name, input->name);
   if (input->kind != BT_INPUT_VIEW) return true;
   const struct bt_view *view = input->view < 0 ? NULL : &s->module->views[input->view];
   s->plans[i] = bt_view_plan_new(view, s->data->image, s->threads, err, errlen);
@@ -62,14 +106,12 @@ static bool plan_input(struct bt_session *s, int i, char *err, size_t errlen) {
 bool bt_session_prepare(struct bt_session *s, const struct bt_module *module,
                         const struct bt_program *program, const struct bt_options *options,
                         int threads, char *err, size_t errlen) {
-  struct bt_data_need need = {0};
   *s = (struct bt_session){
       .module = module, .program = program, .options = options, .threads = threads};
   s->plans = bt_xcalloc((size_t)program->n_inputs, sizeof *s->plans);
-  data_need(program, &need);
-  s->data = bt_data_open(options->data, &need, (uint64_t)options->seed, err, errlen);
-  bool ok = s->data != NULL;
-  for (int i = 0; ok && i < program->n_inputs; i++) ok = plan_input(s, i, err, errlen);
+  s->columns = bt_xcalloc((size_t)program->n_inputs, sizeof *s->columns);
+  bool ok = open_data(s, err, errlen);
+  for (int i = 0; ok && i < program->n_inputs; i++) ok = plan_view(s, i, err, errlen);
   if (!ok) bt_session_close(s);
   return ok;
 }
@@ -121,7 +163,7 @@ bool bt_session_open(struct bt_session *s, const struct bt_module *module,
 
 void bt_session_close(struct bt_session *s) {
   for (int i = 0; s->plans && i < s->program->n_inputs; i++) bt_view_plan_free(s->plans[i]);
-  free(s->plans), free(s->inputs), free(s->outputs);
+  free(s->plans), free(s->columns), free(s->inputs), free(s->outputs);
   bt_data_free(s->data);
   bt_block_free(&s->store), bt_block_free(&s->arena);
   bt_block_free(&s->scratch), bt_block_free(&s->buffers);
@@ -171,33 +213,56 @@ static bool is_loaded(const struct bt_session *s, const char *name) {
   return false;
 }
 
-static void copy_starts(struct bt_session *s) {
+// `given`, by tensor: what --init gave.
+static void copy_starts(struct bt_session *s, const bool *given) {
   char *store = s->store.data;
   for (int i = 0; i < s->module->n_tensors; i++) {
     const struct bt_tensor *t = &s->module->tensors[i];
-    if (t->copy_of && !is_loaded(s, t->name))
+    if (t->copy_of && !given[i] && !is_loaded(s, t->name))
       memcpy(store + t->offset, store + tensor_named(s->module, t->copy_of)->offset, t->bytes);
   }
 }
 
+// Does --init give all that a `load` would?
+static bool all_given(const struct bt_module *module, const char *instance, const bool *given) {
+  struct bt_selection s = bt_select_instance(module, instance);
+  bool all = true;
+  for (int i = 0; i < s.n; i++) all &= given[s.tensors[i] - module->tensors];
+  free(s.tensors);
+  return all;
+}
+
+static bool load_one(struct bt_session *s, const struct bt_load *load, char *note, size_t notelen,
+                     char *err, size_t errlen) {
+  const struct bt_options *o = s->options;
+  char *path = o->from         ? strdup(o->from)
+               : load->is_file ? strdup(load->from)
+                               : bt_path(o->out, load->from, ".safetensors");
+  bool ok;
+  if (access(path, F_OK) != 0 && !load->is_file && !o->from)
+    ok = bt_fail(err, errlen,
+                 "%s needs %s, which is not there: run '%s %s' first, or give --from FILE%s",
+                 s->program->name, path, o->self, load->from,
+                 bt_program_trains(s->program) ? "" : " or --untrained");
+  else
+    ok = bt_instance_load(path, s->module, load->prefix, s->store.data, NULL, note, notelen, err,
+                          errlen);
+  free(path);
+  return ok;
+}
+
 bool bt_session_load(struct bt_session *s, char *err, size_t errlen) {
   const struct bt_options *o = s->options;
-  bool ok = true;
-  for (int i = 0; ok && !o->untrained && i < s->program->n_loads; i++) {
-    const struct bt_load *load = &s->program->loads[i];
-    char *path = o->from         ? strdup(o->from)
-                 : load->is_file ? strdup(load->from)
-                                 : bt_path(o->out, load->from, ".safetensors");
-    if (access(path, F_OK) != 0 && !load->is_file && !o->from)
-      ok = bt_fail(err, errlen,
-                   "%s needs %s, which is not there: run '%s %s' first, or give --from FILE%s",
-                   s->program->name, path, o->self, load->from,
-                   bt_program_trains(s->program) ? "" : " or --untrained");
-    else
-      ok = bt_checkpoint_load_instance(path, s->module, load->prefix, s->store.data, err, errlen);
-    free(path);
-  }
-  if (ok) copy_starts(s);
+  char note[2048] = "";
+  bool *given = bt_xcalloc((size_t)s->module->n_tensors, sizeof *given);
+  bool ok = !o->init || bt_instances_init(o->init, s->module, s->program, s->store.data, given,
+                                          note, sizeof note, err, errlen);
+  for (int i = 0; ok && !o->untrained && i < s->program->n_loads; i++)
+    if (!all_given(s->module, s->program->loads[i].prefix, given))
+      ok = load_one(s, &s->program->loads[i], note, sizeof note, err, errlen);
+  if (ok) copy_starts(s, given);
+  free(given);
+  if (ok && !o->quiet) fputs(note, stderr);
   return ok;
 }
 
@@ -218,6 +283,16 @@ static void feed_view(struct bt_session *s, int i, const struct bt_split *split,
   bt_view_batch(s->plans[i], split->images, index, s->program->batch, key, s->inputs[i]);
 }
 
+// Labels or another array.
+static void feed_column(struct bt_session *s, int i, const struct bt_split *split,
+                        const uint32_t *index) {
+  const struct bt_input *input = &s->program->inputs[i];
+  const char *rows = split->columns[s->columns[i]];
+  size_t size = bt_dtype_size(input->dtype) * (size_t)bt_count(input->rank - 1, input->shape + 1);
+  for (int64_t n = 0; n < s->program->batch; n++)
+    memcpy((char *)s->inputs[i] + (size_t)n * size, rows + index[n] * size, size);
+}
+
 static double schedule_value(enum bt_input_kind kind, const struct bt_step_point *p) {
   switch (kind) {
   case BT_INPUT_STEP: return (double)p->step;
@@ -235,14 +310,11 @@ void bt_session_feed(struct bt_session *s, const struct bt_split *split, const u
     switch (kind) {
     case BT_INPUT_VIEW: feed_view(s, i, split, index, point); break;
     case BT_INPUT_LABEL:
-      for (int64_t n = 0; n < s->program->batch; n++)
-        ((int32_t *)s->inputs[i])[n] = split->labels[index[n]];
-      break;
+    case BT_INPUT_ARRAY: feed_column(s, i, split, index); break;
     case BT_INPUT_KEY:
       ((int64_t *)s->inputs[i])[0] = (int64_t)bt_draw_key(point->seed);
       ((int64_t *)s->inputs[i])[1] = point->step;
       break;
-    case BT_INPUT_ARRAY: bt_die("an array input");
     default: *(float *)s->inputs[i] = (float)schedule_value(kind, point);
     }
   }

@@ -2,6 +2,7 @@
 // at a time; the last, partial batch is filled up with its last image, and the surplus rows
 // ignored.
 #include "evaluate.h"
+#include "safetensors.h"
 #include "trainer.h"
 
 #include <inttypes.h>
@@ -22,11 +23,11 @@ static struct bt_step_point sweep_point(const struct bt_session *s, int64_t batc
   return (struct bt_step_point){(uint64_t)s->options->seed, 0, batches, batches};
 }
 
-// Steps over the images `chosen` (n of them) of a split and collects output `output`.
+// Steps over the examples `chosen` (n of them) of a split and collects what e measures.
 static struct sweep collect(struct bt_session *s, const struct bt_split *split,
-                            const uint32_t *chosen, int64_t n, int output) {
+                            const uint32_t *chosen, int64_t n, const struct bt_evaluate *e) {
   const struct bt_program *p = s->program;
-  const struct bt_output *o = &p->outputs[output];
+  const struct bt_output *o = &p->outputs[e->features];
   int64_t batch = p->batch, d = bt_count(o->rank, o->shape) / batch;
   if (o->dtype != BT_F32) bt_die("features of %s", bt_dtype_name(o->dtype));
   struct sweep w = {bt_xcalloc((size_t)(n * d), sizeof(float)),
@@ -38,8 +39,8 @@ static struct sweep collect(struct bt_session *s, const struct bt_split *split,
     for (int64_t i = 0; i < batch; i++) index[i] = chosen[from + (i < rows ? i : rows - 1)];
     bt_session_feed(s, split, index, &point);
     bt_session_step(s);
-    memcpy(w.features + from * d, s->outputs[output], sizeof(float) * (size_t)(rows * d));
-    for (int64_t i = 0; i < rows; i++) w.labels[from + i] = split->labels[index[i]];
+    memcpy(w.features + from * d, s->outputs[e->features], sizeof(float) * (size_t)(rows * d));
+    memcpy(w.labels + from, s->inputs[e->labels], sizeof(int32_t) * (size_t)rows);
   }
   free(index);
   return w;
@@ -51,9 +52,9 @@ static void print_result(const struct bt_session *s, const char *measure, double
                          int64_t train, int64_t test, double seconds) {
   const struct bt_options *o = s->options;
   if (!o->json) {
-    printf("%s: %.2f %% of %" PRId64 " test images right, from %" PRId64
+    printf("%s: %.2f %% of %" PRId64 " test %s right, from %" PRId64
            " labelled ones (%s%s, %.1f s)\n",
-           measure, 100 * accuracy, test, train, o->untrained ? "untrained, " : "",
+           measure, 100 * accuracy, test, s->data->unit, train, o->untrained ? "untrained, " : "",
            s->program->name, seconds);
     return;
   }
@@ -67,19 +68,29 @@ static void print_result(const struct bt_session *s, const char *measure, double
   json_decref(line);
 }
 
-// Both splits' features, collected once for all measures of the same output.
+// Both splits' features, collected once for all measures of the same features and labels.
 struct splits {
   struct sweep train, test;
-  int output;
+  const struct bt_evaluate *of; // NULL: nothing is collected
 };
 
 static void collect_splits(struct bt_session *s, struct splits *w, const uint32_t *labelled,
-                           int64_t n_labelled, const uint32_t *all, int output) {
-  if (w->output == output) return;
+                           int64_t n_labelled, const uint32_t *all, const struct bt_evaluate *e) {
+  if (w->of && w->of->features == e->features && w->of->labels == e->labels) return;
   sweep_free(&w->train), sweep_free(&w->test);
-  w->train = collect(s, &s->data->train, labelled, n_labelled, output);
-  w->test = collect(s, &s->data->test, all, s->data->test.n, output);
-  w->output = output;
+  w->train = collect(s, &s->data->train, labelled, n_labelled, e);
+  w->test = collect(s, &s->data->test, all, s->data->test.n, e);
+  w->of = e;
+}
+
+static bool write_features(const char *path, const struct splits *w, char *err, size_t errlen) {
+  const struct sweep *train = &w->train, *test = &w->test;
+  const struct st_tensor tensors[] = {
+      {"train.features", BT_F32, 2, {train->n, train->d}, train->features},
+      {"train.labels", BT_I32, 1, {train->n}, train->labels},
+      {"test.features", BT_F32, 2, {test->n, test->d}, test->features},
+      {"test.labels", BT_I32, 1, {test->n}, test->labels}};
+  return st_write(path, tensors, 4, NULL, 0, err, errlen);
 }
 
 static void measure_one(const struct bt_session *s, const struct bt_evaluate *e,
@@ -129,18 +140,24 @@ int bt_measure(struct bt_session *s) {
   char err[4096];
   uint32_t *labelled, *all;
   if (!bt_session_load(s, err, sizeof err)) return bt_report_error(s->options, err);
+  if (s->program->n_evaluates == 0 && s->options->features)
+    return bt_report_error(s->options, "--features: the program evaluates no features");
   if (s->program->n_evaluates == 0) return measure_reports(s);
   int64_t n_labelled = bt_data_subset(&s->data->train, s->options->label_fraction,
                                       (uint64_t)s->options->seed, &labelled);
   bt_data_subset(&s->data->test, 1, 0, &all);
-  struct splits w = {.output = -1};
-  for (int i = 0; i < s->program->n_evaluates; i++) {
+  struct splits w = {0};
+  const char *features = s->options->features;
+  bool ok = true;
+  for (int i = 0; ok && i < s->program->n_evaluates; i++) {
     double start = bt_now();
     const struct bt_evaluate *e = &s->program->evaluates[i];
-    collect_splits(s, &w, labelled, n_labelled, all, e->features);
-    measure_one(s, e, &w, start);
+    collect_splits(s, &w, labelled, n_labelled, all, e);
+    // Of several measures the first one's.
+    if (ok && i == 0 && features) ok = write_features(features, &w, err, sizeof err);
+    if (ok) measure_one(s, e, &w, start);
   }
   sweep_free(&w.train), sweep_free(&w.test);
   free(labelled), free(all);
-  return 0;
+  return ok ? 0 : bt_report_error(s->options, err);
 }
