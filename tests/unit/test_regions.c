@@ -182,7 +182,7 @@ static void test_layers_between(void **state) {
                           "  return cross_entropy(last(a), y)\n}\n";
   struct btc *b = btc_new();
   check_found(str_printf(b->arena, "%sprogram p {\n  data x: f32[n, 4], y: i32[n]\n  minimize attend(x, y)\n" TRAINED, attention), false,
-              "p/attend/region: in0 in1 in2 in3 in4 in5 in6 -> out0 out1\n");
+              "p/attend/region: in0 in1 in2 in3 in4 in5 in6 in7 -> out0 out1\n");
   check_found(str_printf(b->arena, "%sprogram p {\n  data x: f32[n, 4], y: i32[n]\n  report r: attend(x, y)\n}\n", attention), false,
               "p/attend/region: in0 in1 in2 -> out0\n");
   btc_free(b);
