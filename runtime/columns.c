@@ -56,8 +56,9 @@ struct reading {
   char *err;
   size_t errlen;
 };
-#define FAIL(r, format, ...) \
-  bt_fail((r)->err, (r)->errlen, "%s/%s: " format, (r)->folder, (r)->file __VA_OPT__(, ) __VA_ARGS__)
+#define FAIL(r, format, ...)                                    \
+  bt_fail((r)->err, (r)->errlen, "%s/%s: " format, (r)->folder, \
+          (r)->file __VA_OPT__(, ) __VA_ARGS__)
 
 static void print_shape(char *to, size_t room, int rank, const int64_t *shape) {
   size_t length = (size_t)snprintf(to, room, "[rows");

@@ -1,5 +1,5 @@
-// columns.h: the columns of a data set besides its images: labels, and arrays of any shape, a row an
-// example, each the `data` statement's name of what reads it.
+// columns.h: the columns of a data set besides its images: labels, and arrays of any shape, a row
+// an example, each the `data` statement's name of what reads it.
 #ifndef BT_COLUMNS_H
 #define BT_COLUMNS_H
 

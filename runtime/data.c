@@ -70,10 +70,11 @@ static bool read_npy_images(const struct folder *f, struct bt_split *split, cons
   if (!bt_npy_read(f->path, name, &npy, f->err, f->errlen)) return false;
   split->images = npy.data;
   if (npy.dtype != BT_U8 || npy.rank < 3 || npy.rank > 4)
-    return FAIL(f,
-                "%s/%s: images are bytes, [rows, height, width] or [rows, channels, height, width], "
-                "not %s with %d ax%ss",
-                f->path, name, bt_dtype_name(npy.dtype), npy.rank, npy.rank == 1 ? "i" : "e");
+    return FAIL(
+        f,
+        "%s/%s: images are bytes, [rows, height, width] or [rows, channels, height, width], "
+        "not %s with %d ax%ss",
+        f->path, name, bt_dtype_name(npy.dtype), npy.rank, npy.rank == 1 ? "i" : "e");
   const int64_t *size = npy.shape + npy.rank - 2;
   return shape_images(f, (int64_t[3]){npy.rank == 4 ? npy.shape[1] : 1, size[0], size[1]}, name) &&
          count_rows(f, split, npy.shape[0], name);
@@ -225,16 +226,16 @@ static bool check_labels(const struct bt_data *data, const struct bt_split *spli
   const char *name = split == &data->train ? "training" : "test";
   for (int64_t i = 0; labels && i < split->n; i++)
     if (labels[i] >= classes)
-      return bt_fail(err, errlen,
-                     "%s: label %d of %s %.*s %" PRId64 " is out of range: %s 0 to %d", data->name,
-                     labels[i], name, (int)strlen(data->unit) - 1, data->unit, i, why,
+      return bt_fail(err, errlen, "%s: label %d of %s %.*s %" PRId64 " is out of range: %s 0 to %d",
+                     data->name, labels[i], name, (int)strlen(data->unit) - 1, data->unit, i, why,
                      classes - 1);
   return true;
 }
 
 static bool check_classes(const struct bt_data *data, const struct bt_data_need *need, char *err,
                           size_t errlen) {
-  static const char *const program = "the program has classes", *const file = "the training labels are";
+  static const char *const program = "the program has classes", *const file =
+                                                                    "the training labels are";
   const struct bt_split *const splits[] = {&data->train, &data->test};
   for (int k = 0; k < 2; k++) {
     const struct bt_split *s = splits[k];

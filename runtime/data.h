@@ -34,8 +34,8 @@ struct bt_data_need {
 // Debian's Fashion-MNIST. In a folder, data `x` are train-x.npy and test-x.npy, a row an example:
 // columns, or images of bytes, [rows, height, width] or [rows, channels, height, width]. Where
 // these are not there, images and labels are the four IDX files (train-images-idx3-ubyte,
-// train-labels-idx1-ubyte, t10k-…). Each may be plain or .gz. A need of nothing takes the IDX files.
-// NULL with err on failure.
+// train-labels-idx1-ubyte, t10k-…). Each may be plain or .gz. A need of nothing takes the IDX
+// files. NULL with err on failure.
 struct bt_data *bt_data_open(const char *where, const struct bt_data_need *need, uint64_t seed,
                              char *err, size_t errlen);
 void bt_data_free(struct bt_data *data);

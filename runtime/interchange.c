@@ -58,8 +58,7 @@ bool bt_instance_load(const char *path, const struct bt_module *module, const ch
                       char *store, bool *given, char *note, size_t notelen, char *err,
                       size_t errlen) {
   struct st_file *f = st_open(path, err, errlen);
-  bool ok =
-      f && read_instance(f, path, module, instance, store, given, note, notelen, err, errlen);
+  bool ok = f && read_instance(f, path, module, instance, store, given, note, notelen, err, errlen);
   st_close(f);
   return ok;
 }

@@ -56,8 +56,8 @@ bool bt_reader_some(struct bt_reader *r, void *to, uint64_t n, uint64_t *got) {
 bool bt_reader_header(struct bt_reader *r, void *to, uint64_t n) {
   uint64_t got;
   if (!bt_reader_some(r, to, n, &got)) return false;
-  return got == n || FAIL(r, "truncated: %" PRIu64 " bytes where the header alone has %" PRIu64,
-                          got, n);
+  return got == n ||
+         FAIL(r, "truncated: %" PRIu64 " bytes where the header alone has %" PRIu64, got, n);
 }
 
 bool bt_reader_bytes(struct bt_reader *r, int rank, const int64_t *shape, size_t element,

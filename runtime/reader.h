@@ -1,7 +1,7 @@
 // reader.h: reading a file from its beginning to its end, plain or gzip, without trusting it.
 //
-// zlib reads both kinds alike. Memory grows with what is really there, so a header that promises too
-// much cannot make us allocate it.
+// zlib reads both kinds alike. Memory grows with what is really there, so a header that promises
+// too much cannot make us allocate it.
 #ifndef BT_READER_H
 #define BT_READER_H
 
@@ -20,7 +20,8 @@ struct bt_reader {
 
 // Is there a folder/name or folder/name.gz?
 bool bt_reader_exists(const char *folder, const char *name);
-// Opens folder/name, else folder/name.gz. err and errlen must be set; what fails later names the path.
+// Opens folder/name, else folder/name.gz. err and errlen must be set; what fails later names the
+// path.
 bool bt_reader_open(struct bt_reader *r, const char *folder, const char *name);
 void bt_reader_close(struct bt_reader *r);
 

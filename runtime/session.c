@@ -50,7 +50,8 @@ static bool add_images(struct bt_session *s, int i, struct bt_data_need *need, c
                        size_t errlen) {
   const char *name = s->program->inputs[i].name;
   if (need->images_name && strcmp(need->images_name, name) != 0)
-    return bt_fail(err, errlen, "program %s takes two kinds of images, '%s' and '%s'; a data set has one",
+    return bt_fail(err, errlen,
+                   "program %s takes two kinds of images, '%s' and '%s'; a data set has one",
                    s->program->name, need->images_name, name);
   return need->images_name = name, true;
 }

@@ -106,9 +106,9 @@ static void print_report(const struct bt_session *s, const char *name, double va
     printf("%s: %.6g\n", name, value);
     return;
   }
-  json_t *line = json_pack("{s:s, s:s, s:o, s:I}", "program", s->program->name, "report", name,
-                           "value", isfinite(value) ? json_real(value) : json_null(),
-                           "test_images", (json_int_t)test);
+  json_t *line =
+      json_pack("{s:s, s:s, s:o, s:I}", "program", s->program->name, "report", name, "value",
+                isfinite(value) ? json_real(value) : json_null(), "test_images", (json_int_t)test);
   char *text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(9));
   printf("%s\n", text);
   free(text);

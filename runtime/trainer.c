@@ -33,7 +33,8 @@ static int export_instance(const struct bt_module *m, const struct bt_options *o
   const char *source = from ? from : o->from;
   if (ok && same_file(source, o->output))
     ok = bt_fail(err, sizeof err, "%s is the checkpoint itself: give another -o FILE", o->output);
-  ok = ok && bt_instance_export(source, o->output, m, o->instance, note, sizeof note, err, sizeof err);
+  ok = ok &&
+       bt_instance_export(source, o->output, m, o->instance, note, sizeof note, err, sizeof err);
   free(from);
   if (!ok) return bt_report_error(o, err);
   fputs(note, stderr);
