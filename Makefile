@@ -74,7 +74,7 @@ fuzz-coverage: ## the lines of the front end that the kept corpus reaches
 # libFuzzer comes with clang. No OpenMP: see tests/fuzz/serial/omp.h.
 CLANG     ?= clang-19
 FUZZ_MAKE  = tests/fuzz/run.sh needs $(CLANG) && $(MAKE) --no-print-directory -j$$(nproc) CC=$(CLANG) OPT="-O1 -g" \
-             OPENMP="-Itests/fuzz/serial -Wno-unknown-pragmas"
+             OPENMP="-Itests/fuzz/serial -Wno-unknown-pragmas -Wno-unused-parameter"
 fuzz-build:
 	@$(FUZZ_MAKE) BUILD=$(BUILD)/fuzz SAN="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" fuzzers
 
@@ -137,6 +137,17 @@ $(BUILD)/obj/bench/%.o: bench/%.c
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(CC) $(ALL_CFLAGS) $(OPENMP) -c -o $@ $<
+
+FUZZERS := front_end graph_text stores
+fuzzers: $(FUZZERS:%=$(BUILD)/fuzz_%)
+$(BUILD)/fuzz_front_end $(BUILD)/fuzz_graph_text: $(BUILD)/obj/tests/fuzz/mutate.o
+$(BUILD)/fuzz_%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/libbtc.a $(BUILD)/libbtrt.a
+	$(call say,LINK)
+	$(CC) $(CFLAGS) $(SAN) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS)
+$(BUILD)/obj/tests/fuzz/%.o: tests/fuzz/%.c
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(CC) $(ALL_CFLAGS) $(OPENMP) -DFUZZ_HOME='"$(CURDIR)"' -c -o $@ $<
 
 format: $(BUILD)/btc ## apply clang-format to the C, btc fmt to the models
 	clang-format -i $$(git ls-files '*.c' '*.h')
