@@ -94,7 +94,9 @@ struct frame *frame_push(struct elab *e, struct frame *caller, struct unit *u, c
 }
 
 void frame_bind(struct elab *e, struct frame *f, const char *name, struct loc loc, struct value v) {
-  vec_push(e->b->arena, &f->locals, ((struct binding){.name = name, .value = v, .loc = loc}));
+  struct binding b = {.name = name, .value = v, .loc = loc}, *before = frame_find(f, name);
+  if (before) *before = b; // a loop binds its names many times
+  else vec_push(e->b->arena, &f->locals, b);
 }
 
 struct binding *frame_find(struct frame *f, const char *name) {
