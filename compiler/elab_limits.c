@@ -7,7 +7,7 @@
 // Past a limit there is one message, and every further expression is poisoned, so that elaboration unwinds at once.
 #include "elab.h"
 
-enum { STEPS_MOST = 2000000, NODES_MOST = 200000, TENSORS_MOST = 10000, LEVELS_MOST = 2000 };
+enum { STEPS_MOST = 2000000, NODES_MOST = 50000, TENSORS_MOST = 10000, LEVELS_MOST = 2000 };
 
 static bool exhausted(struct elab *e, const struct frame *f, struct loc loc, const char *what, int most) {
   elab_error(e, f, loc, "elaboration stops here, at more than %d %s: loops or calls multiply", most, what);
@@ -28,10 +28,7 @@ bool elab_spend(struct elab *e, const struct frame *f, struct loc loc, int64_t s
 
 bool elab_enter(struct elab *e, const struct frame *f, struct loc loc) {
   if (!elab_spend(e, f, loc, 1)) return false;
-  if (e->levels == LEVELS_MOST) {
-    elab_error(e, f, loc, "expressions and calls nest deeper than %d levels", LEVELS_MOST);
-    return false;
-  }
+  if (e->levels == LEVELS_MOST) return exhausted(e, f, loc, "levels of expressions and calls", LEVELS_MOST);
   e->levels++;
   return true;
 }

@@ -39,7 +39,7 @@ void elab_error(struct elab *e, const struct frame *f, struct loc loc, const cha
   va_start(ap, format);
   const char *message = str_vprintf(e->b->arena, format, ap);
   va_end(ap);
-  e->muted = already_said(e->b, loc, message);
+  e->muted = e->exhausted || already_said(e->b, loc, message); // what is not evaluated seems to lack
   if (e->muted) return;
   diag_error(e->b, loc, "%s", message);
   note_calls(e, f && f->reports_as ? f->reports_as : f, loc);
