@@ -64,19 +64,20 @@ replay)
 keep)
   gather "$2"
   for t in $targets; do
-    # Small ones first; the seeds are merged into a folder of their own, so that only what they lack is added.
-    rm -rf "$2/merged"; mkdir "$2/merged"
-    "$2/fuzz_$t" $limits -merge=1 "$2/merged" "$2/seeds/$t" "tests/fuzz/corpus/$t" "$2/found/$t" </dev/null
-    for f in "$2"/merged/*; do
-      cmp -s "$f" "$2/seeds/$t/$(basename "$f")" || [ -e "$2/seeds/$t/$(basename "$f")" ] || cp -n "$f" "tests/fuzz/corpus/$t/"
-    done
+    # Of small ones, as few as reach all the code that any reaches; first come those that are there.
+    rm -rf "$2/small"; mkdir "$2/small"
+    find "$2/found/$t" -type f -size -1500c -exec cp -t "$2/small" {} +
+    "$2/fuzz_$t" $limits -merge=1 -use_counters=0 "tests/fuzz/corpus/$t" "$2/seeds/$t" "$2/small" </dev/null
   done ;;
 coverage)
   gather "$2"
   rm -f "$2"/*.profraw
   for t in $targets; do LLVM_PROFILE_FILE="$2/$t.profraw" replay "$2" $t >/dev/null 2>&1; done
-  suffix=${CLANG:-clang-19}; suffix=${suffix#clang}
+  suffix=${CLANG:-clang-19}; suffix=${suffix##*clang}
+  command -v llvm-cov$suffix >/dev/null || { echo "llvm-cov$suffix is missing. On Debian 12:  tests/setup.sh coverage" >&2; exit 1; }
   llvm-profdata$suffix merge -o "$2/all.profdata" "$2"/*.profraw
   llvm-cov$suffix report -instr-profile="$2/all.profdata" -show-region-summary=false -show-branch-summary=false \
-    "$2/fuzz_front_end" -object "$2/fuzz_graph_text" $(front_end "$2") ;;
+    "$2/fuzz_front_end" -object "$2/fuzz_graph_text" $(front_end "$2") >"$2/coverage.txt"
+  awk '/\.[cly] |^Filename|^TOTAL/ {printf "%-44s %8s %8s %8s\n", $1, $(NF - 2), $(NF - 1), $NF}
+       /^TOTAL/ {exit $NF + 0 < 80}' "$2/coverage.txt" || { echo "less than 80 % of the lines are reached" >&2; exit 1; } ;;
 esac

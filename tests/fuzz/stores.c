@@ -1,12 +1,15 @@
 // stores.c: libFuzzer's target for the binary and JSON files that are read: safetensors, and the store of tuned
-// variants. Both readers take paths; the input is put under one that names memory.
+// variants. Both readers take paths; the input is put under one that names memory. As a store it is tried twice:
+// as it is, and as this processor's entries, whose key a corpus cannot know.
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../../runtime/btrt_internal.h"
 #include "fuzz.h"
+#include "machine.h"
 #include "regions.h"
 #include "safetensors.h"
 
@@ -39,13 +42,25 @@ static void try_tuned(const char *path) {
   btc_free(b);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  char path[64];
+static int in_memory(const void *data, size_t size, char path[64]) {
   int fd = memfd_create("input", 0);
-  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  snprintf(path, 64, "/proc/self/fd/%d", fd);
   if (fd < 0 || write(fd, data, size) != (ssize_t)size) die("cannot write to memory");
+  return fd;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  char path[64], processor[128], *wrapped;
+  int fd = in_memory(data, size, path);
   try_safetensors(path);
   try_tuned(path);
   close(fd);
+  machine_processor(processor, sizeof processor);
+  int n = asprintf(&wrapped, "{\"version\": 1, \"processors\": {\"%s, %d threads, 8 lanes\": %.*s}}", processor, bt_cores_available(), (int)size, (const char *)data);
+  if (n < 0) die("out of memory");
+  fd = in_memory(wrapped, (size_t)n, path);
+  try_tuned(path);
+  close(fd);
+  free(wrapped);
   return 0;
 }
