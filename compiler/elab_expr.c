@@ -161,9 +161,13 @@ enum { RANGE_MOST = 100000 };
 
 struct value range_items(struct elab *e, struct frame *f, struct value v, const char *what) {
   if (v.kind == V_ERROR || v.kind == V_LIST) return v;
-  if (v.kind != V_RANGE || !v.integral || v.high - v.low > RANGE_MOST) {
+  if (v.kind != V_RANGE || !v.integral) {
     elab_error(e, f, v.loc, "%s runs over a list or a range of integers, not %s", what,
                value_text(e, &v));
+    return value_error();
+  }
+  if (v.high - v.low > RANGE_MOST) {
+    elab_error(e, f, v.loc, "%s runs over at most %d integers, and this range has %.0f", what, RANGE_MOST, v.high - v.low);
     return value_error();
   }
   struct value items = value_list(e, v.loc, V_LIST);

@@ -78,6 +78,7 @@ coverage)
   llvm-profdata$suffix merge -o "$2/all.profdata" "$2"/*.profraw
   llvm-cov$suffix report -instr-profile="$2/all.profdata" -show-region-summary=false -show-branch-summary=false \
     "$2/fuzz_front_end" -object "$2/fuzz_graph_text" $(front_end "$2") >"$2/coverage.txt"
-  awk '/\.[cly] |^Filename|^TOTAL/ {printf "%-44s %8s %8s %8s\n", $1, $(NF - 2), $(NF - 1), $NF}
+  awk 'BEGIN {printf "%-44s %8s %8s %8s\n", "", "lines", "missed", "reached"}
+       /\.[cly] |^TOTAL/ {printf "%-44s %8s %8s %8s\n", $1, $(NF - 2), $(NF - 1), $NF}
        /^TOTAL/ {exit $NF + 0 < 80}' "$2/coverage.txt" || { echo "less than 80 % of the lines are reached" >&2; exit 1; } ;;
 esac
