@@ -1,5 +1,5 @@
-// graph_text.c: libFuzzer's target for the text form of graphs: what parses is well formed, and printing it
-// gives a text that parses to the same. The passes run on what is small.
+// graph_text.c: libFuzzer's target for the text form of graphs: what parses is well formed, and
+// printing it gives a text that parses to the same. The passes run on what is small.
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,7 +29,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const char *once = printed(b, g);
     struct graph *again = graph_parse(b, source_add(b, "printed.graph", once, strlen(once)));
     const char *twice = again ? printed(b, again) : "(errors)";
-    expect(strcmp(once, twice) == 0, "printing and parsing changes a graph:\n%s\n---- and then ----\n%s", once, twice);
+    expect(strcmp(once, twice) == 0,
+           "printing and parsing changes a graph:\n%s\n---- and then ----\n%s", once, twice);
     bool stopped;
     passes_run(b, g, &stopped);
   }

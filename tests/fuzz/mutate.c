@@ -1,9 +1,10 @@
 // mutate.c: mutations of source text that leave most of it meaningful.
 //
-// Bytes mutated at random rarely get past the parser. These mutations know two things about a text: where its
-// words end, and that a line with the block that it opens is a unit. Units are deleted, repeated, swapped and
-// spliced in from another text of the corpus; words are renamed to others, numbers become nasty ones. One mutation
-// in four is libFuzzer's own, so that the scanner gets its share. It serves the text form of graphs as well.
+// Bytes mutated at random rarely get past the parser. These mutations know two things about a text:
+// where its words end, and that a line with the block that it opens is a unit. Units are deleted,
+// repeated, swapped and spliced in from another text of the corpus; words are renamed to others,
+// numbers become nasty ones. One mutation in four is libFuzzer's own, so that the scanner gets its
+// share. It serves the text form of graphs as well.
 #include <ctype.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -11,7 +12,10 @@
 
 #include "fuzz.h"
 
-struct text { const char *at; size_t n; };
+struct text {
+  const char *at;
+  size_t n;
+};
 
 static size_t pick(unsigned *seed, size_t n) { return n ? (size_t)rand_r(seed) % n : 0; }
 
@@ -57,8 +61,24 @@ static struct text pick_word(struct text t, unsigned *seed) {
 }
 
 static const char *const nasty[] = {
-    "0", "1", "-1", "2", "0.0", "1e308", "1e-308", "9223372036854775807", "2147483648", "4294967297",
-    "1000000000", "3037000500", "0..1000000000", "_", "..s", "[]", "true", "\"\"",
+    "0",
+    "1",
+    "-1",
+    "2",
+    "0.0",
+    "1e308",
+    "1e-308",
+    "9223372036854775807",
+    "2147483648",
+    "4294967297",
+    "1000000000",
+    "3037000500",
+    "0..1000000000",
+    "_",
+    "..s",
+    "[]",
+    "true",
+    "\"\"",
 };
 
 static struct text pick_nasty(unsigned *seed) {
@@ -68,7 +88,10 @@ static struct text pick_nasty(unsigned *seed) {
 
 // ---- edits ------------------------------------------------------------------------------------
 
-struct output { uint8_t *at; size_t n, most; };
+struct output {
+  uint8_t *at;
+  size_t n, most;
+};
 
 static void append(struct output *o, const char *s, size_t n) {
   if (n > o->most - o->n) n = o->most - o->n;
@@ -103,8 +126,10 @@ static void rename_all(struct output *o, struct text t, struct text old, struct 
     while (i + n < t.n && in_word(t.at[i + n])) n++;
     bool same = n && n == old.n && memcmp(t.at + i, old.at, n) == 0;
     if (n == 0) n = 1;
-    if (same) append(o, with.at, with.n);
-    else append(o, t.at + i, n);
+    if (same)
+      append(o, with.at, with.n);
+    else
+      append(o, t.at + i, n);
     i += n;
   }
 }
@@ -139,10 +164,13 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned
 }
 
 // The first text with a unit or a word of the second.
-size_t LLVMFuzzerCustomCrossOver(const uint8_t *x, size_t x_size, const uint8_t *y, size_t y_size, uint8_t *out, size_t most, unsigned seed) {
+size_t LLVMFuzzerCustomCrossOver(const uint8_t *x, size_t x_size, const uint8_t *y, size_t y_size,
+                                 uint8_t *out, size_t most, unsigned seed) {
   struct text into = {(const char *)x, x_size}, from = {(const char *)y, y_size};
   struct output o = {out, 0, most};
-  if (pick(&seed, 4) == 0) replace(&o, into, pick_word(into, &seed), pick_word(from, &seed));
-  else replace(&o, into, (struct text){pick_unit(into, &seed).at, 0}, pick_unit(from, &seed));
+  if (pick(&seed, 4) == 0)
+    replace(&o, into, pick_word(into, &seed), pick_word(from, &seed));
+  else
+    replace(&o, into, (struct text){pick_unit(into, &seed).at, 0}, pick_unit(from, &seed));
   return o.n;
 }

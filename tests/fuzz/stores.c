@@ -1,6 +1,7 @@
-// stores.c: libFuzzer's target for the binary and JSON files that are read: safetensors, and the store of tuned
-// variants. Both readers take paths; the input is put under one that names memory. As a store it is tried twice:
-// as it is, and as this processor's entries, whose key a corpus cannot know.
+// stores.c: libFuzzer's target for the binary and JSON files that are read: safetensors, and the
+// store of tuned variants. Both readers take paths; the input is put under one that names memory.
+// As a store it is tried twice: as it is, and as this processor's entries, whose key a corpus
+// cannot know.
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,7 +57,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   try_tuned(path);
   close(fd);
   machine_processor(processor, sizeof processor);
-  int n = asprintf(&wrapped, "{\"version\": 1, \"processors\": {\"%s, %d threads, 8 lanes\": %.*s}}", processor, bt_cores_available(), (int)size, (const char *)data);
+  int n =
+      asprintf(&wrapped, "{\"version\": 1, \"processors\": {\"%s, %d threads, 8 lanes\": %.*s}}",
+               processor, bt_cores_available(), (int)size, (const char *)data);
   if (n < 0) die("out of memory");
   fd = in_memory(wrapped, (size_t)n, path);
   try_tuned(path);
