@@ -13,7 +13,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 targets="front_end graph_text stores"
 # Of one input: seconds (on a busy machine), and memory.
-limits="-timeout=60 -rss_limit_mb=3000 -max_len=4096"
+limits="-timeout=120 -rss_limit_mb=3000 -max_len=4096"
 export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1}" UBSAN_OPTIONS=print_stacktrace=1 BTC_TUNED=
 
 gather() { # gather BUILD: seeds and dictionary
