@@ -9,7 +9,8 @@ SAN     ?=
 CFLAGS  ?= $(OPT)
 WARN    := -Wall -Wextra -Wshadow
 ALL_CFLAGS := -std=gnu17 $(CFLAGS) $(WARN) $(SAN) -Icompiler -Iruntime -I$(BUILD) -MMD -MP
-RT_CFLAGS  := -O3 -fopenmp
+OPENMP  ?= -fopenmp
+RT_CFLAGS  := -O3 $(OPENMP)
 LDLIBS  := -lopenblas -ljansson -lz -lm -ldl
 PREFIX  ?= /usr/local
 
@@ -34,7 +35,7 @@ say = @printf '  %-6s %s\n' $(1) $(patsubst $(BUILD)/%,%,$@)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all help setup demo test check-sanitizers bench format install clean
+.PHONY: all help setup demo test check-sanitizers fuzz fuzz-coverage fuzz-build fuzzers bench format install clean
 
 all: $(BUILD)/btc $(BUILD)/libbtrt.a ## build the compiler and the runtime
 
@@ -63,6 +64,20 @@ check-sanitizers: ## build all and the tests with address and undefined sanitize
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/sanitize OPT="-O1 -g" \
 	  SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all tests
 
+fuzz: fuzz-build ## fuzz the front end for FUZZ_SECONDS (default 600)
+	@tests/fuzz/run.sh fuzz $(BUILD)/fuzz $${FUZZ_SECONDS:-600}
+
+fuzz-coverage: ## the lines of the front end that the kept corpus reaches
+	@$(FUZZ_MAKE) BUILD=$(BUILD)/fuzz-coverage SAN="-fprofile-instr-generate -fcoverage-mapping" fuzzers
+	@tests/fuzz/run.sh coverage $(BUILD)/fuzz-coverage
+
+# libFuzzer comes with clang. No OpenMP: see tests/fuzz/serial/omp.h.
+CLANG     ?= clang-19
+FUZZ_MAKE  = tests/fuzz/run.sh needs $(CLANG) && $(MAKE) --no-print-directory -j$$(nproc) CC=$(CLANG) OPT="-O1 -g" \
+             OPENMP="-Itests/fuzz/serial -Wno-unknown-pragmas -Wno-unused-parameter"
+fuzz-build:
+	@$(FUZZ_MAKE) BUILD=$(BUILD)/fuzz SAN="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" fuzzers
+
 bench: all $(BUILD)/bench_conv $(BUILD)/bench_gemm ## time the compiler's kernels and steps against PyTorch
 	@bench/run.sh $(BUILD)
 
@@ -70,7 +85,7 @@ bench: all $(BUILD)/bench_conv $(BUILD)/bench_gemm ## time the compiler's kernel
 
 $(BUILD)/btc: $(COMMAND_OBJ) $(BUILD)/libbtc.a $(BUILD)/libbtrt.a
 	$(call say,LINK)
-	$(CC) $(CFLAGS) $(SAN) -fopenmp -rdynamic -o $@ $^ $(LDLIBS)
+	$(CC) $(CFLAGS) $(SAN) $(OPENMP) -rdynamic -o $@ $^ $(LDLIBS)
 
 $(BUILD)/libbtc.a: $(LIB_OBJ)
 	@rm -f $@
@@ -100,7 +115,7 @@ $(call objects,$(wildcard compiler/parse*.c compiler/fmt*.c tests/unit/test_fmt.
 $(BUILD)/obj/compiler/%.o: compiler/%.c
 	@mkdir -p $(@D)
 	$(call say,CC)
-	$(CC) $(ALL_CFLAGS) -fopenmp -c -o $@ $<
+	$(CC) $(ALL_CFLAGS) $(OPENMP) -c -o $@ $<
 $(BUILD)/obj/runtime/%.o: runtime/%.c
 	@mkdir -p $(@D)
 	$(call say,CC)
@@ -108,20 +123,31 @@ $(BUILD)/obj/runtime/%.o: runtime/%.c
 $(BUILD)/obj/tests/%.o: tests/%.c
 	@mkdir -p $(@D)
 	$(call say,CC)
-	$(CC) $(ALL_CFLAGS) -fopenmp -c -o $@ $<
+	$(CC) $(ALL_CFLAGS) $(OPENMP) -c -o $@ $<
 
 $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(HELPER_OBJ) $(BUILD)/libbtc.a $(BUILD)/libbtrt.a
 	@mkdir -p $(@D)
 	$(call say,LINK)
-	$(CC) $(CFLAGS) $(SAN) -fopenmp -rdynamic -o $@ $^ -lcmocka $(LDLIBS)
+	$(CC) $(CFLAGS) $(SAN) $(OPENMP) -rdynamic -o $@ $^ -lcmocka $(LDLIBS)
 
 $(BUILD)/bench_%: $(BUILD)/obj/bench/bench_%.o $(BUILD)/obj/tests/unit/jit.o $(BUILD)/libbtc.a $(BUILD)/libbtrt.a
 	$(call say,LINK)
-	$(CC) $(CFLAGS) $(SAN) -fopenmp -rdynamic -o $@ $^ $(LDLIBS)
+	$(CC) $(CFLAGS) $(SAN) $(OPENMP) -rdynamic -o $@ $^ $(LDLIBS)
 $(BUILD)/obj/bench/%.o: bench/%.c
 	@mkdir -p $(@D)
 	$(call say,CC)
-	$(CC) $(ALL_CFLAGS) -fopenmp -c -o $@ $<
+	$(CC) $(ALL_CFLAGS) $(OPENMP) -c -o $@ $<
+
+FUZZERS := front_end graph_text stores
+fuzzers: $(FUZZERS:%=$(BUILD)/fuzz_%)
+$(BUILD)/fuzz_front_end $(BUILD)/fuzz_graph_text: $(BUILD)/obj/tests/fuzz/mutate.o
+$(BUILD)/fuzz_%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/libbtc.a $(BUILD)/libbtrt.a
+	$(call say,LINK)
+	$(CC) $(CFLAGS) $(SAN) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS)
+$(BUILD)/obj/tests/fuzz/%.o: tests/fuzz/%.c
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(CC) $(ALL_CFLAGS) $(OPENMP) -DFUZZ_HOME='"$(CURDIR)"' -c -o $@ $<
 
 format: $(BUILD)/btc ## apply clang-format to the C, btc fmt to the models
 	clang-format -i $$(git ls-files '*.c' '*.h')

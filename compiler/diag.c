@@ -17,7 +17,7 @@ enum { DIAG_TAB = 8, DIAG_WINDOW = 160, DIAG_CONTEXT = 40 };
 
 // ---- collecting -------------------------------------------------------------------------------
 // Past the limit errors are only counted, and what would explain them is dropped with them.
-static bool diag_over_limit(const struct btc *b) {
+bool diag_is_full(const struct btc *b) {
   return b->opt.max_errors > 0 && b->n_errors > b->opt.max_errors;
 }
 
@@ -25,7 +25,7 @@ static void diag_add(struct btc *b, enum severity severity, struct loc loc, cons
                      va_list ap) {
   if (severity == SEV_WARNING && b->opt.warnings_are_errors) severity = SEV_ERROR;
   if (severity == SEV_ERROR) b->n_errors++;
-  if (diag_over_limit(b)) return;
+  if (diag_is_full(b)) return;
   if (severity == SEV_WARNING) b->n_warnings++;
   struct diag d = {.severity = severity, .loc = loc};
   d.message = str_vprintf(b->arena, format, ap);
@@ -54,7 +54,7 @@ void diag_note(struct btc *b, struct loc loc, const char *format, ...) {
 }
 
 void diag_fixit(struct btc *b, const char *replacement) {
-  if (diag_over_limit(b) || b->diags.len == 0) return;
+  if (diag_is_full(b) || b->diags.len == 0) return;
   b->diags.data[b->diags.len - 1].fixit = str_ndup(b->arena, replacement, strlen(replacement));
 }
 
@@ -251,7 +251,7 @@ void diag_flush(struct btc *b, FILE *out) {
     if (d->loc.line > 0 && d->loc.file < b->files.len) diag_print_source(b, d, out);
   }
   b->diags.len = 0;
-  if (diag_over_limit(b))
+  if (diag_is_full(b))
     fprintf(out, "btc: %d more errors not shown (the limit is %d)\n",
             b->n_errors - b->opt.max_errors, b->opt.max_errors);
 }

@@ -24,6 +24,7 @@
 //   elab_check.c     bodies that nothing applies
 //   elab_scope.c     names, frames, diagnostics
 //   elab_unit.c      files, imports, -D
+//   elab_limits.c    limits on what is evaluated
 //   elab_value.c     values and their texts
 //
 // An error leaves a *poisoned* value (V_ERROR). Whatever touches one is poisoned in silence, so one
@@ -88,6 +89,7 @@ enum mode { MODE_INHERIT, MODE_EVAL, MODE_FROZEN }; // of an application; callab
 struct value;
 struct value_list {
   int len, cap;
+  int64_t size; // items, those of the lists in it included, however often one is in it
   struct value *data;
 };
 
@@ -135,6 +137,7 @@ bool value_is_number(const struct value *v);                    // V_INT or V_FL
 double value_number(const struct value *v);                     // of one that is
 bool value_is_callable(const struct value *v);                  // may be applied to tensors
 bool value_equal(const struct value *a, const struct value *b); // static values
+int64_t value_size(const struct value *v);                      // of a list its items, else 1
 int value_rank(const struct value *tensor);
 int64_t value_dim(const struct value *tensor, int axis);
 // "f32[n=256, d=64]", "int 3", "module `conv`": for messages.
@@ -186,7 +189,7 @@ struct frame {
   bool training;
   enum bt_role state_role;
   int depth;
-  VEC(struct binding) locals; // the latest of a name counts
+  VEC(struct binding) locals; // the last of a name counts
   VEC(struct axis *) axes;
   VEC(struct pack *) packs;
   VEC(struct name_at) owned; // params, states and instances declared so far in this activation
@@ -261,6 +264,9 @@ struct elab {
   VEC(struct binding) defined;    // constants that -D rebinds
   int nesting;                    // calls and declarations in progress
   bool checking;                  // a body that nothing applies, on values that are not known (V_ERROR)
+  int levels;                     // expressions in progress
+  int64_t steps;                  // taken so far
+  bool exhausted;                 // too many: nothing more is evaluated
   bool muted;                     // the latest error was said before: so are its notes
 };
 
@@ -284,6 +290,7 @@ struct entry *unit_entry(const struct unit *u,
                          const char *name); // its own or imported, also through other imports; NULL
 struct frame *frame_push(struct elab *e, struct frame *caller, struct unit *u, const struct decl *d,
                          struct loc call); // NULL after a diagnostic: too deep
+// A name that is bound already is bound anew.
 void frame_bind(struct elab *e, struct frame *f, const char *name, struct loc loc, struct value v);
 struct binding *frame_find(struct frame *f, const char *name);
 struct value name_value(struct elab *e, struct frame *f, const char *name,
@@ -295,6 +302,13 @@ void graph_at(struct elab *e, const struct frame *f,
               struct loc loc); // place and address of new nodes
 bool needs_graph(struct elab *e, const struct frame *f, struct loc loc,
                  const char *what); // diagnoses
+
+// ---- elab_limits.c ----------------------------------------------------------------------------
+// Counts steps of elaboration; false, after one diagnostic, where there were too many.
+bool elab_spend(struct elab *e, const struct frame *f, struct loc loc, int64_t steps);
+// One step, a level deeper. Where true, elab_leave follows.
+bool elab_enter(struct elab *e, const struct frame *f, struct loc loc);
+void elab_leave(struct elab *e);
 
 // ---- elab_schedule.c --------------------------------------------------------------------------
 void schedule_elaborate(struct elab *e, struct frame *f, const struct decl *d);

@@ -56,6 +56,7 @@ bool args_match(struct elab *e, struct frame *f, const arg_list *args, struct lo
     const struct arg *a = &args->data[i];
     struct value v = expr_value(e, f, a->value);
     v.loc = a->value->loc;
+    if (!elab_spend(e, f, v.loc, value_size(&v))) return false;
     ok = v.kind != V_ERROR && ok;
     int before = next;
     if (!place_argument(e, f, a, callee, labels, n, out, &next)) {
@@ -450,8 +451,8 @@ struct value call_value(struct elab *e, struct frame *f, const struct expr *x) {
     return value_error();
   }
   e->nesting++;
-  struct value callee = expr_value(e, f, x->a);
-  struct value r = apply_value(e, f, callee, &x->args, x->loc);
+  struct value callee = expr_value(e, f, x->a), r = value_error();
+  if (elab_spend(e, f, x->loc, value_size(&callee))) r = apply_value(e, f, callee, &x->args, x->loc);
   e->nesting--;
   if (r.kind != V_ERROR) r.loc = x->loc;
   return r;

@@ -112,6 +112,7 @@ struct value binary_value(struct elab *e, struct frame *f, enum token_op op, str
                           struct value a, struct value b) {
   if (a.kind == V_ERROR || b.kind == V_ERROR) return value_error();
   if (a.kind == V_TENSOR || b.kind == V_TENSOR) return tensor_binary(e, f, op, loc, a, b);
+  if (is_equality(op) && !elab_spend(e, f, loc, value_size(&a))) return value_error();
   if (is_equality(op)) return value_bool(loc, value_equal(&a, &b) == (op == OP_EQ));
   if (is_logic(op) && a.kind == V_BOOL && b.kind == V_BOOL)
     return value_bool(loc, op == OP_AND ? a.integer && b.integer : a.integer || b.integer);
@@ -160,9 +161,13 @@ enum { RANGE_MOST = 100000 };
 
 struct value range_items(struct elab *e, struct frame *f, struct value v, const char *what) {
   if (v.kind == V_ERROR || v.kind == V_LIST) return v;
-  if (v.kind != V_RANGE || !v.integral || v.high - v.low > RANGE_MOST) {
+  if (v.kind != V_RANGE || !v.integral) {
     elab_error(e, f, v.loc, "%s runs over a list or a range of integers, not %s", what,
                value_text(e, &v));
+    return value_error();
+  }
+  if (v.high - v.low > RANGE_MOST) {
+    elab_error(e, f, v.loc, "%s runs over at most %d integers, and this range has %.0f", what, RANGE_MOST, v.high - v.low);
     return value_error();
   }
   struct value items = value_list(e, v.loc, V_LIST);
@@ -195,7 +200,9 @@ static struct value for_list(struct elab *e, struct frame *f, const struct expr 
   int before = f->locals.len;
   bool poisoned = false;
   for (int i = 0; i < items.list->len; i++) {
-    frame_bind(e, f, x->string, x->loc, items.list->data[i]);
+    struct binding b = {.name = x->string, .value = items.list->data[i], .loc = x->loc};
+    f->locals.len = before;
+    vec_push(e->b->arena, &f->locals, b); // hides a local of this name for the while
     struct value item = expr_value(e, f, x->b);
     poisoned |= item.kind == V_ERROR;
     value_append(e, &v, item);
@@ -323,7 +330,7 @@ static struct value transpose_expr(struct elab *e, struct frame *f, const struct
   return value_error();
 }
 
-struct value expr_value(struct elab *e, struct frame *f, const struct expr *x) {
+static struct value expr_of_kind(struct elab *e, struct frame *f, const struct expr *x) {
   switch (x->kind) {
   case E_INT: return value_int(x->loc, x->int_value);
   case E_FLOAT: return value_float(x->loc, x->float_value);
@@ -345,4 +352,11 @@ struct value expr_value(struct elab *e, struct frame *f, const struct expr *x) {
     return value_error();
   }
   die("expression of kind %d", x->kind);
+}
+
+struct value expr_value(struct elab *e, struct frame *f, const struct expr *x) {
+  if (!elab_enter(e, f, x->loc)) return value_error();
+  struct value v = expr_of_kind(e, f, x);
+  elab_leave(e);
+  return v;
 }

@@ -39,7 +39,7 @@ void elab_error(struct elab *e, const struct frame *f, struct loc loc, const cha
   va_start(ap, format);
   const char *message = str_vprintf(e->b->arena, format, ap);
   va_end(ap);
-  e->muted = already_said(e->b, loc, message);
+  e->muted = e->exhausted || already_said(e->b, loc, message); // what is not evaluated seems to lack
   if (e->muted) return;
   diag_error(e->b, loc, "%s", message);
   note_calls(e, f && f->reports_as ? f->reports_as : f, loc);
@@ -95,7 +95,9 @@ struct frame *frame_push(struct elab *e, struct frame *caller, struct unit *u, c
 }
 
 void frame_bind(struct elab *e, struct frame *f, const char *name, struct loc loc, struct value v) {
-  vec_push(e->b->arena, &f->locals, ((struct binding){.name = name, .value = v, .loc = loc}));
+  struct binding b = {.name = name, .value = v, .loc = loc}, *before = frame_find(f, name);
+  if (before) *before = b; // a loop binds its names many times
+  else vec_push(e->b->arena, &f->locals, b);
 }
 
 struct binding *frame_find(struct frame *f, const char *name) {

@@ -78,6 +78,7 @@ static void run_for(struct elab *e, struct frame *f, const struct stmt *s, state
     return;
   }
   for (int i = 0; i < items.list->len && !f->returned; i++) {
+    if (!elab_spend(e, f, s->loc, 1)) break;
     frame_bind(e, f, s->name.name, s->name.loc, items.list->data[i]);
     block_run(e, f, s->body, rule);
   }
@@ -86,6 +87,7 @@ static void run_for(struct elab *e, struct frame *f, const struct stmt *s, state
 void block_run(struct elab *e, struct frame *f, const struct block *block, statement_rule *rule) {
   for (int i = 0; i < block->stmts.len && !f->returned; i++) {
     const struct stmt *s = block->stmts.data[i];
+    if (!elab_spend(e, f, s->loc, 1)) break;
     switch (s->kind) {
     case S_LET: run_let(e, f, s); break;
     case S_IF: run_if(e, f, s, rule); break;
@@ -219,7 +221,7 @@ static bool declare_tensor(struct elab *e, struct frame *f, const struct stmt *s
     v.node = current_tensor(e, model_tensor_index(e->model, name));
   }
   frame_bind(e, f, s->name.name, s->name.loc, ok ? v : value_error());
-  if (state) f->locals.data[f->locals.len - 1].state = name;
+  if (state) frame_find(f, s->name.name)->state = name;
   return true; // the name is bound: nothing follows from a mistake in it
 }
 

@@ -29,7 +29,14 @@ struct value value_list(struct elab *e, struct loc loc, enum value_kind kind) {
 }
 
 void value_append(struct elab *e, struct value *list, struct value item) {
+  int64_t size = value_size(&item);
   vec_push(e->b->arena, list->list, item);
+  list->list->size += size;
+  e->steps += size; // the next expression sees whether they are too many
+}
+
+int64_t value_size(const struct value *v) {
+  return 1 + (v->kind == V_LIST || v->kind == V_TUPLE ? v->list->size : 0);
 }
 
 struct value value_tensor(struct loc loc, struct node *n) {

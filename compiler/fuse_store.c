@@ -33,6 +33,21 @@ static bool in_memory(const struct fuser *u, const struct node *n) {
   return is_memory_leaf(n) || u->stored[n->id];
 }
 
+// An expression deeper than any model's is cut in two: what walks expressions recurses.
+enum { DEEPEST_EXPRESSION = 400 };
+
+static void store_deep(struct fuser *u) {
+  int *depth = NEW_ARRAY(u->arena, int, u->n);
+  for (int i = 0; i < u->n; i++) {
+    const struct node *n = u->g->nodes.data[i];
+    if (in_memory(u, n) || is_virtual_leaf(n)) continue;
+    for (int j = 0; j < n->n_in; j++)
+      if (depth[n->in[j]->id] > depth[i]) depth[i] = depth[n->in[j]->id];
+    u->stored[i] = u->live[i] && ++depth[i] > DEEPEST_EXPRESSION;
+    if (u->stored[i]) depth[i] = 0;
+  }
+}
+
 // Cost of one evaluation of an inlined node, in units of one load of its size: simple arithmetic
 // hides behind memory, divisions and roots less so, elementary functions not.
 static double op_cost(const struct node *n) {
@@ -187,6 +202,7 @@ static bool worth_storing(const struct fuser *u, const struct node *n) {
 
 void fuse_choose_stored(struct fuser *u) {
   store_forced(u);
+  store_deep(u);
   fuse_store_parts(u);
   fuse_store_results(u);
   for (int i = u->n - 1; i >= 0; i--) {

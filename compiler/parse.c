@@ -237,16 +237,11 @@ static struct token parse_recover(struct parser *p, btg_pstate *state, const str
   return t;
 }
 
-// Messages past the limit would be dropped: there is no point in going on.
-static bool parse_is_hopeless(const struct btc *b) {
-  return b->opt.max_errors > 0 && b->n_errors > b->opt.max_errors;
-}
-
 static void parse_run(struct parser *p, btg_pstate *state) {
   struct token t = parse_next(p, &p->previous);
   for (;;) {
     int status = parse_push(p, state, &t);
-    if (status != YYPUSH_MORE || parse_is_hopeless(p->b)) break;
+    if (status != YYPUSH_MORE || diag_is_full(p->b)) break; // nothing more would be said
     t = p->failed ? parse_recover(p, state, &t) : parse_next(p, &t);
   }
 }

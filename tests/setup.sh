@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that are missing: what building needs, and for each argument
-#   dataset   Fashion-MNIST          test   what the tests need
+#   dataset   Fashion-MNIST          test      what the tests need
+#   fuzz      clang with libFuzzer   coverage  what prints the lines that fuzzing reaches
 # As root or through sudo without a password; otherwise prints the one command and fails.
 set -u
 
@@ -9,7 +10,9 @@ for group in "$@"; do
   case $group in
     dataset) packages="$packages dataset-fashion-mnist" ;;
     test) packages="$packages libcmocka-dev valgrind" ;;
-    *) echo "setup: unknown group '$group' (dataset, test)" >&2; exit 2 ;;
+    fuzz) packages="$packages clang-19 libclang-rt-19-dev" ;;
+    coverage) packages="$packages llvm-19" ;;
+    *) echo "setup: unknown group '$group' (dataset, test, fuzz, coverage)" >&2; exit 2 ;;
   esac
 done
 
