@@ -51,17 +51,22 @@ static const char *distinct_name(const struct describer *d, const char *wanted) 
 static bool holds(const struct describer *d, const struct node *n) { return d->inside[n->id]; }
 static bool is_constant(const struct describer *d, const struct node *n) { return d->f->depends[n->id] == 0; }
 
+// What is remade inside comes in as what it is made of: a number, say, and not a matrix that repeats it. A single op
+// stays single.
+static void add_input(struct describer *d, struct node *x, bool *read) {
+  if (read[x->id] || holds(d, x) || is_constant(d, x)) return;
+  read[x->id] = true;
+  bool remade = d->r->nodes.len > 1 && d->f->remade[x->id];
+  if (!remade) vec_push(d->arena, &d->r->inputs, x);
+  for (int k = 0; remade && k < x->n_in; k++) add_input(d, x->in[k], read);
+}
+
 // In the order in which they are read first.
 static void find_inputs(struct describer *d) {
   bool *read = NEW_ARRAY(d->arena, bool, d->g->nodes.len);
   for (int i = 0; i < d->r->nodes.len; i++) {
     const struct node *n = d->r->nodes.data[i];
-    for (int k = 0; k < n->n_in; k++) {
-      struct node *x = n->in[k];
-      if (read[x->id] || holds(d, x) || is_constant(d, x)) continue;
-      read[x->id] = true;
-      vec_push(d->arena, &d->r->inputs, x);
-    }
+    for (int k = 0; k < n->n_in; k++) add_input(d, n->in[k], read);
   }
 }
 
@@ -243,10 +248,11 @@ static bool address_taken(const struct regions *rs, const char *address) {
 
 // ---- the plain graph -----------------------------------------------------------------------------
 
-static struct node *copy_constant(struct rewrite *w, const struct node *n) {
-  for (int k = 0; k < n->n_in; k++) copy_constant(w, n->in[k]);
-  if (!w->map[n->id]) w->map[n->id] = rewrite_copy(w, n);
-  return w->map[n->id];
+// Constants, and what is remade of inputs.
+static void copy_operand(struct rewrite *w, const struct node *n) {
+  if (w->map[n->id]) return;
+  for (int k = 0; k < n->n_in; k++) copy_operand(w, n->in[k]);
+  w->map[n->id] = rewrite_copy(w, n);
 }
 
 static struct graph *plain_graph(const struct describer *d) {
@@ -259,8 +265,7 @@ static struct graph *plain_graph(const struct describer *d) {
   }
   for (int i = 0; i < r->nodes.len; i++) {
     const struct node *n = r->nodes.data[i];
-    for (int k = 0; k < n->n_in; k++)
-      if (is_constant(d, n->in[k])) copy_constant(&w, n->in[k]);
+    for (int k = 0; k < n->n_in; k++) copy_operand(&w, n->in[k]);
     w.map[n->id] = rewrite_copy(&w, n);
   }
   for (int i = 0; i < r->outputs.len; i++)
