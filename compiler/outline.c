@@ -177,12 +177,13 @@ enum meeting { STAYS_WIDE, IS_FOLDED, IS_MULTIPLIED, ESCAPES };
 static enum meeting meeting_of(const struct outliner *u, const struct node *wide,
                                const struct node *user) {
   enum op_class c = op_info(user->op)->class;
-  bool smaller = shape_count(&user->type.shape) < shape_count(&wide->type.shape);
-  if (c == REDUCE && user->op != OP_argmax) return IS_FOLDED; // the gradient of a temperature, too
-  if (u->facts.late[user->id]) return ESCAPES;
+  int64_t count = shape_count(&user->type.shape);
+  bool of_temperature = c == REDUCE && count == 1; // of its gradient the sum is here, whatever its update makes of that
+  if (u->facts.late[user->id] && !of_temperature) return ESCAPES;
   switch (c) {
   case ELEMENTWISE: return STAYS_WIDE;
-  case MOVE: return smaller ? IS_FOLDED : STAYS_WIDE;
+  case MOVE: return count < shape_count(&wide->type.shape) ? IS_FOLDED : STAYS_WIDE;
+  case REDUCE: return user->op == OP_argmax ? ESCAPES : IS_FOLDED;
   default: break;
   }
   bool inner = of_activations(u, user) && !u->facts.weight_gradient[user->id];

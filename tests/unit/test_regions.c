@@ -84,7 +84,7 @@ static void test_single_products(void **state) {
               "  minimize cross_entropy(head(x), y)\n  optimizer sgd(lr: 0.1)\n}\n",
               true,
               "p/head/forward@a: x head_weight -> out\n"
-              "p/head/dweight@a: in0 x -> out\n");
+              "p/head/dweight@a: cross_entropy x -> d_head_weight\n");
   check_found("stem = conv(3, 3)\nhead = linear(2)\n"
               "program p {\n  data x: f32[n, 2, 5, 5], y: i32[n]\n"
               "  let h = relu(stem(relu(stem(pad_channels(x)))))\n"
@@ -132,7 +132,7 @@ static void test_nameless(void **state) {
   check_found("head = [linear(d), batch_norm()]\n"
               "program pretrain {\n  data x: f32[n, 4], y: f32[n, 4]\n"
               "  minimize twins(head(x), head(y), 0.01)\n" TRAINED,
-              false, "pretrain/objective: in0 in1 -> loss d_in0 d_in1\n");
+              false, "pretrain/objective: twins twins_2 -> loss d_twins d_twins_2\n");
   check_found("head = batch_norm()\n"
               "program pretrain {\n  data x: f32[n, d], y: f32[n, d]\n"
               "  minimize twins(head(x), head(y), 0.01)\n" TRAINED,
@@ -182,7 +182,7 @@ static void test_layers_between(void **state) {
                           "  return cross_entropy(last(a), y)\n}\n";
   struct btc *b = btc_new();
   check_found(str_printf(b->arena, "%sprogram p {\n  data x: f32[n, 4], y: i32[n]\n  minimize attend(x, y)\n" TRAINED, attention), false,
-              "p/attend/region: in0 in1 in2 in3 in4 in5 in6 -> out0 out1\n");
+              "p/attend/region: last_a v_a attend attend_2 attend_3 attend_4 k_a q_a -> attend_5 attend_6\n");
   check_found(str_printf(b->arena, "%sprogram p {\n  data x: f32[n, 4], y: i32[n]\n  report r: attend(x, y)\n}\n", attention), false,
               "p/attend/region: in0 in1 in2 -> out0\n");
   btc_free(b);
