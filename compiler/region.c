@@ -315,19 +315,9 @@ static struct graph *plain_graph(const struct describer *d) {
 }
 
 static struct variant plain_variant(const struct describer *d, const struct node *first) {
-  struct variant v = {.graph = plain_graph(d)};
-  if (d->r->nodes.len > 1) {
-    v.name = "unfused";
-    v.help = "as written: every product and every fold stores its result";
-    v.schedule.plain = true;
-  } else if (first->op == OP_matmul) {
-    v.name = "gemm";
-    v.help = "a product by a kernel of our own";
-  } else {
-    v.name = "direct";
-    v.help = "a convolution without an intermediate matrix";
-  }
-  v.schedule.variant = v.name;
+  bool single = d->r->nodes.len == 1;
+  struct variant v = variant_new(!single ? "unfused" : first->op == OP_matmul ? "gemm" : "direct", plain_graph(d));
+  v.schedule.plain = !single;
   return v;
 }
 

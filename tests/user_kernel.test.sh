@@ -99,6 +99,7 @@ mistake 'a word of C' 'objective: kernel("covariance.c", "double")' "'double' is
 mistake 'no region' 'objektive: kernel("covariance.c", "f")' "no region of program pretrain is called 'objektive'; did you mean 'objective'?"
 mistake 'several regions' 'projector.0: kernel("covariance.c", "f")' "'projector.0' means several regions, and a kernel is for one: pretrain/projector.0/forward@a, "
 mistake 'the name of a variant' 'objective: kernel("covariance.c", "gram")' 'pretrain/objective has a variant .gram. already; call the function something else'
+mistake 'an argument for it' 'objective: kernel("covariance.c", "f") objective: f(mc: 8)' 'pretrain/objective cannot be computed as .f.: .f. takes no .mc.; .unfused., '
 mistake 'bound twice' 'objective: kernel("covariance.c", "f") objective: kernel("covariance.c", "f")' 'has a variant .f. already'
 mistake 'a number' 'objective: kernel("covariance.c", 3)' 'the function of a kernel is a string, not the integer 3'
 mistake 'no function' 'objective: kernel("covariance.c")' 'missing argument .function. of .kernel.'
