@@ -115,6 +115,10 @@ broken 'a mistake of syntax' 's/double sum = 0;/double sum = 0/' 'broken.btg:16:
 broken 'another signature' 's/const float \*zb/const double *zb/' 'conflicting types for .covariance'
 broken 'no such function' 's/^void covariance/static void covariances/; /include "covariance.h"/d' "broken.c defines no function 'covariance'"
 broken 'a function that is not there' 's/gradient(d_zb/gradientt(d_zb/' 'broken.c calls a function that neither it nor a library'
+for name in one other; do echo "void $name(void) { missing_of_$name; }" >$name.c; done
+bound both.btg 'objective: kernel("one.c", "one") objective: one "projector.0/forward@a": kernel("other.c", "other") "projector.0/forward@a": other'
+expect 'two files with mistakes' 1 err 'the C compiler did not accept one.c' "$btc" compile both.btg -o both $small
+holds 'each has its say' sh -c 'grep -q "missing_of_one" err && grep -q "missing_of_other" err && grep -q "did not accept other.c" err'
 bound two.btg 'objective: kernel("covariance.c", "covariance") objective: covariance "projector.0/forward@a": kernel("covariance.c", "covariance") "projector.0/forward@a": covariance'
 expect 'one function for two regions' 1 err "'covariance' already computes another region" "$btc" compile two.btg -o two $small
 
