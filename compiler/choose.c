@@ -4,7 +4,7 @@
 // cost. Single products and convolutions are not priced: they keep their default.
 //
 // A request names regions by a glob, or by the beginning of an address up to a ".", "/" or "@": `encoder.conv1`
-// is that layer forward and backward, `encoder` all of them. Of several for one region, a whole address counts more than a
+// is that layer forward and backward, `encoder` all of them, `pretrain` all of that program. Of several for one region, a whole address counts more than a
 // beginning, and that more than a glob; two of one kind are a mistake. A request that means several
 // regions is for those that have such a variant; it must be of use to one.
 #include <fnmatch.h>
@@ -16,20 +16,25 @@
 // ---- requests -----------------------------------------------------------------------------------
 
 const struct variant_argument_row variant_arguments[VARIANT_ARGUMENTS] = {
-    {"panel", offsetof(struct variant_request, panel), {128, 256, 512, 1024}},
-    {"mc", offsetof(struct variant_request, mc), {56, 112, 336}},
-    {"kc", offsetof(struct variant_request, kc), {128, 256, 1024}},
-    {"nc", offsetof(struct variant_request, nc), {128, 256, 512, 2048}},
+    [ARGUMENT_PANEL] = {"panel", offsetof(struct variant_request, panel), {128, 256, 512, 1024}},
+    [ARGUMENT_MC] = {"mc", offsetof(struct variant_request, mc), {56, 112, 336}},
+    [ARGUMENT_KC] = {"kc", offsetof(struct variant_request, kc), {128, 256, 1024}},
+    [ARGUMENT_NC] = {"nc", offsetof(struct variant_request, nc), {128, 256, 512, 2048}},
 };
 
 int64_t *variant_argument(struct variant_request *r, int i) {
   return (int64_t *)(void *)((char *)r + variant_arguments[i].offset);
 }
 
-const char *variant_request_fault(struct arena *a, const struct variant_request *r) {
-  bool blocks = r->mc || r->kc || r->nc, own = !str_eq(r->variant, "blas") && !str_eq(r->variant, "direct");
-  if (r->panel && !str_eq(r->variant, "streamed")) return str_printf(a, "`%s` takes no `panel`; `streamed` does", r->variant);
-  if (blocks && !own) return str_printf(a, "`%s` takes no block sizes; products by our own kernels do", r->variant);
+bool variant_argument_fits(int64_t value) { return value >= 1 && value <= VARIANT_ARGUMENT_MOST; }
+
+const char *variant_request_fault(struct arena *a, const struct variant_request *r, unsigned takes) {
+  struct variant_request q = *r;
+  for (int i = 0; i < VARIANT_ARGUMENTS; i++) {
+    if (takes >> i & 1 || !*variant_argument(&q, i)) continue;
+    const char *takers = variant_takers(a, i);
+    return str_printf(a, "`%s` takes no `%s`; %s %s", r->variant, variant_arguments[i].name, takers, strchr(takers, ' ') ? "do" : "does");
+  }
   return NULL;
 }
 
@@ -58,7 +63,7 @@ static const char *parse_arguments(struct arena *a, const char *p, struct varian
     p += length + strspn(p + length, " ");
     char *end;
     long long value = *p == ':' ? strtoll(p + 1, &end, 10) : 0;
-    if (value < 1) return str_printf(a, "'%s' needs a number from 1, as in %s: 512", key, key);
+    if (!variant_argument_fits(value)) return str_printf(a, "'%s' needs a number from 1 to %d, as in %s: 512", key, VARIANT_ARGUMENT_MOST, key);
     if (*variant_argument(out, row)) return str_printf(a, "'%s' is given twice", key);
     *variant_argument(out, row) = value;
     p = end + strspn(end, " ");
@@ -73,7 +78,7 @@ const char *variant_request_parse(struct arena *a, const char *text, struct vari
   size_t length = strcspn(equals + 1, "(");
   *out = (struct variant_request){.address = str_ndup(a, text, (size_t)(equals - text)), .variant = str_ndup(a, equals + 1, length)};
   const char *wrong = equals[1 + length] ? parse_arguments(a, equals + 2 + length, out) : NULL;
-  return wrong ? wrong : variant_request_fault(a, out);
+  return wrong ? wrong : variant_request_fault(a, out, variant_takes(out->variant));
 }
 
 // ---- addresses ----------------------------------------------------------------------------------
@@ -83,7 +88,8 @@ enum fit { NO_FIT, BY_GLOB, BY_BEGINNING, WHOLE };
 static enum fit fit_of(const char *pattern, const char *address) {
   if (str_eq(pattern, address)) return WHOLE;
   size_t n = strlen(pattern);
-  if (strncmp(pattern, address, n) == 0 && strchr("./@", address[n])) return BY_BEGINNING;
+  bool ends = n > 0 && strchr("./@", pattern[n - 1]);
+  if (strncmp(pattern, address, n) == 0 && (ends || strchr("./@", address[n]))) return BY_BEGINNING;
   char *beginning = strdup(address);
   expect(beginning, "out of memory");
   bool fits = fnmatch(pattern, beginning, 0) == 0;
@@ -98,14 +104,15 @@ static enum fit fit_of(const char *pattern, const char *address) {
 
 static const char *behind_program(const char *address) { return strchr(address, '/') + 1; }
 
-// The address may be given with the program or without.
+// The address may be given with the program or without; a glob only where it has a "/", or `p*` would be all of `pretrain`.
 static enum fit request_fit(const struct variant_request *q, const char *address) {
   const char *rest = behind_program(address);
   size_t program = (size_t)(rest - address) - 1;
   if (q->program && (strlen(q->program) != program || strncmp(q->program, address, program) != 0)) return NO_FIT;
   enum fit of_rest = fit_of(q->address, rest);
-  if (of_rest != NO_FIT || q->program || !strchr(q->address, '/')) return of_rest;
-  return fit_of(q->address, address);
+  if (of_rest != NO_FIT || q->program) return of_rest;
+  enum fit of_all = fit_of(q->address, address);
+  return of_all == BY_GLOB && !strchr(q->address, '/') ? NO_FIT : of_all;
 }
 
 bool region_matches(const char *pattern, const char *address) {
@@ -190,7 +197,7 @@ static const char *refusal_of(const struct region *r, const char *variant) {
   return NULL;
 }
 
-// NULL, or why the region cannot have it ("" where nobody knows its name).
+// NULL, or why the region cannot have it so ("" where nobody knows its name).
 static const char *choose(struct region *r, const struct variant_request *q, const char *by) {
   if (!str_eq(q->variant, r->variants.data[0].name)) region_derive(r);
   const char *why = refusal_of(r, q->variant);
@@ -198,6 +205,8 @@ static const char *choose(struct region *r, const struct variant_request *q, con
   if (why) return why;
   int at = region_variant(r, q->variant);
   if (at < 0) return "";
+  why = variant_request_fault(r->variants.data[at].graph->b->arena, q, r->variants.data[at].takes);
+  if (why) return why;
   struct schedule *s = &r->variants.data[at].schedule;
   if (q->mc) s->mc = q->mc;
   if (q->kc) s->kc = q->kc;
@@ -265,17 +274,23 @@ void choices_make(struct choices *c, struct regions *rs) {
 
 // ---- requests that were of no use -----------------------------------------------------------------
 
-static void no_such_region(struct choices *c, struct loc loc, const char *before, const char *program, const char *address) {
-  int n = c->addresses.len;
-  const char **names = NEW_ARRAY(c->b->arena, const char *, 2 * n + 1);
+const char region_listed[] = "; `btc variants` lists what there is";
+
+const char *region_near(struct arena *a, const char *wanted, const char *const *addresses, int n, const char *otherwise) {
+  const char **names = NEW_ARRAY(a, const char *, 2 * n + 1);
   for (int i = 0; i < n; i++) {
-    names[i] = behind_program(c->addresses.data[i]);
-    names[n + i] = c->addresses.data[i];
+    const char *slash = strchr(addresses[i], '/');
+    names[i] = slash ? slash + 1 : addresses[i];
+    names[n + i] = addresses[i];
   }
-  const char *near = str_nearest(address, names, 2 * n);
+  const char *near = str_nearest(wanted, names, 2 * n);
+  return near ? str_printf(a, "; did you mean '%s'?", near) : otherwise;
+}
+
+static void no_such_region(struct choices *c, struct loc loc, const char *before, const char *program, const char *address) {
   const char *of = program ? str_printf(c->b->arena, " of program %s", program) : "";
-  diag_error(c->b, loc, "%sno region%s is called '%s'%s", before, of, address,
-             near ? str_printf(c->b->arena, "; did you mean '%s'?", near) : "; `btc variants` lists what there is");
+  const char *near = region_near(c->b->arena, address, c->addresses.data, c->addresses.len, region_listed);
+  diag_error(c->b, loc, "%sno region%s is called '%s'%s", before, of, address, near);
 }
 
 static void no_such_variant(struct choices *c, const struct asked *one) {

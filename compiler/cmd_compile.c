@@ -169,8 +169,7 @@ static bool build(struct btc *b, const struct settings *s, const struct host *ho
   if (!folder) return false;
   const char *c_file = str_printf(b->arena, "%s/%s", folder, c_name(b, s->operands.data[0]));
   bool good = native_build(cg, host, c_file, out, s->shared);
-  if (s->keep_c) fprintf(stderr, "btc: the generated C is %s\n", c_file);
-  else temporary_folder_remove(folder);
+  temporary_folder_end(folder, s->keep_c ? c_file : NULL);
   return good;
 }
 
@@ -180,8 +179,9 @@ static bool compile(struct btc *b, const struct settings *s) {
   if (!host_find(b, &host, s->cc) || !driver_home(b)) return false;
   if (!s->shared && !driver_runtime_library(b)) return false;
   if (!output_begin(b, &o, s->output)) return false;
-  if (o.temporary == o.path) return diag_error(b, nowhere, "%s is not a regular file: an executable needs one", o.path), false;
-  if (build(b, s, &host, o.temporary)) return output_commit(b, &o);
+  bool regular = o.temporary != o.path;
+  if (!regular) diag_error(b, nowhere, "%s is not a regular file: an executable needs one", o.path);
+  if (regular && build(b, s, &host, o.temporary)) return output_commit(b, &o);
   output_abandon(&o);
   return false;
 }

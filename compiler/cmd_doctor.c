@@ -59,14 +59,14 @@ static bool links(struct btc *b, const struct host *host, const char *text, cons
   FILE *f = fopen(c_file, "w");
   if (f) fputs(text, f), fclose(f);
   bool good = f && host_links(b, host, c_file, str_printf(b->arena, "%s/probe", folder), flags, str_printf(b->arena, "%s/log", folder));
-  temporary_folder_remove(folder);
+  temporary_folder_end(folder, NULL);
   return good;
 }
 
 // Generated C goes through a folder of its own; without one no compiler can be tried.
 static bool check_temporary(struct report *r) {
   const char *folder = temporary_folder(r->b);
-  if (folder) return temporary_folder_remove(folder), true;
+  if (folder) return temporary_folder_end(folder, NULL), true;
   row(r, MISSING, "temporary files", "set TMPDIR to a folder that can be written", "%s", r->b->diags.data[r->b->diags.len - 1].message);
   r->b->diags.len = 0;
   return false;

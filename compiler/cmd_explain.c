@@ -41,7 +41,7 @@ static bool explain(struct btc *b, const struct settings *s) {
   if (!cg || b->n_errors) return false;
   const char *pattern = s->operands.len > 1 ? s->operands.data[1] : NULL;
   if (pattern && !explain_finds(cg, pattern)) {
-    diag_error(b, nowhere, "no region and no kernel is called '%s'", pattern);
+    diag_error(b, nowhere, "no region and no kernel is called '%s'%s", pattern, explain_near(cg, pattern));
     return false;
   }
   if (str_eq(s->format, "dot")) explain_dot(stdout, cg, pattern);

@@ -88,12 +88,16 @@ static bool wanted(const struct settings *s, const struct region *r) {
   return region_matches(s->operands.data[1], r->address);
 }
 
-static json_t *program_json(struct model *m, struct program *p, struct choices *choices, const struct target *t, const struct settings *s) {
+typedef VEC(const char *) name_list;
+
+// Adds all addresses to `known`, whether they are wanted or not.
+static json_t *program_json(struct model *m, struct program *p, struct choices *choices, const struct target *t, const struct settings *s, name_list *known) {
   struct regions *regions;
   if (!codegen_regions(m, p, choices, &regions)) return NULL;
   json_t *list = json_array();
   for (int i = 0; i < regions->list.len; i++) {
     struct region *r = &regions->list.data[i];
+    vec_push(m->b->arena, known, r->address);
     if (!wanted(s, r)) continue;
     region_derive(r);
     region_price(r, t);
@@ -157,26 +161,30 @@ static void print_table(const json_t *programs) {
 
 // ---- the command --------------------------------------------------------------------------------
 
+static bool any_region(const json_t *programs) {
+  size_t i;
+  json_t *p;
+  bool any = false;
+  json_array_foreach(programs, i, p) any |= json_array_size(json_object_get(p, "regions")) > 0;
+  return any;
+}
+
 static json_t *programs_json(struct btc *b, const struct settings *s, const struct target *t) {
+  name_list known = {0};
   struct model *m = subject_model(b, s);
   if (!m || b->n_errors) return NULL;
   struct choices *choices = choices_begin(m, t);
   json_t *list = json_array();
   for (int i = 0; i < m->programs.len; i++) {
-    json_t *o = program_json(m, &m->programs.data[i], choices, t, s);
+    json_t *o = program_json(m, &m->programs.data[i], choices, t, s, &known);
     if (o) json_array_append_new(list, o);
   }
   if (b->n_errors == 0) choices_end(choices);
+  if (b->n_errors == 0 && s->operands.len > 1 && !any_region(list)) {
+    const char *wanted = s->operands.data[1];
+    diag_error(b, (struct loc){0}, "no region is called '%s'%s", wanted, region_near(b->arena, wanted, known.data, known.len, "; without it all are listed"));
+  }
   return list;
-}
-
-static bool check_operand(struct btc *b, const struct settings *s, const json_t *programs) {
-  size_t i;
-  json_t *p;
-  bool any = s->operands.len < 2;
-  json_array_foreach(programs, i, p) any |= json_array_size(json_object_get(p, "regions")) > 0;
-  if (!any) diag_error(b, (struct loc){0}, "no region is called '%s'; without it all are listed", s->operands.data[1]);
-  return any;
 }
 
 // ---- prototypes -----------------------------------------------------------------------------------
@@ -218,7 +226,7 @@ static int run(struct btc *b, struct settings *s) {
   target_from_march(&target, s->opt.march);
   if (s->prototype) return print_prototype(b, s, &target) ? EXIT_OK : EXIT_FAILED;
   json_t *programs = programs_json(b, s, &target);
-  bool good = programs && b->n_errors == 0 && check_operand(b, s, programs);
+  bool good = programs && b->n_errors == 0;
   if (good && s->json) {
     json_t *report = json_pack("{s:s, s:O}", "march", target.march, "programs", programs);
     json_dumpf(report, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));

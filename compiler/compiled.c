@@ -50,12 +50,11 @@ void compiled_unload(struct compiled *native) {
 }
 
 bool compiled_open(struct model *m, const struct host *host, bool keep_c, struct compiled *native) {
-  const char *folder = temporary_folder(m->b), *c_file;
+  const char *folder = temporary_folder(m->b), *c_file = NULL;
   if (!folder) return false;
   const char *so_file = str_printf(m->b->arena, "%s/module.so", folder);
   bool good = compiled_build(m, host, so_file, &c_file) && compiled_load(m->b, so_file, native);
-  if (keep_c) fprintf(stderr, "btc: the generated C is %s\n", c_file);
-  else temporary_folder_remove(folder);
+  temporary_folder_end(folder, keep_c ? c_file : NULL);
   return good;
 }
 

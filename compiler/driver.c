@@ -9,6 +9,7 @@
 
 #include "ast.h"
 #include "driver.h"
+#include "process.h"
 
 static const struct loc nowhere;
 
@@ -120,14 +121,16 @@ bool output_begin(struct btc *b, struct output *o, const char *path) {
   struct stat status;
   *o = (struct output){path, NULL};
   if (stat(path, &status) == 0 && !S_ISREG(status.st_mode)) {
-    if (!S_ISDIR(status.st_mode) && access(path, W_OK) == 0) return o->temporary = path, true;
+    if (!S_ISDIR(status.st_mode) && access(path, W_OK) == 0) return process_hold_signals(), o->temporary = path, true;
     diag_error(b, nowhere, "cannot write %s: %s", path, S_ISDIR(status.st_mode) ? "it is a folder" : strerror(errno));
     return false;
   }
   char *temporary = str_printf(b->arena, "%s.XXXXXX", path);
+  process_hold_signals();
   int fd = mkstemp(temporary);
   if (fd < 0) {
     diag_error(b, nowhere, "cannot write %s: %s", path, strerror(errno));
+    process_release_signals();
     return false;
   }
   mode_t mask = umask(0);
@@ -147,30 +150,39 @@ bool output_spares(struct btc *b, const char *path, const char *input) {
 }
 
 bool output_commit(struct btc *b, struct output *o) {
-  if (o->temporary == o->path || rename(o->temporary, o->path) == 0) return true;
-  diag_error(b, nowhere, "cannot write %s: %s", o->path, strerror(errno));
+  bool good = o->temporary == o->path || rename(o->temporary, o->path) == 0;
+  if (!good) diag_error(b, nowhere, "cannot write %s: %s", o->path, strerror(errno));
+  if (good) o->temporary = NULL;
   output_abandon(o);
-  return false;
+  return good;
 }
 
 void output_abandon(struct output *o) {
   if (o->temporary && o->temporary != o->path) unlink(o->temporary);
   o->temporary = NULL;
+  process_release_signals();
 }
 
 const char *temporary_folder(struct btc *b) {
   const char *base = getenv("TMPDIR");
   char *folder = str_printf(b->arena, "%s/btc.XXXXXX", base && *base ? base : "/tmp");
+  process_hold_signals();
   if (mkdtemp(folder)) return folder;
   diag_error(b, nowhere, "cannot make a temporary folder %s: %s", folder, strerror(errno));
+  process_release_signals();
   return NULL;
 }
 
-void temporary_folder_remove(const char *folder) {
-  if (getenv("KEEPSO")) return;
+static void remove_folder(const char *folder) {
   DIR *dir = opendir(folder);
   if (!dir) return;
   for (struct dirent *entry; (entry = readdir(dir));) unlinkat(dirfd(dir), entry->d_name, 0);
   closedir(dir);
   rmdir(folder);
+}
+
+void temporary_folder_end(const char *folder, const char *kept) {
+  if (kept) fprintf(stderr, "btc: the generated C is %s\n", kept);
+  else remove_folder(folder);
+  process_release_signals();
 }

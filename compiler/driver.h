@@ -25,7 +25,7 @@ void driver_keep(struct model *m, struct program *p);
 
 // ---- writing ----------------------------------------------------------------------------------
 // A file that appears whole or not at all: written beside `path`, then renamed over it. What is not a
-// regular file (/dev/stdout, a pipe) is written directly.
+// regular file (/dev/stdout, a pipe) is written directly. Signals are held from its beginning until one of the other two.
 struct output { const char *path, *temporary; };
 bool output_begin(struct btc *b, struct output *o, const char *path); // false after a diagnostic
 bool output_commit(struct btc *b, struct output *o);                  // likewise
@@ -33,8 +33,10 @@ void output_abandon(struct output *o);
 // False after a diagnostic where `path` is the file `input` that the command reads.
 bool output_spares(struct btc *b, const char *path, const char *input);
 
-const char *temporary_folder(struct btc *b);      // a fresh one; NULL after a diagnostic
-void temporary_folder_remove(const char *folder); // and the plain files in it
+// A fresh one; NULL after a diagnostic. Signals are held until its end.
+const char *temporary_folder(struct btc *b);
+// Removes it and the plain files in it; or else says that a file in it is `kept`.
+void temporary_folder_end(const char *folder, const char *kept);
 
 // ---- the host C compiler (host.c) -------------------------------------------------------------
 struct host {

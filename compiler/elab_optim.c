@@ -86,9 +86,11 @@ static void differentiate(struct elab *e, struct program *p, const struct optimi
   if (e->b->n_errors > errors) return;
   struct frame *f = frame_push(e, o->frame, o->frame->unit, NULL, o->loc);
   f->state_role = BT_OPTIMIZER;
-  for (int i = 0; i < params.len; i++)
-    if (grads[i] && !update_parameter(e, o, f, params.data[i], grads[i]))
-      return; // the rest would say the same
+  for (int i = 0; i < params.len; i++) {
+    if (!grads[i]) continue;
+    graph_label(p->graph, str_printf(e->b->arena, "d_%s", params.data[i]->attr.s), grads[i]);
+    if (!update_parameter(e, o, f, params.data[i], grads[i])) return; // the rest would say the same
+  }
   averages_follow(e);
 }
 

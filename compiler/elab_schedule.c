@@ -36,8 +36,8 @@ static bool read_arguments(struct elab *e, struct frame *f, const struct schedul
     int64_t *to = variant_argument(r, i);
     const char *name = str_printf(e->b->arena, "`%s` of %s", labels[i].name, what);
     if (!static_int(e, f, given[i].value, to, name)) ok = false;
-    else if (*to < 1) {
-      elab_error(e, f, given[i].loc, "%s must be a number from 1, not %lld", name, (long long)*to);
+    else if (!variant_argument_fits(*to)) {
+      elab_error(e, f, given[i].loc, "%s must be a number from 1 to %d, not %lld", name, VARIANT_ARGUMENT_MOST, (long long)*to);
       ok = false;
     }
   }
@@ -90,7 +90,7 @@ void schedule_elaborate(struct elab *e, struct frame *f, const struct decl *d) {
       continue;
     }
     if (!read_arguments(e, f, entry, &r)) continue;
-    const char *wrong = variant_request_fault(e->b->arena, &r);
+    const char *wrong = variant_request_fault(e->b->arena, &r, variant_takes(r.variant));
     if (wrong) elab_error(e, f, r.variant_loc, "%s", wrong);
     else vec_push(e->b->arena, &e->model->schedule, r);
   }

@@ -203,3 +203,16 @@ bool explain_finds(const struct codegen *cg, const char *pattern) {
     if (selects_any(cg, &cg->programs.data[i], pattern)) return true;
   return false;
 }
+
+const char *explain_near(const struct codegen *cg, const char *pattern) {
+  VEC(const char *) names = {0};
+  for (int i = 0; i < cg->programs.len; i++) {
+    const struct codegen_program *p = &cg->programs.data[i];
+    for (int k = 0; k < p->regions->list.len; k++) vec_push(cg->arena, &names, p->regions->list.data[k].address);
+    for (int k = 0; k < p->fusion->kernels.len; k++) {
+      vec_push(cg->arena, &names, kernel_address(cg->arena, p->fusion->kernels.data[k]));
+      vec_push(cg->arena, &names, p->fusion->kernels.data[k]->same->loops->name);
+    }
+  }
+  return region_near(cg->arena, pattern, names.data, names.len, "; without it all are shown");
+}

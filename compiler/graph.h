@@ -107,7 +107,7 @@ struct node {
 
 struct graph_output { const char *name; enum bt_output_kind kind; struct node *node; };
 struct graph_update { const char *name; struct node *node; }; // parameter or state `name` becomes node
-struct graph_label { const char *name; struct node *node; };  // what the program calls it: a `let`, a function's parameter
+struct graph_label { const char *name; struct node *node; };  // what the program calls it: a `let`, a function's parameter; d_NAME: a parameter's gradient
 
 struct graph {
   struct btc *b;

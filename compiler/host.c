@@ -3,22 +3,16 @@
 // Generated C that the host compiler rejects is a bug of btc, so its messages are shown under a
 // heading that says so. They are collected in a file first: a compiler that works says nothing.
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "driver.h"
 #include "emit_c.h"
+#include "process.h"
 
-extern char **environ;
 static const struct loc nowhere;
-
-// ---- processes --------------------------------------------------------------------------------
 
 typedef VEC(char *) word_list;
 
@@ -34,106 +28,9 @@ static void word_add(struct arena *a, word_list *words, const char *word) {
   vec_push(a, words, str_ndup(a, word, strlen(word)));
 }
 
-// Signals are the children's to die of, so that btc lives to remove its temporary files: from before the first child
-// starts until the last has ended they are passed on to all.
-static const int passed[] = {SIGINT, SIGTERM, SIGHUP};
-enum { N_PASSED = sizeof passed / sizeof *passed, MOST_CHILDREN = 256 };
-
-// A signal handler can reach nothing but a global.
-static volatile sig_atomic_t children[MOST_CHILDREN]; // their numbers; 0: free
-static struct sigaction before[N_PASSED];             // what signals did before the first
-
-static void pass_on(int number) {
-  for (int i = 0; i < MOST_CHILDREN; i++)
-    if (children[i]) kill((pid_t)children[i], number);
-}
-
-static int child_at(sig_atomic_t pid) {
-  for (int i = 0; i < MOST_CHILDREN; i++)
-    if (children[i] == pid) return i;
-  return -1;
-}
-
-static bool any_children(void) {
-  for (int i = 0; i < MOST_CHILDREN; i++)
-    if (children[i]) return true;
-  return false;
-}
-
-static void take_signals(void) {
-  const struct sigaction now = {.sa_handler = pass_on};
-  for (int i = 0; i < N_PASSED; i++) {
-    sigaction(passed[i], NULL, &before[i]);
-    if (before[i].sa_handler != SIG_IGN) sigaction(passed[i], &now, NULL);
-  }
-}
-
-static void give_signals_back(void) {
-  for (int i = 0; i < N_PASSED; i++) sigaction(passed[i], &before[i], NULL);
-}
-
-static void hold_signals(sigset_t *old) {
-  sigset_t held;
-  sigemptyset(&held);
-  for (int i = 0; i < N_PASSED; i++) sigaddset(&held, passed[i]);
-  sigprocmask(SIG_BLOCK, &held, old);
-}
-
-// posix_spawnp in such a way that no signal falls between the child's start and its being known.
-static bool spawn_known(word_list *words, const posix_spawn_file_actions_t *actions, pid_t *pid) {
-  posix_spawnattr_t attributes;
-  sigset_t old;
-  if (!any_children()) take_signals();
-  hold_signals(&old);
-  posix_spawnattr_init(&attributes);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-  posix_spawnattr_setsigmask(&attributes, &old);
-  int failure = posix_spawnp(pid, words->data[0], actions, &attributes, words->data, environ);
-  posix_spawnattr_destroy(&attributes);
-  if (failure == 0) {
-    int at = child_at(0);
-    expect(at >= 0, "more than %d children", MOST_CHILDREN);
-    children[at] = (sig_atomic_t)*pid;
-  } else if (!any_children()) give_signals_back();
-  sigprocmask(SIG_SETMASK, &old, NULL);
-  errno = failure; // it only returns it
-  return failure == 0;
-}
-
 static bool spawn(struct arena *a, word_list *words, const char *output, pid_t *pid) {
-  posix_spawn_file_actions_t actions;
   vec_push(a, words, (char *)NULL);
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  posix_spawn_file_actions_adddup2(&actions, 1, 2);
-  bool good = spawn_known(words, &actions, pid);
-  posix_spawn_file_actions_destroy(&actions);
-  return good;
-}
-
-// Past two seconds a terminal is told why it waits, so that nobody thinks btc hangs.
-static int poll_for(pid_t pid, const char *doing) {
-  enum { POLL_MS = 20, PATIENCE = 2000 / POLL_MS };
-  int status;
-  for (int polls = 0;; polls++) {
-    pid_t done = waitpid(pid, &status, WNOHANG);
-    if (done < 0 && errno != EINTR) return -1;
-    if (done == pid) {
-      if (polls > PATIENCE && isatty(STDERR_FILENO)) fputs("\r\033[K", stderr);
-      return status;
-    }
-    if (polls == PATIENCE && isatty(STDERR_FILENO)) fprintf(stderr, "btc: %s …", doing);
-    nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000}, NULL);
-  }
-}
-
-// Waits for a child and returns its wait status.
-static int wait_for(pid_t pid, const char *doing) {
-  int status = poll_for(pid, doing), at = child_at((sig_atomic_t)pid);
-  children[at] = 0;
-  if (!any_children()) give_signals_back();
-  return status;
+  return process_start(words->data, output, pid);
 }
 
 static char *read_all(struct arena *a, const char *path) {
@@ -171,8 +68,8 @@ const char *host_version(struct btc *b, const struct host *host) {
   words_add(b->arena, &words, "--version");
   pid_t pid;
   char *text = NULL;
-  if (spawn(b->arena, &words, log, &pid) && wait_for(pid, "asking the C compiler") == 0) text = read_all(b->arena, log);
-  temporary_folder_remove(folder);
+  if (spawn(b->arena, &words, log, &pid) && process_wait(pid, "asking the C compiler") == 0) text = read_all(b->arena, log);
+  temporary_folder_end(folder, NULL);
   if (text) text[strcspn(text, "\n")] = 0;
   return text;
 }
@@ -251,7 +148,7 @@ bool host_links(struct btc *b, const struct host *host, const char *c_file, cons
   word_add(b->arena, &words, c_file);
   words_add(b->arena, &words, flags);
   pid_t pid;
-  return spawn(b->arena, &words, log, &pid) && wait_for(pid, "trying the C compiler") == 0;
+  return spawn(b->arena, &words, log, &pid) && process_wait(pid, "trying the C compiler") == 0;
 }
 
 static void print_words(const word_list *words) {
@@ -300,6 +197,7 @@ static bool lacks_function(struct btc *b, const host_source_list *sources, const
 
 static void show_failure(struct btc *b, const struct host *host, const char *c_file, const host_source_list *sources, const char *log, int status) {
   if (WIFSIGNALED(status)) {
+    process_signal(); // if it was ours, it is told here
     diag_error(b, nowhere, "'%s' was stopped by signal %d", host->command, WTERMSIG(status));
     return;
   }
@@ -318,7 +216,9 @@ static void show_failure(struct btc *b, const struct host *host, const char *c_f
 static bool start_host(struct btc *b, const struct host *host, word_list *words, const char *log, pid_t *pid) {
   if (host->verbose) print_words(words);
   if (spawn(b->arena, words, log, pid)) return true;
-  diag_error(b, nowhere, "cannot run '%s': %s", host->command, strerror(errno));
+  int why = errno, number = process_signal();
+  if (number) diag_error(b, nowhere, "stopped by signal %d", number);
+  else diag_error(b, nowhere, "cannot run '%s': %s", host->command, strerror(why));
   return false;
 }
 
@@ -326,7 +226,7 @@ static bool start_host(struct btc *b, const struct host *host, word_list *words,
 static bool run_host(struct btc *b, const struct host *host, word_list *words, const char *log, const char *doing, int *status) {
   pid_t pid;
   if (!start_host(b, host, words, log, &pid)) return false;
-  *status = wait_for(pid, doing);
+  *status = process_wait(pid, doing);
   return true;
 }
 
@@ -354,7 +254,7 @@ static bool start_part(struct btc *b, const struct host *host, const char *c_fil
 // Of several parts that fail, the first is shown. `good`: none has so far.
 static bool finish_part(struct btc *b, const struct host *host, const char *c_file, const struct part *part, bool good) {
   static const host_source_list none;
-  int status = wait_for(part->pid, "compiling the generated C");
+  int status = process_wait(part->pid, "compiling the generated C");
   if (status != 0 && good) show_failure(b, host, c_file, &none, part->log, status);
   unlink(part->log);
   return good && status == 0;
@@ -363,7 +263,7 @@ static bool finish_part(struct btc *b, const struct host *host, const char *c_fi
 // Keeps as many compilers at work as there are processors. Objects go to `objects`, made or not.
 static bool compile_parts(struct btc *b, const struct host *host, const char *c_file, int parts, bool shared, word_list *objects) {
   struct part *part = NEW_ARRAY(b->arena, struct part, parts);
-  int processors = (int)sysconf(_SC_NPROCESSORS_ONLN), at_once = processors < MOST_CHILDREN ? processors : MOST_CHILDREN;
+  int processors = (int)sysconf(_SC_NPROCESSORS_ONLN), at_once = processors < PROCESS_MOST ? processors : PROCESS_MOST;
   int started = 0, finished = 0;
   bool good = true;
   while (finished < started || (good && started < parts)) {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "codegen_internal.h"
+#include "process.h"
 #include "regions.h"
 
 static const struct loc nowhere;
@@ -92,7 +93,8 @@ static bool compile_sources(const struct codegen *cg, const struct host *host, c
   bool good = find_kernels(cg, &kernels);
   for (int i = 0; good && i < kernels.len; i++)
     good = write_header(b, source_of(b->arena, sources, kernels.data[i], c_file), kernels.data[i], c_file);
-  for (int i = 0; good && i < sources->len; i++) good = host_compile_source(b, host, &sources->data[i], shared);
+  bool written = good;
+  for (int i = 0; written && i < sources->len; i++) good &= host_compile_source(b, host, &sources->data[i], shared); // every one has its say
   return good;
 }
 
@@ -105,8 +107,10 @@ static void remove_files(const host_source_list *sources) {
 
 bool native_build(const struct codegen *cg, const struct host *host, const char *c_file, const char *out, bool shared) {
   host_source_list sources = {0};
+  process_hold_signals();
   bool good = compile_sources(cg, host, c_file, shared, &sources) && write_c(cg, host, c_file, shared) &&
               host_compile(cg->model->b, host, c_file, codegen_parts(cg), out, shared, &sources);
   remove_files(&sources);
+  process_release_signals();
   return good;
 }

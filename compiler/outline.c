@@ -17,13 +17,14 @@
 //
 // The hull then grows over cheap nodes (elementwise, movement, reductions): backwards over operands, and in the
 // forward pass over users, until it meets a barrier: a product, convolution or pool, a leaf, a value that
-// only parameters make, or arithmetic with such a value (the scale and bias of a normalisation). So it
-// begins at the outputs of the last layers and ends in the loss. Of the backward pass joins what the values inside
-// suffice to compute. Last, growth is undone where a path leaves the region and comes back, because
-// a region must be computable in one piece.
+// only parameters make, or arithmetic with such a value (the scale and bias of a normalisation) unless it is a
+// number (a learned temperature, or a loss's learned weight). So it begins at the outputs of the last layers and
+// ends in the loss. Of the backward pass joins what the values inside suffice to compute. Last, growth is undone
+// where a path leaves the region and comes back, because a region must be computable in one piece.
 #include <string.h>
 
 #include "outline.h"
+#include "sizes.h"
 
 struct group {
   bool *core, *hull, *inside; // by node id
@@ -117,6 +118,18 @@ static void find_updates(struct outliner *u) {
   }
 }
 
+// Numbers and vectors that are repeated, masks that are scaled by them: by pointwise arithmetic and movement, which
+// cost nothing where the result is read. Likewise numbers for which the program has no name, made of others.
+static void find_source(const struct graph *g, const struct graph_facts *f, const struct node *n) {
+  bool cheap = op_info(n->op)->class == ELEMENTWISE || n->op == OP_broadcast || n->op == OP_reshape || n->op == OP_transpose;
+  int64_t count = shape_count(&n->type.shape), largest = 0;
+  if (f->depends[n->id] == 0) return;
+  for (int k = 0; k < n->n_in; k++) largest = max64(largest, f->source[n->in[k]->id]);
+  bool nameless = count == 1 && !(f->depends[n->id] & ON_DATA) && !graph_label_of(g, n);
+  f->remade[n->id] = cheap && n->n_in > 0 && (largest < count || nameless);
+  f->source[n->id] = f->remade[n->id] ? largest : count;
+}
+
 static void find_facts(struct outliner *u) {
   struct graph_facts *f = &u->facts;
   const int *uses = graph_use_counts(u->g);
@@ -126,6 +139,8 @@ static void find_facts(struct outliner *u) {
   f->late = NEW_ARRAY(u->arena, bool, u->n);
   f->weight_gradient = NEW_ARRAY(u->arena, bool, u->n);
   f->depends = NEW_ARRAY(u->arena, unsigned, u->n);
+  f->remade = NEW_ARRAY(u->arena, bool, u->n);
+  f->source = NEW_ARRAY(u->arena, int64_t, u->n);
   f->users = arena_alloc(u->arena, sizeof *f->users * (size_t)u->n);
   for (int i = 0; i < u->n; i++) {
     struct node *n = u->g->nodes.data[i];
@@ -135,6 +150,7 @@ static void find_facts(struct outliner *u) {
       f->depends[i] |= f->depends[n->in[k]->id];
       vec_push(u->arena, &f->users[n->in[k]->id], n);
     }
+    if (f->live[i]) find_source(u->g, f, n);
   }
   find_forward(u);
   find_updates(u);
@@ -144,8 +160,9 @@ static bool on_data(const struct outliner *u, const struct node *n) {
   return (u->facts.depends[n->id] & ON_DATA) != 0;
 }
 
-static bool only_weights(const struct outliner *u, const struct node *n) {
-  return !on_data(u, n) && (u->facts.depends[n->id] & ON_WEIGHTS) != 0;
+// A layer's own: more than a number, and only parameters make it.
+static bool of_layer(const struct outliner *u, const struct node *n) {
+  return !on_data(u, n) && (u->facts.depends[n->id] & ON_WEIGHTS) != 0 && u->facts.source[n->id] > 1;
 }
 
 // ---- seeds ------------------------------------------------------------------------------------
@@ -159,11 +176,13 @@ enum meeting { STAYS_WIDE, IS_FOLDED, IS_MULTIPLIED, ESCAPES };
 
 static enum meeting meeting_of(const struct outliner *u, const struct node *wide,
                                const struct node *user) {
-  if (u->facts.late[user->id]) return ESCAPES;
-  switch (op_info(user->op)->class) {
+  enum op_class c = op_info(user->op)->class;
+  int64_t count = shape_count(&user->type.shape);
+  bool of_temperature = c == REDUCE && count == 1; // of its gradient the sum is here, whatever its update makes of that
+  if (u->facts.late[user->id] && !of_temperature) return ESCAPES;
+  switch (c) {
   case ELEMENTWISE: return STAYS_WIDE;
-  case MOVE:
-    return shape_count(&user->type.shape) < shape_count(&wide->type.shape) ? IS_FOLDED : STAYS_WIDE;
+  case MOVE: return count < shape_count(&wide->type.shape) ? IS_FOLDED : STAYS_WIDE;
   case REDUCE: return user->op == OP_argmax ? ESCAPES : IS_FOLDED;
   default: break;
   }
@@ -301,7 +320,7 @@ static bool may_join(const struct outliner *u, const struct node *n) {
   if (!u->facts.live[n->id] || u->settled[n->id] || u->facts.late[n->id]) return false;
   if (!on_data(u, n) || is_barrier_op(n)) return false;
   for (int k = 0; k < n->n_in; k++)
-    if (only_weights(u, n->in[k])) return false;
+    if (of_layer(u, n->in[k])) return false;
   return true;
 }
 
@@ -326,12 +345,14 @@ static bool grow_forwards(const struct outliner *u, bool *in) {
   return grew;
 }
 
-// What is read already, or costs nothing to have.
+// What is read already, or costs nothing to have: constants, numbers, and what is remade of such.
 static bool at_hand(const struct outliner *u, const bool *in, const struct node *n) {
-  if (in[n->id] || u->facts.depends[n->id] == 0) return true;
+  if (in[n->id] || (!on_data(u, n) && u->facts.source[n->id] <= 1)) return true;
   for (int k = 0; k < u->facts.users[n->id].len; k++)
     if (in[u->facts.users[n->id].data[k]->id]) return true;
-  return false;
+  bool remade = u->facts.remade[n->id];
+  for (int k = 0; remade && k < n->n_in; k++) remade = at_hand(u, in, n->in[k]);
+  return remade;
 }
 
 static void grow_backwards(const struct outliner *u, bool *in) {

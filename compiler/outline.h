@@ -14,6 +14,8 @@ struct graph_facts {
   bool *weight_gradient; // is, but for pointwise arithmetic, the gradient of a parameter
   bool *late;            // nothing but the update of a tensor, by arithmetic of its size, becomes of it
   unsigned *depends;     // on what: ON_…; 0: a constant
+  bool *remade;          // a number repeated, say: cheap, and larger than all that it is made of; who reads it makes it anew
+  int64_t *source;       // elements of the largest value that it is (re)made of; 0: of constants alone
   VEC(struct node *) * users;
 };
 

@@ -7,7 +7,8 @@
 // Names. What comes in is called as the program calls it; what goes out is the loss, or the gradient of one of the inputs,
 // d_NAME. Whose gradient a value is follows from the products: with C = A' B, the
 // gradient of A is B dC', so a value computed from a product of B and of what follows from C is the gradient of
-// what A was computed from. Where that leaves a doubt, the value has a number.
+// what A was computed from. Where that leaves a doubt, and for all else that the program has no name for, the
+// name is that of the place that the value comes from: the instance and application, the `let`, the function.
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +35,7 @@ static const char *as_identifier(struct arena *a, const char *name) {
 
 static bool name_taken(const struct describer *d, const char *name) {
   for (int i = 0; i < d->r->input_names.len; i++)
-    if (str_eq(d->r->input_names.data[i], name)) return true;
+    if (d->r->input_names.data[i] && str_eq(d->r->input_names.data[i], name)) return true;
   for (int i = 0; i < d->r->output_names.len; i++)
     if (str_eq(d->r->output_names.data[i], name)) return true;
   return false;
@@ -51,17 +52,22 @@ static const char *distinct_name(const struct describer *d, const char *wanted) 
 static bool holds(const struct describer *d, const struct node *n) { return d->inside[n->id]; }
 static bool is_constant(const struct describer *d, const struct node *n) { return d->f->depends[n->id] == 0; }
 
+// What is remade inside comes in as what it is made of: a number, say, and not a matrix that repeats it. A single op
+// stays single.
+static void add_input(struct describer *d, struct node *x, bool *read) {
+  if (read[x->id] || holds(d, x) || is_constant(d, x)) return;
+  read[x->id] = true;
+  bool remade = d->r->nodes.len > 1 && d->f->remade[x->id];
+  if (!remade) vec_push(d->arena, &d->r->inputs, x);
+  for (int k = 0; remade && k < x->n_in; k++) add_input(d, x->in[k], read);
+}
+
 // In the order in which they are read first.
 static void find_inputs(struct describer *d) {
   bool *read = NEW_ARRAY(d->arena, bool, d->g->nodes.len);
   for (int i = 0; i < d->r->nodes.len; i++) {
     const struct node *n = d->r->nodes.data[i];
-    for (int k = 0; k < n->n_in; k++) {
-      struct node *x = n->in[k];
-      if (read[x->id] || holds(d, x) || is_constant(d, x)) continue;
-      read[x->id] = true;
-      vec_push(d->arena, &d->r->inputs, x);
-    }
+    for (int k = 0; k < n->n_in; k++) add_input(d, n->in[k], read);
   }
 }
 
@@ -146,13 +152,28 @@ static int input_of_gradient(const struct describer *d, const struct node *n) {
 
 // ---- names of what goes in and comes out -------------------------------------------------------
 
+// NULL where the program has no name for it.
 static void name_inputs(struct describer *d) {
   for (int i = 0; i < d->r->inputs.len; i++) {
     const struct node *n = d->r->inputs.data[i];
     const char *label = graph_label_of(d->g, n);
     if (!label && op_info(n->op)->class == LEAF) label = n->attr.s;
-    const char *name = distinct_name(d, label ? label : str_printf(d->arena, "in%d", i));
+    const char *name = label ? distinct_name(d, label) : NULL;
     vec_push(d->arena, &d->r->input_names, name);
+  }
+}
+
+// Where a value comes from; what stands in the line of the loss or a report is not called like it. NULL: not known.
+static const char *place_of(const struct describer *d, const struct node *n) {
+  for (int i = 0; n->path && i < d->g->outputs.len; i++)
+    if (str_eq(d->g->outputs.data[i].name, n->path)) return NULL;
+  return n->path;
+}
+
+static void name_nameless_inputs(struct describer *d) {
+  for (int i = 0; i < d->r->inputs.len; i++) {
+    const char **name = &d->r->input_names.data[i], *place = place_of(d, d->r->inputs.data[i]);
+    if (!*name) *name = distinct_name(d, place ? place : str_printf(d->arena, "in%d", i));
   }
 }
 
@@ -191,18 +212,40 @@ static void add_found_gradients(struct describer *d) {
     }
 }
 
-static void find_outputs(struct describer *d) {
+// The named gradient, outside, that all use of a backward value leads to by pointwise arithmetic: the value is a summand
+// or a factor of it. NULL: none.
+static const char *gradient_with(const struct describer *d, const struct node *n) {
+  const char *found = NULL;
+  for (int k = 0; k < d->f->users[n->id].len && !d->f->forward[n->id]; k++) {
+    const struct node *user = d->f->users[n->id].data[k];
+    if (holds(d, user) || op_info(user->op)->class != ELEMENTWISE) return NULL;
+    const char *label = graph_label_of(d->g, user);
+    if (!label) label = gradient_with(d, user);
+    if (!label || (found && !str_eq(found, label))) return NULL;
+    found = label;
+  }
+  return found;
+}
+
+static const char *name_of_output(const struct describer *d, const struct node *n) {
+  const char *label = graph_label_of(d->g, n), *place = place_of(d, n), *whole = gradient_with(d, n);
+  if (label) return label;
+  if (d->r->nodes.len == 1) return "out";
+  if (whole) return str_printf(d->arena, "%s_part", whole);
+  return place ? place : str_printf(d->arena, "out%d", d->r->outputs.len);
+}
+
+// Names that the program gives come before those of places, which may be the same.
+static void find_ports(struct describer *d) {
+  find_inputs(d);
+  name_inputs(d);
   add_results(d, true);
   add_results(d, false);
+  name_nameless_inputs(d);
   add_named_gradients(d);
   if (d->r->nodes.len > 1) add_found_gradients(d);
-  for (int i = 0; i < d->r->nodes.len; i++) {
-    struct node *n = d->r->nodes.data[i];
-    const char *label = graph_label_of(d->g, n);
-    if (!goes_out(d, n)) continue;
-    if (!label) label = d->r->nodes.len == 1 ? "out" : str_printf(d->arena, "out%d", d->r->outputs.len);
-    add_output(d, n, label);
-  }
+  for (int i = 0; i < d->r->nodes.len; i++)
+    if (goes_out(d, d->r->nodes.data[i])) add_output(d, d->r->nodes.data[i], name_of_output(d, d->r->nodes.data[i]));
 }
 
 // ---- the address ---------------------------------------------------------------------------------
@@ -243,10 +286,11 @@ static bool address_taken(const struct regions *rs, const char *address) {
 
 // ---- the plain graph -----------------------------------------------------------------------------
 
-static struct node *copy_constant(struct rewrite *w, const struct node *n) {
-  for (int k = 0; k < n->n_in; k++) copy_constant(w, n->in[k]);
-  if (!w->map[n->id]) w->map[n->id] = rewrite_copy(w, n);
-  return w->map[n->id];
+// Constants, and what is remade of inputs.
+static void copy_operand(struct rewrite *w, const struct node *n) {
+  if (w->map[n->id]) return;
+  for (int k = 0; k < n->n_in; k++) copy_operand(w, n->in[k]);
+  w->map[n->id] = rewrite_copy(w, n);
 }
 
 static struct graph *plain_graph(const struct describer *d) {
@@ -259,8 +303,7 @@ static struct graph *plain_graph(const struct describer *d) {
   }
   for (int i = 0; i < r->nodes.len; i++) {
     const struct node *n = r->nodes.data[i];
-    for (int k = 0; k < n->n_in; k++)
-      if (is_constant(d, n->in[k])) copy_constant(&w, n->in[k]);
+    for (int k = 0; k < n->n_in; k++) copy_operand(&w, n->in[k]);
     w.map[n->id] = rewrite_copy(&w, n);
   }
   for (int i = 0; i < r->outputs.len; i++)
@@ -272,19 +315,9 @@ static struct graph *plain_graph(const struct describer *d) {
 }
 
 static struct variant plain_variant(const struct describer *d, const struct node *first) {
-  struct variant v = {.graph = plain_graph(d)};
-  if (d->r->nodes.len > 1) {
-    v.name = "unfused";
-    v.help = "as written: every product and every fold stores its result";
-    v.schedule.plain = true;
-  } else if (first->op == OP_matmul) {
-    v.name = "gemm";
-    v.help = "a product by a kernel of our own";
-  } else {
-    v.name = "direct";
-    v.help = "a convolution without an intermediate matrix";
-  }
-  v.schedule.variant = v.name;
+  bool single = d->r->nodes.len == 1;
+  struct variant v = variant_new(!single ? "unfused" : first->op == OP_matmul ? "gemm" : "direct", plain_graph(d));
+  v.schedule.plain = !single;
   return v;
 }
 
@@ -296,9 +329,7 @@ void region_describe(struct region *r, const struct graph *g, const struct graph
   r->address = address;
   r->loc = first->loc;
   for (int i = 2; address_taken(others, r->address); i++) r->address = str_printf(d.arena, "%s-%d", address, i);
-  find_inputs(&d);
-  name_inputs(&d);
-  find_outputs(&d);
+  find_ports(&d);
   vec_push(d.arena, &r->variants, plain_variant(&d, first));
   r->chosen_by = "default";
 }

@@ -56,6 +56,7 @@ typedef VEC(struct rewrite_note) note_list;
 
 struct variant {
   const char *name, *help;
+  unsigned takes;           // bit i: the argument variant_arguments[i]
   struct graph *graph;      // inputs in0, in1, … (BT_INPUT_ARRAY), outputs out0, … (BT_OUTPUT_VALUE)
   struct schedule schedule;
   int64_t panel;            // of `streamed`; 0: chosen by its derivation
@@ -88,6 +89,12 @@ struct graph *regions_splice(const struct graph *g, const struct regions *rs);
 struct graph *graph_scheduled(const struct graph *g, const struct schedule *how);
 
 // ---- variants -----------------------------------------------------------------------------------
+// One of those that the compiler knows, by name.
+struct variant variant_new(const char *name, struct graph *g);
+// What a variant of this name takes (struct variant); ~0u: only the region knows, as of a function of the user's.
+unsigned variant_takes(const char *name);
+// The names of those that take argument i: "`unfused`, `fused` and `gemm`".
+const char *variant_takers(struct arena *a, int i);
 // Derives every variant that there is and notes the refusals.
 void region_derive(struct region *r);
 // Derives the variant of this name (again) with the panel given. NULL, or why not.
@@ -103,8 +110,10 @@ struct kernel_time { double arithmetic, traffic, launch, seconds; };
 struct kernel_time kernel_time(const struct loop_kernel *k, const struct target *t);
 
 // ---- choosing (choose.c) ------------------------------------------------------------------------
-// Arguments of variants, as in streamed(panel: 512).
-enum { VARIANT_ARGUMENTS = 4, VARIANT_TRIED = 4 };
+// Arguments of variants, as in streamed(panel: 512): numbers from 1. Above the most nothing differs, in matrices that
+// a memory holds, but sizes of blocks might not fit into 64 bits.
+enum { ARGUMENT_PANEL, ARGUMENT_MC, ARGUMENT_KC, ARGUMENT_NC, VARIANT_ARGUMENTS };
+enum { VARIANT_ARGUMENT_MOST = 1 << 20, VARIANT_TRIED = 4 };
 struct variant_argument_row {
   const char *name;
   size_t offset;                // in struct variant_request
@@ -112,13 +121,17 @@ struct variant_argument_row {
 };
 extern const struct variant_argument_row variant_arguments[VARIANT_ARGUMENTS];
 int64_t *variant_argument(struct variant_request *r, int i);
-// What is wrong with its arguments, or NULL.
-const char *variant_request_fault(struct arena *a, const struct variant_request *r);
+bool variant_argument_fits(int64_t value);
+// What is wrong with its arguments for a variant that takes these (struct variant), or NULL.
+const char *variant_request_fault(struct arena *a, const struct variant_request *r, unsigned takes);
 // ADDRESS=NAME or ADDRESS=NAME(key: value, …). NULL, or what is wrong.
 const char *variant_request_parse(struct arena *a, const char *text, struct variant_request *out);
 
 // Whether a request for `pattern` means the region: choose.c says how.
 bool region_matches(const char *pattern, const char *address);
+// What to say of an address that means nothing: "; did you mean 'objective'?", or else `otherwise`.
+const char *region_near(struct arena *a, const char *wanted, const char *const *addresses, int n, const char *otherwise);
+extern const char region_listed[]; // where to find the addresses that there are
 
 // The choices for the programs of one compilation: of --variant, else the file's schedule, else what was
 // tuned, else cost.

@@ -48,9 +48,7 @@ static bool find_all(struct btc *b, const struct settings *s, const struct targe
 static void no_such_region(struct btc *b, const subject_list *all, const char *pattern) {
   const char **names = NEW_ARRAY(b->arena, const char *, all->len);
   for (int i = 0; i < all->len; i++) names[i] = all->data[i]->address;
-  const char *near = str_nearest(pattern, names, all->len);
-  if (near) diag_error(b, nowhere, "no region is called '%s'; did you mean '%s'?", pattern, near);
-  else diag_error(b, nowhere, "no region is called '%s'; `btc variants` lists what there is", pattern);
+  diag_error(b, nowhere, "no region is called '%s'%s", pattern, region_near(b->arena, pattern, names, all->len, region_listed));
 }
 
 static bool is_asked(struct region *r, const char *pattern, bool *any) {

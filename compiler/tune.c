@@ -101,8 +101,7 @@ static void add_neighbours(struct search *s, int of) {
   for (int i = 0; i < VARIANT_ARGUMENTS; i++) {
     struct variant_request request = p.request;
     const struct variant_argument_row *row = &variant_arguments[i];
-    *variant_argument(&request, i) = row->tried[0];
-    if (variant_request_fault(s->b->arena, &request)) continue;
+    if (!(s->r->variants.data[p.variant].takes >> i & 1)) continue;
     int64_t limit = str_eq(row->name, "panel") ? plain.n : extent_for(&e, row->name);
     for (int k = 0; k < VARIANT_TRIED && row->tried[k] && row->tried[k] < limit; k++) {
       *variant_argument(&request, i) = row->tried[k];

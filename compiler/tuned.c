@@ -20,7 +20,7 @@
 #include "tuned.h"
 
 static const struct loc nowhere;
-enum { VERSION = 1, LARGEST_ARGUMENT = 1 << 20 };
+enum { VERSION = 1 };
 
 struct tuned {
   VEC(struct tuned_entry) entries; // of this processor
@@ -98,10 +98,10 @@ static bool read_entry(struct arena *a, const char *shape, const json_t *o, stru
     const json_t *value = json_object_get(o, variant_arguments[i].name);
     if (!value) continue;
     json_int_t n = json_integer_value(value);
-    if (n < 1 || n > LARGEST_ARGUMENT) return false;
+    if (!variant_argument_fits(n)) return false;
     *variant_argument(&entry->request, i) = n;
   }
-  return !variant_request_fault(a, &entry->request);
+  return !variant_request_fault(a, &entry->request, variant_takes(variant));
 }
 
 static void warn(struct btc *b, const char *path) {

@@ -97,6 +97,30 @@ wait $pid
 test $? = 1
 verdict $? 'and the exit status is 1'
 holds 'nor a temporary file' test "$(ls "$work/slow" "$work/slow/tmp" | grep -c 'train\|btc\.')" = 0
+# Signals while no compiler runs: from when it has said its version until it is asked to compile. And one that the
+# compilers of parts do not heed: nothing is linked.
+cat >"$work/slow/cc" <<CC
+#!/bin/sh
+if [ "\$1" = --version ]; then
+  [ -e "$work/slow/early" ] && { btc=\$PPID; { for _ in \$(seq 6000); do ls "$work/slow" | grep train && break; sleep 0.01; done; kill -TERM \$btc; } >"$work/slow/killer" 2>&1 & }
+  exit
+fi
+touch "$work/slow/started"
+trap '' TERM
+case "\$*" in *-DBTC_PART=0\ *) sleep 1; kill -TERM \$PPID ;; esac # when the others heed none either
+case "\$*" in *' -c '*) while [ "\$1" != -o ]; do shift; done; touch "\$2" ;; *) touch "$work/slow/linked" ;; esac
+CC
+for moment in early late; do
+  rm -f "$work"/slow/train*
+  rm -f "$work/slow/started" "$work/slow/early"
+  [ $moment = early ] && touch "$work/slow/early"
+  env --default-signal TMPDIR="$work/slow/tmp" "$btc" compile examples/fashion_mnist.btg -o "$work/slow/train" --cc="$work/slow/cc" >"$work/out" 2>"$work/err" </dev/null
+  test $? = 1 && grep -q 'stopped by signal 15' "$work/err"
+  verdict $? "SIGTERM between C compilers ($moment): exit status 1"
+  [ $moment = late ]; late=$?
+  holds "nor is one started ($moment)" sh -c '[ -e "$0/started" ]; [ $? = "$1" ] && [ ! -e "$0/linked" ]' "$work/slow" $late
+  holds "nothing stays ($moment)" test "$(ls "$work/slow" "$work/slow/tmp" | grep -c 'train\|btc\.')" = 0
+done
 # A clang without its OpenMP runtime is no bug of btc.
 cat >"$work/clang-77" <<'CLANG'
 #!/bin/sh

@@ -73,7 +73,8 @@ expect 'of a part' 0 out '^  total of these: ' "$btc" explain $model objective
 expect 'both programs' 0 out '^program features' "$btc" explain $model
 holds 'one program' sh -c '! "$0" explain model.btg --program pretrain | grep "^program features"' "$btc"
 expect 'a function' 0 out '^  region barlow_twins/objective$' "$btc" explain $model --function barlow_twins --shape za=6x8 --shape zb=6x8 -D lambda=0.1
-expect 'nothing of that name' 1 err "no region and no kernel is called 'nothing'" "$btc" explain $model nothing
+expect 'nothing of that name' 1 err "no region and no kernel is called 'nothing'; without it all are shown" "$btc" explain $model nothing
+expect 'a name like it' 1 err "no region and no kernel is called 'objektive'; did you mean 'objective'?" "$btc" explain $model objektive
 expect 'both kinds' 2 err 'not both' "$btc" explain $model --program pretrain --function barlow_twins
 expect 'shapes of nothing' 2 err 'goes with --function' "$btc" explain $model --shape za=6x8
 

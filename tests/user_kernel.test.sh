@@ -99,6 +99,7 @@ mistake 'a word of C' 'objective: kernel("covariance.c", "double")' "'double' is
 mistake 'no region' 'objektive: kernel("covariance.c", "f")' "no region of program pretrain is called 'objektive'; did you mean 'objective'?"
 mistake 'several regions' 'projector.0: kernel("covariance.c", "f")' "'projector.0' means several regions, and a kernel is for one: pretrain/projector.0/forward@a, "
 mistake 'the name of a variant' 'objective: kernel("covariance.c", "gram")' 'pretrain/objective has a variant .gram. already; call the function something else'
+mistake 'an argument for it' 'objective: kernel("covariance.c", "f") objective: f(mc: 8)' 'pretrain/objective cannot be computed as .f.: .f. takes no .mc.; .unfused., '
 mistake 'bound twice' 'objective: kernel("covariance.c", "f") objective: kernel("covariance.c", "f")' 'has a variant .f. already'
 mistake 'a number' 'objective: kernel("covariance.c", 3)' 'the function of a kernel is a string, not the integer 3'
 mistake 'no function' 'objective: kernel("covariance.c")' 'missing argument .function. of .kernel.'
@@ -114,6 +115,10 @@ broken 'a mistake of syntax' 's/double sum = 0;/double sum = 0/' 'broken.btg:16:
 broken 'another signature' 's/const float \*zb/const double *zb/' 'conflicting types for .covariance'
 broken 'no such function' 's/^void covariance/static void covariances/; /include "covariance.h"/d' "broken.c defines no function 'covariance'"
 broken 'a function that is not there' 's/gradient(d_zb/gradientt(d_zb/' 'broken.c calls a function that neither it nor a library'
+for name in one other; do echo "void $name(void) { missing_of_$name; }" >$name.c; done
+bound both.btg 'objective: kernel("one.c", "one") objective: one "projector.0/forward@a": kernel("other.c", "other") "projector.0/forward@a": other'
+expect 'two files with mistakes' 1 err 'the C compiler did not accept one.c' "$btc" compile both.btg -o both $small
+holds 'each has its say' sh -c 'grep -q "missing_of_one" err && grep -q "missing_of_other" err && grep -q "did not accept other.c" err'
 bound two.btg 'objective: kernel("covariance.c", "covariance") objective: covariance "projector.0/forward@a": kernel("covariance.c", "covariance") "projector.0/forward@a": covariance'
 expect 'one function for two regions' 1 err "'covariance' already computes another region" "$btc" compile two.btg -o two $small
 

@@ -46,7 +46,14 @@ expect 'the default is marked' 0 out '^  \* gemm ' "$btc" variants "$model" proj
 expect 'the other product' 0 out '^    blas ' "$btc" variants "$model" projector.0
 holds 'an operand narrows the list' sh -c '[ "$("$0" variants "$1" "projector.?/forward" --program pretrain | grep -c ^pretrain)" = 4 ]' "$btc" "$model"
 holds 'a program narrows the list' sh -c '"$0" variants "$1" --program features | grep -q ^features && ! "$0" variants "$1" --program features | grep ^pretrain' "$btc" "$model"
-expect 'an operand that is no region' 1 err "no region is called 'objektive'" "$btc" variants "$model" objektive
+expect 'an operand that is no region' 1 err "no region is called 'objektive'; did you mean 'objective'?" "$btc" variants "$model" objektive
+expect 'with its program' 1 err "did you mean 'pretrain/objective'?" "$btc" variants "$model" pretrain/objektive
+expect 'an operand like nothing' 1 err "no region is called 'nothing'; without it all are listed" "$btc" variants "$model" nothing
+for operand in pretrain pretrain/ 'pretrain/*'; do
+  holds "$operand is all of the program" sh -c '"$0" variants "$1" "$2" >"$3" && grep -q ^pretrain/objective "$3" && grep -q ^pretrain/projector "$3" && ! grep ^features "$3"' "$btc" "$model" "$operand" "$work/listed"
+done
+expect 'a folder, so to say' 0 out '^pretrain/projector.0/forward@a ' "$btc" variants "$model" projector.0/
+expect 'a glob is not for programs' 1 err "no region is called 'pre[*]'" "$btc" variants "$model" 'pre*'
 expect 'a program that is none' 1 err "did you mean 'pretrain'" "$btc" variants "$model" --program pretrian
 expect 'a function with its gradients' 0 out '^barlow_twins/objective ' "$btc" variants "$model" --function barlow_twins --shape za=6x8 --shape zb=6x8 -D lambda=0.1
 expect "a function's shapes by the constants of the file" 0 out '^  from za: f32.7, 9., ' "$btc" variants "$model" --function barlow_twins
@@ -71,6 +78,7 @@ by_option='by --variant$'
 expect '--variant' 0 out "^  \* unfused .*$by_option" "$btc" variants "$model" objective --variant objective=unfused
 expect 'with the program' 0 out "^  \* blas .*$by_option" "$btc" variants "$model" projector.0/forward@a --variant pretrain/projector.0/forward@a=blas
 expect 'by the beginning of an address' 0 out "^  \* blas .*$by_option" "$btc" variants "$model" projector.0/dweight@b --variant projector.0=blas
+expect 'by the program' 0 out "^  \* blas .*$by_option" "$btc" variants "$model" projector.0/dweight@b --variant pretrain=blas
 expect 'a glob, for those that have it' 0 out "^  \* blas .*$by_option" "$btc" variants "$model" projector.3/dinput@b --variant '*=blas'
 holds 'which leaves the others alone' sh -c '! "$0" variants "$1" objective --variant "*=blas" | grep -q "by --variant"' "$btc" "$model"
 expect 'a whole address counts more than a glob' 0 out "^  \* gemm .*$by_option" "$btc" variants "$model" projector.0/forward@a --variant '*=blas' --variant projector.0/forward@a=gemm
@@ -87,6 +95,12 @@ expect 'two for one region' 1 err 'is given a variant twice' "$btc" check "$mode
 expect 'no name' 2 err 'expected ADDRESS=NAME' "$btc" check "$model" --variant objective
 expect 'an argument that there is not' 2 err "did you mean 'panel'" "$btc" check "$model" --variant 'objective=streamed(pannel: 4)'
 expect 'an argument of another variant' 2 err 'takes no .panel.' "$btc" check "$model" --variant 'objective=unfused(panel: 4)'
+expect 'blocks of another variant' 2 err 'blas. takes no .kc.; .unfused., .*gram. and .gemm. do' "$btc" check "$model" --variant 'projector.0=blas(kc: 8)'
+expect 'blocks of the most' 0 out '^program pretrain' "$btc" check "$model" --variant 'projector=gemm(mc: 1048576, kc: 1048576, nc: 1048576)'
+for size in 0 -1 1048577 9223372036854775807 99999999999999999999; do
+  expect "a block of $size" 2 err "'mc' needs a number from 1 to 1048576" "$btc" check "$model" --variant "objective=gram(mc: $size)"
+done
+expect 'a panel without end' 2 err "'panel' needs a number from 1 to 1048576" "$btc" check "$model" --variant 'objective=streamed(panel: 99999999999999999999)'
 expect 'an argument that is no number' 2 err "needs a number from 1" "$btc" check "$model" --variant 'objective=streamed(panel: x)'
 expect 'no closing parenthesis' 2 err 'expected ADDRESS=NAME' "$btc" check "$model" --variant 'objective=streamed(panel: 4'
 expect 'a product of f32 cannot be convolved' 1 err 'it has gemm, blas' "$btc" check "$model" --variant projector.0/forward@a=winograd

@@ -84,7 +84,7 @@ static void test_single_products(void **state) {
               "  minimize cross_entropy(head(x), y)\n  optimizer sgd(lr: 0.1)\n}\n",
               true,
               "p/head/forward@a: x head_weight -> out\n"
-              "p/head/dweight@a: in0 x -> out\n");
+              "p/head/dweight@a: cross_entropy x -> d_head_weight\n");
   check_found("stem = conv(3, 3)\nhead = linear(2)\n"
               "program p {\n  data x: f32[n, 2, 5, 5], y: i32[n]\n"
               "  let h = relu(stem(relu(stem(pad_channels(x)))))\n"
@@ -92,14 +92,14 @@ static void test_single_products(void **state) {
               "fn pad_channels(x: f32[n, 2, h, w]) -> f32[n, 3, h, w] = concat([x, slice_of(x)], 1)\n"
               "fn slice_of(x: f32[n, 2, h, w]) -> f32[n, 1, h, w] = x[_, 0..1]\n",
               true,
-              "p/stem/forward@a: in0 stem_weight -> out\n"
-              "p/stem/forward@b: in0 stem_weight -> out\n"
-              "p/head/forward@a: in0 head_weight -> out\n"
-              "p/head/dinput@a: in0 head_weight -> out\n"
-              "p/head/dweight@a: in0 in1 -> out\n"
-              "p/stem/dinput@b: in0 stem_weight -> out\n"
-              "p/stem/dweight@b: in0 in1 -> out\n"
-              "p/stem/dweight@a: in0 in1 -> out\n");
+              "p/stem/forward@a: pad_channels stem_weight -> out\n"
+              "p/stem/forward@b: h stem_weight -> out\n"
+              "p/head/forward@a: flatten head_weight -> out\n"
+              "p/head/dinput@a: cross_entropy head_weight -> out\n"
+              "p/head/dweight@a: cross_entropy flatten -> d_head_weight\n"
+              "p/stem/dinput@b: h stem_weight -> out\n"
+              "p/stem/dweight@b: h h_2 -> out\n"
+              "p/stem/dweight@a: pad_channels h -> out\n");
 }
 
 #define TRAINED "  optimizer sgd(lr: 0.1, momentum: 0.9)\n}\n"
@@ -125,22 +125,22 @@ static void test_where_it_begins(void **state) {
               false, "pretrain/objective: za zb -> loss spread d_za d_zb\n");
 }
 
-// What lies between the last layer and the product is inside, and what goes in then has no name. (The mean
-// of what leaves a batch norm is its bias, known to pass_fold.c: the difference goes in.)
+// What lies between the last layer and the product is inside, and what goes in then goes by its place. (The mean
+// of what leaves a batch norm is its bias, known to pass_fold.c: the difference goes in, from the function.)
 static void test_nameless(void **state) {
   (void)state;
   check_found("head = [linear(d), batch_norm()]\n"
               "program pretrain {\n  data x: f32[n, 4], y: f32[n, 4]\n"
               "  minimize twins(head(x), head(y), 0.01)\n" TRAINED,
-              false, "pretrain/objective: in0 in1 -> loss d_in0 d_in1\n");
+              false, "pretrain/objective: twins twins_2 -> loss d_twins d_twins_2\n");
   check_found("head = batch_norm()\n"
               "program pretrain {\n  data x: f32[n, d], y: f32[n, d]\n"
               "  minimize twins(head(x), head(y), 0.01)\n" TRAINED,
-              false, "pretrain/objective: in0 in1 -> loss d_in0 d_in1\n");
+              false, "pretrain/objective: twins twins_2 -> loss d_twins d_twins_2\n");
   check_found("head = [linear(d), relu]\n"
               "program pretrain {\n  data x: f32[n, 4], y: f32[n, 4]\n"
               "  minimize twins(head(x), head(y), 0.01)\n" TRAINED,
-              false, "pretrain/objective: in0 in1 -> loss d_in0 d_in1\n");
+              false, "pretrain/objective: head_0_a head_0_b -> loss d_head_0_a d_head_0_b\n");
 }
 
 static const char others[] =
@@ -182,9 +182,9 @@ static void test_layers_between(void **state) {
                           "  return cross_entropy(last(a), y)\n}\n";
   struct btc *b = btc_new();
   check_found(str_printf(b->arena, "%sprogram p {\n  data x: f32[n, 4], y: i32[n]\n  minimize attend(x, y)\n" TRAINED, attention), false,
-              "p/attend/region: in0 in1 in2 in3 in4 in5 in6 in7 -> out0 out1\n");
+              "p/attend/region: last_a v_a attend attend_2 attend_3 attend_4 k_a q_a -> attend_5 attend_6\n");
   check_found(str_printf(b->arena, "%sprogram p {\n  data x: f32[n, 4], y: i32[n]\n  report r: attend(x, y)\n}\n", attention), false,
-              "p/attend/region: in0 in1 in2 -> out0\n");
+              "p/attend/region: q_a k_a v_a -> attend\n");
   btc_free(b);
 }
 
@@ -203,10 +203,12 @@ static void test_before_a_layer(void **state) {
 static void test_sums_leave(void **state) {
   (void)state;
   struct btc *b = btc_new();
-  struct graph *g = step_of(b, "head = linear(d)\n"
-                               "fn apart(za: f32[n, d], zb: f32[n, d]) -> f32 = 3 * mean((za - zb)^2) + twins(za, zb)\n"
-                               "program pretrain {\n  data x: f32[n, 4], y: f32[n, 4]\n"
-                               "  minimize apart(head(x), head(y))\n" TRAINED);
+  const char *text = "head = linear(d)\n"
+                     "fn apart(za: f32[n, d], zb: f32[n, d]) -> f32 = 3 * mean((za - zb)^2) + twins(za, zb)\n"
+                     "program pretrain {\n  data x: f32[n, 4], y: f32[n, 4]\n"
+                     "  minimize apart(head(x), head(y))\n" TRAINED;
+  check_found(text, false, "pretrain/objective: za zb -> loss d_za d_zb d_head_bias_part\n");
+  struct graph *g = step_of(b, text);
   const struct region *r = &outline(g)->list.data[0];
   assert_true(r->outputs.len > 3);
   for (int i = 3; i < r->outputs.len; i++) assert_int_equal(r->outputs.data[i]->type.shape.rank, 1);
@@ -395,6 +397,48 @@ static void test_compiled(void **state) {
   check_compiled("streamed", 3);
 }
 
+// ---- weights ------------------------------------------------------------------------------------
+
+static const char weighing[] =
+    "fn covariance_of(z: f32[m, k]) -> f32[k, k] {\n"
+    "  let centred = z - mean(z, over: m)\n  return centred' @ centred / (m - 1)\n}\n"
+    "fn spread_of(z: f32[m, k]) -> f32 = mean(relu(1 - sqrt(var(z, over: m) + 1e-4)))\n"
+    "fn variances(za: f32[m, k], zb: f32[m, k]) -> f32 =\n"
+    "  25 * mean((za - zb)^2) + 25 * (spread_of(za) + spread_of(zb))\n"
+    "  + sum(offdiag(covariance_of(za))^2) / k + sum(offdiag(covariance_of(zb))^2) / k\n"
+    "module weight()(x: f32) -> f32 {\n  param w: f32 = 0.3\n  return x * exp(w) + w^2\n}\n"
+    "module temperature()(s: f32[a, c]) -> f32[a, c] {\n  param t: f32 = 0.1\n  return s * exp(t)\n}\n"
+    "learned = weight()\nwarmer = temperature()\nhead = linear(11)\n"
+    "fn warm(za: f32[m, k], zb: f32[m, k]) -> f32 =\n"
+    "  sum(offdiag(warmer(standardize(za)' @ standardize(zb) / m))^2)\n";
+
+// That every variant there is is had, and that no matrix of a product's size comes in for a number.
+static void check_weighted(const char *loss, const char *number) {
+  struct btc *b = btc_new();
+  struct graph *g = step_of(b, str_printf(b->arena, "%sprogram pretrain {\n  data x: f32[n, 4], y: f32[n, 4]\n  minimize %s\n" TRAINED, weighing, loss));
+  struct regions *rs = outline(g);
+  struct region *r = &rs->list.data[0];
+  assert_string_equal(r->address, "pretrain/objective");
+  assert_int_equal(r->inputs.len, 3);
+  assert_string_equal(r->input_names.data[2], number);
+  assert_int_equal(r->inputs.data[2]->type.shape.rank, 0);
+  check_variants(g, rs, r, 3);
+  for (int i = 0; i < r->refused.len; i++) print_message("%s: no %s: %s\n", loss, r->refused.data[i].name, r->refused.data[i].why);
+  assert_int_equal(r->variants.len, 4); // unfused, fused, streamed, gram
+  btc_free(b);
+}
+
+static void test_weighted(void **state) {
+  (void)state;
+  check_weighted("barlow_twins(head(x), head(y)) * (1 + step / 100)", "step");
+  check_weighted("barlow_hsic(head(x), head(y)) * (1 + step / 100)", "step");
+  check_weighted("variances(head(x), head(y)) * (1 + step / 100)", "step");
+  check_weighted("learned(barlow_twins(head(x), head(y)))", "learned_w");
+  check_weighted("learned(barlow_hsic(head(x), head(y)))", "learned_w");
+  check_weighted("learned(variances(head(x), head(y)))", "learned_w");
+  check_weighted("warm(head(x), head(y))", "warmer_t");
+}
+
 // ---- random steps -------------------------------------------------------------------------------
 
 static void test_random_steps(void **state) {
@@ -423,6 +467,7 @@ int main(void) {
       cmocka_unit_test(test_escapes),
       cmocka_unit_test(test_random_objectives),
       cmocka_unit_test(test_compiled),
+      cmocka_unit_test(test_weighted),
       cmocka_unit_test(test_random_steps),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
