@@ -6,13 +6,14 @@
 // may all be lucky, hence a factor; a mistake that matters is larger by orders of magnitude.
 //
 // All graphs and settings of a batch are programs of one module, so kernels that passes do not change are compiled
-// once. A pass whose absence changes how graphs are built from then on (cse) has a module of its own.
+// once.
 #include "random_check.h"
 
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -48,22 +49,15 @@ static void apply_setting(struct btc *b, int setting) {
   if (omitted(setting)) vec_push(b->arena, &b->opt.disabled, omitted(setting)->name);
 }
 
-static bool changes_building(struct btc *b, int setting) {
-  apply_setting(b, 0);
-  enum sharing usual = graph_sharing(graph_new(b, "usual"));
-  apply_setting(b, setting);
-  return graph_sharing(graph_new(b, "changed")) != usual;
-}
-
 // ---- one module -------------------------------------------------------------------------------
 
 struct batch {
   struct btc *b;
   const struct random_job *job;
   struct random_outcome *outcome;
-  int n_settings, settings[16]; // of the module
-  struct graph **graphs;        // setting by setting, all of the job's
-  struct graph **ready;
+  int n_settings;
+  struct graph **graphs; // setting by setting, all of the job's
+  struct graph **ready;  // what the passes make of them
   struct compiled module;
 };
 
@@ -80,10 +74,9 @@ static struct graph *lowered(struct btc *b, struct graph *g, const char *march) 
 
 static void build(struct batch *k) {
   const struct random_job *job = k->job;
-  k->graphs = NEW_ARRAY(k->b->arena, struct graph *, k->n_settings * job->count);
   k->ready = NEW_ARRAY(k->b->arena, struct graph *, k->n_settings * job->count);
   for (int s = 0, at = 0; s < k->n_settings; s++) {
-    apply_setting(k->b, k->settings[s]);
+    apply_setting(k->b, job->first + s);
     for (int i = 0; i < job->count; i++, at++) {
       k->graphs[at] = job->make(k->b, job->user, i);
       k->ready[at] = lowered(k->b, k->graphs[at], job->march);
@@ -196,7 +189,7 @@ static bool check_program(struct batch *k, int setting, int program, const struc
   o->compiled++;
   o->results += r->want.values.len;
   if (worst > o->worst) o->worst = worst, o->worst_program = program;
-  return again >= 2 && add_fault(o, program, k->settings[setting], result, fault);
+  return again >= 2 && add_fault(o, program, k->job->first + setting, result, fault);
 }
 
 static bool check_gradients(struct batch *k, int program) {
@@ -216,39 +209,36 @@ static bool is_faulty(const struct random_outcome *o, int program) {
 
 // ---- a job ------------------------------------------------------------------------------------
 
-static void check_module(struct batch *k) {
+static void check_programs(struct batch *k) {
   build(k);
   for (int i = 0; i < k->job->count; i++) {
+    if (is_faulty(k->outcome, i)) continue;
     struct reference r = reference_of(k->graphs[i], 1);
-    for (int s = 0; s < k->n_settings && !is_faulty(k->outcome, i); s++) check_program(k, s, i, &r);
+    for (int s = 0; s < k->n_settings && !check_program(k, s, i, &r); s++) {}
   }
   step_close(&k->module);
 }
 
 void random_check(const struct random_job *job, struct random_outcome *outcome) {
-  struct batch shared = {.b = btc_new(), .job = job, .outcome = outcome};
-  if (job->gradients) {
-    shared.graphs = NEW_ARRAY(shared.b->arena, struct graph *, job->count);
-    for (int i = 0; i < job->count; i++) {
-      shared.graphs[i] = job->make(shared.b, job->user, i);
-      check_gradients(&shared, i);
-    }
+  struct batch k = {.b = btc_new(), .job = job, .outcome = outcome, .n_settings = job->end - job->first};
+  k.graphs = NEW_ARRAY(k.b->arena, struct graph *, (k.n_settings + 1) * job->count);
+  for (int i = 0; job->gradients && i < job->count; i++) {
+    k.graphs[i] = job->make(k.b, job->user, i);
+    check_gradients(&k, i);
   }
-  for (int s = job->first; s < job->end; s++) {
-    struct batch alone = shared;
-    if (!changes_building(shared.b, s))
-      shared.settings[shared.n_settings++] = s;
-    else {
-      alone.n_settings = 1, alone.settings[0] = s;
-      check_module(&alone);
-    }
-  }
-  if (shared.n_settings) check_module(&shared);
+  if (k.n_settings) check_programs(&k);
   outcome->complete = true;
-  btc_free(shared.b);
+  btc_free(k.b);
 }
 
 // ---- processes --------------------------------------------------------------------------------
+
+struct random_outcome *random_outcomes_new(int n) {
+  void *o = mmap(NULL, sizeof(struct random_outcome) * (size_t)n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  expect(o != MAP_FAILED, "no memory for the outcome of %d checks", n);
+  return o;
+}
+void random_outcomes_free(struct random_outcome *o, int n) { munmap(o, sizeof *o * (size_t)n); }
 
 // What fails in the child ends the child: no test goes on in it.
 static int start(const struct random_job *job, struct random_outcome *outcome, bool silent) {

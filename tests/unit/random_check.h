@@ -37,8 +37,11 @@ void random_check(const struct random_job *job, struct random_outcome *outcome);
 
 // The same in a process of its own, silently: false where it dies or finds a fault.
 bool random_passes(const struct random_job *job);
-// Starts one whose outcome is in memory that processes share.
+// Starts one whose outcome is one of random_outcomes; returns its process.
 int random_start(const struct random_job *job, struct random_outcome *shared);
+// In memory that processes share.
+struct random_outcome *random_outcomes_new(int n);
+void random_outcomes_free(struct random_outcome *o, int n);
 
 // The smallest graph that it finds of g, by dropping results, looking at operands, and cutting operands off, whose
 // check still fails as `fault` says.

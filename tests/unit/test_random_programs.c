@@ -16,7 +16,6 @@
 #include <setjmp.h>
 #include <cmocka.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -170,14 +169,13 @@ static void agrees_with_the_interpreter(void **state) {
   (void)state;
   struct run r = {.first = (unsigned)number_of("BTC_RANDOM_SEED", 0), .programs = number_of("BTC_RANDOM_PROGRAMS", PROGRAMS)};
   while (r.programs > 0 && first_of(&r, r.batches) < r.first + (unsigned)r.programs) r.batches++;
-  size_t bytes = sizeof *r.outcome * (size_t)(r.batches + 1);
-  r.outcome = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  assert_true(r.outcome != MAP_FAILED);
+  assert_true(r.batches > 0);
+  r.outcome = random_outcomes_new(r.batches);
   double start = seconds();
   bool good = run_batches(&r);
   print_summary(&r, seconds() - start);
   if (!good) print_faults(&r);
-  munmap(r.outcome, bytes);
+  random_outcomes_free(r.outcome, r.batches);
   assert_true(good);
 }
 
@@ -201,9 +199,15 @@ static struct graph *read_file(struct btc *b, void *user, int i) {
 static void run_file(void **state) {
   for (int i = 0; i < MARCHES; i++) {
     struct random_job job = {read_file, *state, 1, 0, random_settings(), false, marches[i]};
-    int status, child = random_start(&job, &(struct random_outcome){0});
-    waitpid(child, &status, 0);
-    if (status != 0) fail_msg("%s, %s", (const char *)*state, marches[i]);
+    struct random_outcome *o = random_outcomes_new(1);
+    int status;
+    waitpid(random_start(&job, o), &status, 0);
+    struct btc *b = btc_new();
+    if (status != 0)
+      fail_msg("%s, %s: %s: %s", (const char *)*state, marches[i], random_setting_name(b->arena, o->fault[0].setting),
+               o->complete ? o->fault[0].text : "dies");
+    btc_free(b);
+    random_outcomes_free(o, 1);
   }
 }
 
