@@ -34,7 +34,7 @@ say = @printf '  %-6s %s\n' $(1) $(patsubst $(BUILD)/%,%,$@)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all help setup demo test check-sanitizers bench format install clean
+.PHONY: all help setup demo test check-sanitizers random-programs planted-bugs planted-program bench format install clean
 
 all: $(BUILD)/btc $(BUILD)/libbtrt.a ## build the compiler and the runtime
 
@@ -62,6 +62,18 @@ tests: $(TESTS)
 check-sanitizers: ## build all and the tests with address and undefined sanitizers (make test runs them)
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/sanitize OPT="-O1 -g" \
 	  SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all tests
+
+random-programs: $(BUILD)/btc $(BUILD)/tests/test_random_programs ## check 1,000 random programs, C against the interpreter
+	@BTC_RANDOM_SEED=0 BTC_RANDOM_PROGRAMS=1000 OMP_WAIT_POLICY=passive $(BUILD)/tests/test_random_programs
+
+planted-bugs: $(BUILD)/btc $(BUILD)/tests/test_random_programs ## plant known bugs, each of which random programs must find
+	@BUILD=$(abspath $(BUILD)) tests/planted_bugs.sh
+
+# The test of random programs with one source of the compiler, PLANTED/compiler/…, in place of ours.
+planted-program:
+	$(CC) $(ALL_CFLAGS) -fopenmp -iquote $(dir $(SOURCE)) -c -o $(PLANTED)/changed.o $(PLANTED)/$(SOURCE)
+	$(CC) $(CFLAGS) $(SAN) -fopenmp -rdynamic -o $(PLANTED)/test $(BUILD)/obj/tests/unit/test_random_programs.o \
+	  $(HELPER_OBJ) $(PLANTED)/changed.o $(BUILD)/libbtc.a $(BUILD)/libbtrt.a -lcmocka $(LDLIBS)
 
 bench: all $(BUILD)/bench_conv $(BUILD)/bench_gemm ## time the compiler's kernels and steps against PyTorch
 	@bench/run.sh $(BUILD)

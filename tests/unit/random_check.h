@@ -4,7 +4,7 @@
 
 #include "graph.h"
 
-enum { CHECK_BATCH = 15, CHECK_TEXT = 400 };
+enum { CHECK_BATCH = 5, CHECK_TEXT = 400 };
 
 struct random_fault {
   int program, setting; // setting -1: the gradients

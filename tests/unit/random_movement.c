@@ -62,6 +62,18 @@ static struct item softmax(struct generator *r, struct item x) {
 
 // ---- movement ---------------------------------------------------------------------------------
 
+static struct item transposed(struct generator *r, struct item x) {
+  int rank = shape(&x)->rank, perm[MAX_RANK];
+  for (int i = 0; i < rank; i++) perm[i] = i;
+  for (int i = rank - 1; i > 0; i--) {
+    int k = roll(r, i + 1), other = perm[i];
+    perm[i] = perm[k];
+    perm[k] = other;
+  }
+  x.node = g_transpose(r->g, x.node, perm);
+  return x;
+}
+
 // Stretches x to a shape with one axis more, its own axes in any order.
 static struct item broadcast(struct generator *r, struct item x) {
   struct shape to = {.rank = shape(&x)->rank + 1};
@@ -76,19 +88,7 @@ static struct item broadcast(struct generator *r, struct item x) {
   to.dim[place[to.rank - 1]] = 1 + roll(r, 4);
   for (int i = 0; i + 1 < to.rank; i++) to.dim[place[i]] = shape(&x)->dim[i];
   x.node = g_broadcast(r->g, x.node, &to, place);
-  return x;
-}
-
-static struct item transposed(struct generator *r, struct item x) {
-  int rank = shape(&x)->rank, perm[MAX_RANK];
-  for (int i = 0; i < rank; i++) perm[i] = i;
-  for (int i = rank - 1; i > 0; i--) {
-    int k = roll(r, i + 1), other = perm[i];
-    perm[i] = perm[k];
-    perm[k] = other;
-  }
-  x.node = g_transpose(r->g, x.node, perm);
-  return x;
+  return roll(r, 2) ? x : transposed(r, x);
 }
 
 // Takes the elements apart into 1 to 4 axes by dividing what is left.
