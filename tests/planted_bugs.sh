@@ -23,8 +23,9 @@ bug() {
   status=$?
   what=$(sed -n 's/^\(program [0-9]*, [^:]*\): .*/\1/p' "$work/err" | head -1)
   rm -rf "$place"
-  [ $status != 0 ] # not found is what fails here
-  verdict $? "$1: ${what:-$(grep -o '[0-9]* batches died' "$work/out")}"
+  [ -n "$what" ] || what=$(grep -o '[1-9][0-9]* batches died' "$work/out")
+  [ $status != 0 ] && [ -n "$what" ] # not found is what fails here
+  verdict $? "$1: $what"
 }
 
 bug "a wrong gradient" compiler/ops/elementwise.c '/^VJP(softplus)/s/OP_sigmoid/OP_tanh/'

@@ -242,6 +242,7 @@ void random_outcomes_free(struct random_outcome *o, int n) { munmap(o, sizeof *o
 
 // What fails in the child ends the child: no test goes on in it.
 static int start(const struct random_job *job, struct random_outcome *outcome, bool silent) {
+  outcome->started = true;
   fflush(stdout);
   pid_t child = fork();
   expect(child >= 0, "no process for a check");

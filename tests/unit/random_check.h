@@ -12,7 +12,7 @@ struct random_fault {
   char text[CHECK_TEXT];
 };
 struct random_outcome {
-  bool complete;
+  bool started, complete;
   int compiled, results, gradients; // programs, tensors, losses that were compared
   double worst;        // difference in units of what is allowed, and of which program
   int worst_program;

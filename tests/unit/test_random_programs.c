@@ -122,7 +122,7 @@ static void print_faults(const struct run *r) {
       print_fault(first_of(r, i) + (unsigned)o->fault[k].program, &o->fault[k], reduce);
       reduce = false;
     }
-    for (int k = 0; reduce && !o->complete && k < count_of(r, i); k++) print_death(first_of(r, i) + (unsigned)k, &reduce);
+    for (int k = 0; reduce && o->started && !o->complete && k < count_of(r, i); k++) print_death(first_of(r, i) + (unsigned)k, &reduce);
   }
 }
 
@@ -151,17 +151,17 @@ static int ops_missing(const struct run *r, char *list, size_t size) {
 static void print_summary(const struct run *r, double took) {
   struct random_outcome all = {0};
   unsigned worst = 0;
-  int incomplete = 0;
+  int died = 0;
   for (int i = 0; i < r->batches; i++) {
     const struct random_outcome *o = &r->outcome[i];
-    incomplete += !o->complete;
+    died += o->started && !o->complete;
     all.compiled += o->compiled, all.results += o->results, all.gradients += o->gradients, all.n_faults += o->n_faults;
     if (o->worst > all.worst) all.worst = o->worst, worst = first_of(r, i) + (unsigned)o->worst_program;
   }
   printf("# random programs: %d, seeds %u to %u; %d settings of the passes, %d compiled programs, %d results and %d\n"
          "# gradients compared; %d programs failed, %d batches died; nearest to its tolerance %.2f (seed %u); %.0f s\n",
          r->programs, r->first, r->first + (unsigned)r->programs - 1, random_settings(), all.compiled, all.results,
-         all.gradients, all.n_faults, incomplete, all.worst, worst, took);
+         all.gradients, all.n_faults, died, all.worst, worst, took);
   fflush(stdout);
 }
 
