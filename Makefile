@@ -35,7 +35,7 @@ say = @printf '  %-6s %s\n' $(1) $(patsubst $(BUILD)/%,%,$@)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all help setup demo test check-sanitizers fuzz fuzz-coverage fuzz-build fuzzers bench format install clean
+.PHONY: all help setup demo test check-sanitizers fuzz fuzz-coverage fuzz-build fuzzers bench format install clean random-programs planted-bugs planted-program
 
 all: $(BUILD)/btc $(BUILD)/libbtrt.a ## build the compiler and the runtime
 
@@ -77,6 +77,18 @@ FUZZ_MAKE  = tests/fuzz/run.sh needs $(CLANG) && $(MAKE) --no-print-directory -j
              OPENMP="-Itests/fuzz/serial -Wno-unknown-pragmas -Wno-unused-parameter"
 fuzz-build:
 	@$(FUZZ_MAKE) BUILD=$(BUILD)/fuzz SAN="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" fuzzers
+
+random-programs: $(BUILD)/btc $(BUILD)/tests/test_random_programs ## check 1,000 random programs, C against the interpreter
+	@BTC_RANDOM_SEED=0 BTC_RANDOM_PROGRAMS=1000 OMP_WAIT_POLICY=passive $(BUILD)/tests/test_random_programs
+
+planted-bugs: $(BUILD)/btc $(BUILD)/tests/test_random_programs ## plant known bugs, each of which random programs must find
+	@BUILD=$(abspath $(BUILD)) tests/planted_bugs.sh
+
+# The test of random programs with one source of the compiler, PLANTED/compiler/…, in place of ours.
+planted-program:
+	$(CC) $(ALL_CFLAGS) $(OPENMP) -iquote $(dir $(SOURCE)) -c -o $(PLANTED)/changed.o $(PLANTED)/$(SOURCE)
+	$(CC) $(CFLAGS) $(SAN) $(OPENMP) -rdynamic -o $(PLANTED)/test $(BUILD)/obj/tests/unit/test_random_programs.o \
+	  $(HELPER_OBJ) $(PLANTED)/changed.o $(BUILD)/libbtc.a $(BUILD)/libbtrt.a -lcmocka $(LDLIBS)
 
 bench: all $(BUILD)/bench_conv $(BUILD)/bench_gemm ## time the compiler's kernels and steps against PyTorch
 	@bench/run.sh $(BUILD)

@@ -146,9 +146,10 @@ static bool form_element(struct builder *s, const struct buffer *b, const struct
 
 // ---- values -----------------------------------------------------------------------------------
 
+// Numbers by their bits: 0 and -0 are two.
 static bool value_eq(const struct value *a, const struct value *b) {
   return a->kind == b->kind && a->type == b->type && a->op == b->op && a->n_in == b->n_in &&
-         memcmp(a->in, b->in, sizeof a->in) == 0 && a->number == b->number &&
+         memcmp(a->in, b->in, sizeof a->in) == 0 && memcmp(&a->number, &b->number, sizeof a->number) == 0 &&
          affine_eq(&a->at, &b->at) && a->lo == b->lo && a->hi == b->hi && a->buffer == b->buffer;
 }
 

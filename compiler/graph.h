@@ -224,7 +224,7 @@ struct tensor64 **interp_run(const struct graph *g, struct arena *a, bool round_
                              const struct tensor64 *(*leaf)(void *user, const struct node *n), void *user);
 // The same in double where only outputs are wanted: returns them in order, and holds every other value
 // no longer than it is needed, which takes interp_outputs_bytes beside the leaves. `noise`: the key by which
-// every f32 result is moved at random by what rounding may move it (Monte Carlo arithmetic, Parker 1997); 0: none is.
+// every f32 result is rounded up or down at random (Monte Carlo arithmetic, Parker 1997); 0: none is.
 struct tensor64 **interp_outputs(const struct graph *g, struct arena *a, uint64_t noise,
                                  const struct tensor64 *(*leaf)(void *user, const struct node *n), void *user);
 double interp_outputs_bytes(const struct graph *g);

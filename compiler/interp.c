@@ -4,6 +4,7 @@
 // is fused, reordered or skipped. Bools and integers are exact in a double,
 // i64 up to 2^53; integers wrap as two's complement does.
 #include <limits.h>
+#include <math.h>
 
 #include "../runtime/random.h"
 #include "graph.h"
@@ -90,10 +91,16 @@ static void drop_value(void *user, const struct node *n) {
   r->arenas[n->id] = NULL;
 }
 
-// As much as rounding to f32 may, in a direction of its own for each number.
-static void disturb(const struct node *n, struct tensor64 *t, uint64_t noise) {
+// Up or down to a float, at random: to the nearer one the more often, so that sums of many do not drift. What is
+// a float stays what it is, so comparisons of such values do not change.
+static void round_at_random(const struct node *n, struct tensor64 *t, uint64_t noise) {
   struct bt_random random = bt_random_new(noise, BT_RANDOM_DATA, (uint32_t)n->id, 0, 0);
-  for (int64_t i = 0, count = shape_count(&t->type.shape); i < count; i++) t->data[i] *= 1 + 0x1p-24 * (2 * bt_random_unit(&random) - 1);
+  for (int64_t i = 0, count = shape_count(&t->type.shape); i < count; i++) {
+    double x = t->data[i], near = (double)(float)x;
+    if (near == x || !isfinite(x - near)) continue;
+    double other = (double)nextafterf((float)x, x > near ? INFINITY : -INFINITY);
+    t->data[i] = bt_random_unit(&random) * fabs(other - near) < fabs(x - near) ? other : near;
+  }
 }
 
 struct tensor64 **interp_outputs(const struct graph *g, struct arena *a, uint64_t noise,
@@ -108,7 +115,7 @@ struct tensor64 **interp_outputs(const struct graph *g, struct arena *a, uint64_
     struct arena *own = r.arenas[i] ? r.arenas[i] : a;
     bool named = is_named_leaf(n);
     r.values[i] = named ? leaf_value(own, n, leaf(user, n)) : evaluate(own, n, r.values);
-    if (noise && !named && n->type.dtype == BT_F32) disturb(n, r.values[i], noise);
+    if (noise && !named && n->type.dtype == BT_F32) round_at_random(n, r.values[i], noise);
     drop_operands(n, last, drop_value, &r);
   }
   struct tensor64 **outputs = NEW_ARRAY(a, struct tensor64 *, g->outputs.len);

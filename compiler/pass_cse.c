@@ -7,6 +7,7 @@
 
 struct graph *pass_cse(const struct graph *g) {
   struct rewrite r = rewrite_begin(g);
+  graph_set_sharing(r.to, SHARE_ALL);
   for (int i = 0; i < g->nodes.len; i++) r.map[i] = rewrite_copy(&r, g->nodes.data[i]);
   return rewrite_end(&r);
 }

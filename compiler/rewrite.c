@@ -2,13 +2,14 @@
 //
 // A rewrite walks the old graph in order, so operands are mapped before their users, and what no
 // output or update needs is never visited. New nodes inherit the source place and address of the
-// old node that they stand for.
+// old node that they stand for. What the old graph shares, the new one does.
 #include <string.h>
 
 #include "graph.h"
 
 struct rewrite rewrite_begin(const struct graph *from) {
   struct graph *to = graph_new(from->b, from->name);
+  graph_set_sharing(to, graph_sharing(from));
   struct node **map = NEW_ARRAY(from->b->arena, struct node *, from->nodes.len);
   return (struct rewrite){.from = from, .to = to, .map = map};
 }

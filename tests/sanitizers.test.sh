@@ -21,9 +21,9 @@ btc=$build/sanitize/btc
 #   test_conv             some hundred convolution kernels, at three vector widths
 #   test_codegen          whole programs compiled and run
 #   test_reference_files  each reference function compiled
-#   test_random_codegen   runs here on a tenth of its graphs
+#   test_random_programs  runs here on a few of its programs
 compile_heavy=" test_conv test_codegen test_reference_files "
-export BTC_RANDOM_GRAPHS=6
+export BTC_RANDOM_PROGRAMS=6
 
 # OpenBLAS and OpenMP keep memory until the process ends, and tests do not free what they only look at.
 export ASAN_OPTIONS=detect_leaks=0

@@ -50,7 +50,14 @@ static bool host_compile(struct arena *a, const char *dir, const char *march) {
 }
 
 struct compiled step_build(struct btc *b, struct graph *const *g, int n, const char *march) {
+  return step_build_ready(b, g, NULL, n, march);
+}
+
+struct compiled step_build_ready(struct btc *b, struct graph *const *g, struct graph *const *ready, int n,
+                                 const char *march) {
   struct compiled made = {.b = b, .model = step_model(b, g, n)};
+  made.model->scheduled = ready != NULL;
+  for (int i = 0; ready && i < n; i++) made.model->programs.data[i].graph = ready[i];
   struct target t;
   target_from_march(&t, march);
   for (int i = 0; i < n; i++) vec_push(b->arena, &made.graphs, g[i]);
@@ -115,21 +122,26 @@ static double draw(uint64_t *s, dtype t, int grain) {
   return (double)(float)(unit * 4 - 2);
 }
 
-static struct tensor64 *leaf_value(const struct compiled *n, const char *name,
-                                   const struct tensor_type *t, unsigned seed) {
-  struct tensor64 *v = tensor64_new(n->b->arena, t);
+static struct tensor64 *leaf_value(struct arena *a, int grain, const char *name, const struct tensor_type *t,
+                                   unsigned seed) {
+  struct tensor64 *v = tensor64_new(a, t);
   uint64_t state = str_hash(name) ^ (uint64_t)seed * 0x2545f4914f6cdd1du;
-  for (int64_t i = 0; i < shape_count(&t->shape); i++) v->data[i] = draw(&state, t->dtype, n->grain);
+  for (int64_t i = 0; i < shape_count(&t->shape); i++) v->data[i] = draw(&state, t->dtype, grain);
   return v;
 }
 
+const struct tensor64 *step_leaf(struct arena *a, int grain, unsigned seed, const struct node *leaf) {
+  return leaf_value(a, grain, leaf->attr.s, &leaf->type, seed);
+}
+
 struct leaf_user {
-  const struct compiled *n;
+  struct arena *arena;
+  int grain;
   unsigned seed;
 };
 static const struct tensor64 *supply(void *user, const struct node *n) {
   struct leaf_user *u = user;
-  return leaf_value(u->n, n->attr.s, &n->type, u->seed);
+  return step_leaf(u->arena, u->grain, u->seed, n);
 }
 
 // ---- memory with guards -----------------------------------------------------------------------
@@ -194,11 +206,12 @@ static const struct bt_tensor *tensor_named(const struct bt_module *m, const cha
   return NULL;
 }
 
-static void fill_store(struct compiled *n, struct block *store, unsigned seed) {
-  for (int i = 0; i < n->module->n_tensors; i++) {
-    const struct bt_tensor *t = &n->module->tensors[i];
+// Those that the program uses; the others stay poisoned.
+static void fill_store(struct compiled *n, const struct bt_program *p, struct block *store, unsigned seed) {
+  for (int i = 0; i < p->n_tensors; i++) {
+    const struct bt_tensor *t = &n->module->tensors[p->tensors[i]];
     struct tensor_type type = type_of(t->dtype, t->rank, t->shape);
-    put(store->at + t->offset, leaf_value(n, t->name, &type, seed));
+    put(store->at + t->offset, leaf_value(n->b->arena, n->grain, t->name, &type, seed));
   }
 }
 
@@ -218,12 +231,12 @@ struct step_result step_run(struct compiled *n, int p, unsigned seed, int thread
   void *in_at[64], *out_at[64];
   struct step_result r = {0};
   assert_true(prog->n_inputs <= 64 && prog->n_outputs <= 64);
-  fill_store(n, &store, seed);
+  fill_store(n, prog, &store, seed);
   for (int i = 0; i < prog->n_inputs; i++) {
     struct tensor_type t =
         type_of(prog->inputs[i].dtype, prog->inputs[i].rank, prog->inputs[i].shape);
     in[i] = block_new((size_t)shape_count(&t.shape) * (size_t)dtype_size(t.dtype));
-    put(in_at[i] = in[i].at, leaf_value(n, prog->inputs[i].name, &t, seed));
+    put(in_at[i] = in[i].at, leaf_value(n->b->arena, n->grain, prog->inputs[i].name, &t, seed));
   }
   for (int i = 0; i < prog->n_outputs; i++) {
     struct tensor_type t =
@@ -258,12 +271,26 @@ struct step_result step_run(struct compiled *n, int p, unsigned seed, int thread
 struct step_result step_expected(struct compiled *n, int p, unsigned seed, bool round_f32) {
   const struct graph *g = n->graphs.data[p];
   struct step_result r = {0};
-  struct leaf_user user = {n, seed};
+  struct leaf_user user = {n->b->arena, n->grain, seed};
   struct tensor64 **v = interp_run(g, n->b->arena, round_f32, supply, &user);
   for (int i = 0; i < g->outputs.len; i++)
     vec_push(n->b->arena, &r.values, v[g->outputs.data[i].node->id]);
   for (int i = 0; i < g->updates.len; i++)
     vec_push(n->b->arena, &r.values, v[g->updates.data[i].node->id]);
+  return r;
+}
+
+struct step_result step_interpreted(const struct graph *g, int grain, unsigned seed, uint64_t noise) {
+  struct arena *a = g->b->arena;
+  struct graph results = *g;
+  struct step_result r = {0};
+  memset(&results.outputs, 0, sizeof results.outputs);
+  for (int i = 0; i < g->outputs.len; i++) vec_push(a, &results.outputs, g->outputs.data[i]);
+  for (int i = 0; i < g->updates.len; i++)
+    graph_output(&results, g->updates.data[i].name, BT_OUTPUT_VALUE, g->updates.data[i].node);
+  struct leaf_user user = {a, grain, seed};
+  r.values.data = interp_outputs(&results, a, noise, supply, &user);
+  r.values.len = r.values.cap = results.outputs.len;
   return r;
 }
 

@@ -29,6 +29,9 @@ struct node *drawn(struct graph *g, enum op op, const struct shape *s);
 struct model *step_model(struct btc *b, struct graph *const *g, int n);
 // Compiles the graphs for -march `march` at -O1 and loads the result; fails the test if it cannot.
 struct compiled step_build(struct btc *b, struct graph *const *g, int n, const char *march);
+// The same, but what is lowered is ready[i], which codegen_step has made of g[i].
+struct compiled step_build_ready(struct btc *b, struct graph *const *g, struct graph *const *ready, int n,
+                                 const char *march);
 void step_close(struct compiled *n);
 
 // Results of one step of program p: outputs, then updated tensors (by update), as doubles.
@@ -41,6 +44,10 @@ struct step_result {
 struct step_result step_run(struct compiled *n, int p, unsigned seed, int threads);
 // The same from the interpreter, in double or rounding every result to f32.
 struct step_result step_expected(struct compiled *n, int p, unsigned seed, bool round_f32);
+// Results of a graph, outputs and then updates, in double, or as interp_outputs has them with noise.
+struct step_result step_interpreted(const struct graph *g, int grain, unsigned seed, uint64_t noise);
+// A leaf's value in all of these.
+const struct tensor64 *step_leaf(struct arena *a, int grain, unsigned seed, const struct node *leaf);
 // Fails unless step p agrees with the interpreter to 2e-5 of each tensor's largest entry, or to 8
 // times what rounding every value to f32 changes, with one thread and, bit for bit alike, with two.
 void step_check(struct compiled *n, int p, unsigned seed);
