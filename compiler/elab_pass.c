@@ -195,13 +195,14 @@ static void leave_scope(struct elab *e, struct frame *f, const struct frame *bef
 void run_pass(struct elab *e, struct frame *f, const struct stmt *s) {
   struct elab outer = *e;
   struct frame before = *f;
+  int errors = e->b->n_errors;
   e->program = pass_new(e, f, s);
   e->graph = e->program->graph;
   memset(&e->reported, 0, sizeof e->reported);
   memset(&e->applications, 0, sizeof e->applications);
   f->training = false;
   block_run(e, f, s->body, pass_statement);
-  check_pass(e, f, s, outer.b->n_errors);
+  check_pass(e, f, s, errors);
   leave_scope(e, f, &before, outer.kept.len);
   e->program = outer.program;
   e->graph = outer.graph;

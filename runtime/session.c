@@ -116,9 +116,9 @@ static bool choose_images(struct bt_pass *pass, char *err, size_t errlen) {
 // What pass k keeps of its output o, as input of pass `reader`; NULL: it does not read it.
 static const struct bt_input *kept_input(const struct bt_session *s, int k, int o, int reader) {
   const struct bt_program *p = s->passes[reader].session.program;
-  const char *name = s->passes[k].session.program->outputs[o].name;
-  for (int i = 0; reader > k && i < p->n_inputs; i++)
-    if (p->inputs[i].kind == BT_INPUT_KEPT && strcmp(p->inputs[i].name, name) == 0) return &p->inputs[i];
+  const struct bt_output *output = &s->passes[k].session.program->outputs[o];
+  for (int i = 0; output->kind == BT_OUTPUT_VALUE && i < p->n_inputs; i++)
+    if (p->inputs[i].kind == BT_INPUT_KEPT && strcmp(p->inputs[i].name, output->name) == 0) return &p->inputs[i];
   return NULL;
 }
 
