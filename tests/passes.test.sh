@@ -32,8 +32,8 @@ expect 'a program that minimises nothing has its passes once' 0 out '^test simil
 expect 'as JSON' 0 out '"pass":"test","report":"similarity","value":.*,"test_images":32}' "$program" measure --data synthetic:200 --out "$work/whole" --json
 
 program=$work/plain
-holds 'the same without passes' run plain --quiet
-holds 'trains the same model, bit for bit' cmp "$work/whole/train.safetensors" "$work/plain/train.safetensors"
+holds 'the same without passes' run without --quiet
+holds 'trains the same model, bit for bit' cmp "$work/whole/train.safetensors" "$work/without/train.safetensors"
 program=$work/train
 holds 'one thread' run one --quiet --threads 1
 holds 'trains and reports the same' sh -c 'cmp "$0/whole/train.safetensors" "$0/one/train.safetensors"' "$work"
@@ -51,7 +51,7 @@ for stop in 6 9; do
 done
 
 # ---- what does not fit ------------------------------------------------------------------------
-expect 'a split of another size' 1 err "keeps 200 rows of 'bank', .* sweeps 64 images" "$program" train --data synthetic:64 --out "$work/none"
+expect 'a split of another size' 1 err "keeps 200 rows of 'bank', .* sweeps 160 images" "$program" train --data synthetic:160 --out "$work/none"
 expect 'fewer images than a batch' 1 err 'means over full batches of 32, but its split has 25 images' "$program" train --data synthetic:100 --out "$work/none"
 expect 'a pass is no subcommand' 2 err "no program 'train.test'" "$program" train.test --data synthetic:200
 expect 'info counts what passes keep' 0 out 'rows that passes keep' "$program" info --data synthetic:200
