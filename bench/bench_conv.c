@@ -1,4 +1,5 @@
-// bench_conv.c: GFLOP/s of the convolution schedules, each direction, on the shapes of ResNets.
+// bench_conv.c: GFLOP/s of the convolution schedules, each direction, on the shapes of ResNets, and of depthwise and
+// grouped networks (by memory: 4 bytes an element of x and y for 2 * taps operations).
 //
 // Compiles every kernel for this machine, runs it until `seconds` are over, prints the median and
 // the best. Blocked layouts, except where channels do not fill a vector.
@@ -14,22 +15,28 @@
 
 struct layer {
   const char *name;
-  int64_t n, ic, oc, size, k, stride, pad;
+  int64_t n, ic, oc, size, k, stride, pad, groups;
 };
 static const struct layer layers[] = {
-    {"64->64 @ 32", 128, 64, 64, 32, 3, 1, 1},
-    {"128->128 @ 16", 128, 128, 128, 16, 3, 1, 1},
-    {"256->256 @ 8", 128, 256, 256, 8, 3, 1, 1},
-    {"512->512 @ 4", 128, 512, 512, 4, 3, 1, 1},
-    {"64->128 /2 @ 32", 128, 64, 128, 32, 3, 2, 1},
-    {"64->128 1x1 /2 @ 32", 128, 64, 128, 32, 1, 2, 0},
-    {"3->64 @ 32", 128, 3, 64, 32, 3, 1, 1},
-    {"1->16 @ 28", 256, 1, 16, 28, 3, 1, 1},
-    {"32->32 @ 14", 256, 32, 32, 14, 3, 1, 1},
-    {"64->64 @ 7", 256, 64, 64, 7, 3, 1, 1},
-    {"1x1 64->256 @ 56", 16, 64, 256, 56, 1, 1, 0},
-    {"1x1 256->64 @ 56", 16, 256, 64, 56, 1, 1, 0},
-    {"3->64 7x7 /2 @ 224", 16, 3, 64, 224, 7, 2, 3},
+    {"64->64 @ 32", 128, 64, 64, 32, 3, 1, 1, 1},
+    {"128->128 @ 16", 128, 128, 128, 16, 3, 1, 1, 1},
+    {"256->256 @ 8", 128, 256, 256, 8, 3, 1, 1, 1},
+    {"512->512 @ 4", 128, 512, 512, 4, 3, 1, 1, 1},
+    {"64->128 /2 @ 32", 128, 64, 128, 32, 3, 2, 1, 1},
+    {"64->128 1x1 /2 @ 32", 128, 64, 128, 32, 1, 2, 0, 1},
+    {"3->64 @ 32", 128, 3, 64, 32, 3, 1, 1, 1},
+    {"1->16 @ 28", 256, 1, 16, 28, 3, 1, 1, 1},
+    {"32->32 @ 14", 256, 32, 32, 14, 3, 1, 1, 1},
+    {"64->64 @ 7", 256, 64, 64, 7, 3, 1, 1, 1},
+    {"1x1 64->256 @ 56", 16, 64, 256, 56, 1, 1, 0, 1},
+    {"1x1 256->64 @ 56", 16, 256, 64, 56, 1, 1, 0, 1},
+    {"3->64 7x7 /2 @ 224", 16, 3, 64, 224, 7, 2, 3, 1},
+    {"depthwise 64 @ 56", 32, 64, 64, 56, 3, 1, 1, 64},
+    {"depthwise 96 7x7 @ 28", 32, 96, 96, 28, 7, 1, 3, 96},
+    {"depthwise 65 @ 28", 32, 65, 65, 28, 3, 1, 1, 65},
+    {"128->128 /32 @ 28", 32, 128, 128, 28, 3, 1, 1, 32},
+    {"512->512 /32 @ 14", 32, 512, 512, 14, 3, 1, 1, 32},
+    {"1024->1024 /32 @ 7", 32, 1024, 1024, 7, 3, 1, 1, 32},
 };
 
 static struct conv_shape conv_of(const struct layer *l, int lanes) {
@@ -48,7 +55,7 @@ static struct conv_shape conv_of(const struct layer *l, int lanes) {
                              {1, 1},
                              l->ic % lanes == 0,
                              l->oc % lanes == 0,
-                             1};
+                             l->groups};
 }
 
 static float *random_floats(int64_t n) {

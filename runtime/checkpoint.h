@@ -5,7 +5,7 @@
 #ifndef BT_CHECKPOINT_H
 #define BT_CHECKPOINT_H
 
-#include "btrt.h"
+#include "safetensors.h"
 
 #define BT_CHECKPOINT_FORMAT 1
 
@@ -32,14 +32,7 @@ bool bt_checkpoint_load(const char *path, const struct bt_module *module,
 bool bt_checkpoint_peek(const char *path, struct bt_progress_point *point, char *err,
                         size_t errlen);
 
-// Reads the parameters and layers' state of the instance `prefix` (encoder, encoder.layer1, …).
-// Any safetensors file will do that has them. On failure the store is untouched.
-bool bt_checkpoint_load_instance(const char *path, const struct bt_module *module,
-                                 const char *prefix, char *store, char *err, size_t errlen);
-
-// Writes the instance's parameters and layers' state from checkpoint `from` to `to`, with the names
-// that follow `prefix.`; *n says how many.
-bool bt_checkpoint_export(const char *from, const char *to, const struct bt_module *module,
-                          const char *prefix, int *n, char *err, size_t errlen);
+// False with err where a newer btc wrote the file. Any other safetensors file will do.
+bool bt_checkpoint_format(const struct st_file *file, const char *path, char *err, size_t errlen);
 
 #endif

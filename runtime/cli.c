@@ -20,7 +20,7 @@ static const struct option {
   size_t field;
 } table[] = {
 #define FIELD(name) offsetof(struct bt_options, name)
-    {"--data", "DIR", "folder of IDX files, or synthetic[:N]; default: Debian's Fashion-MNIST",
+    {"--data", "DIR", "folder of .npy or IDX files, or synthetic[:N]; default: Debian's Fashion-MNIST",
      TEXT, RUN | INFO, FIELD(data)},
     {"--out", "DIR", "folder of checkpoints and logs (default: run)", TEXT, RUN | EXPORT,
      FIELD(out)},
@@ -38,10 +38,14 @@ static const struct option {
      FIELD(log_every)},
     {"--from", "FILE", "checkpoint to load from (default: the one the program names, in --out)",
      TEXT, RUN | EXPORT, FIELD(from)},
+    {"--init", "FILE", "start from these tensors, another library's too; INSTANCE=FILE says whose",
+     TEXT, RUN, FIELD(init)},
     {"--untrained", NULL, "load nothing: measure the initial parameters", FLAG, MEASURE,
      FIELD(untrained)},
     {"--labels", "SHARE", "labelled training images: all, or a share such as 1%, class by class",
      LABELS, RUN, FIELD(labels)},
+    {"--features", "FILE", "also write the features and labels that are measured (safetensors)",
+     TEXT, MEASURE, FIELD(features)},
     {"--bench", "N", "time N steps and print medians; saves nothing", COUNT, RUN, FIELD(bench)},
     {"--quiet", NULL, "no progress", FLAG, RUN, FIELD(quiet)},
     {"--json", NULL, "results as JSON lines on standard output", FLAG, RUN | INFO, FIELD(json)},
@@ -241,6 +245,8 @@ static int check_scope(const struct bt_options *o, const bool *seen, int scope) 
                                     : "");
   if (o->epochs && o->steps) return wrong(o, "give --epochs or --steps, not both");
   if (o->resume && o->force) return wrong(o, "give --resume or --force, not both");
+  if (o->resume && o->init) return wrong(o, "give --resume or --init, not both");
+  if (o->untrained && o->init) return wrong(o, "give --init or --untrained, not both");
   if (o->untrained && o->from) return wrong(o, "give --from or --untrained, not both");
   if (o->threads > 1024) return wrong(o, "--threads %" PRId64 " is more than 1024", o->threads);
   if (scope == EXPORT && !o->instance)

@@ -10,7 +10,7 @@ struct bt_options {
   enum bt_command command;
   const char *self;                 // argv[0]
   const struct bt_program *program; // BT_COMMAND_RUN
-  const char *data, *out, *from, *output, *instance;
+  const char *data, *out, *from, *init, *features, *output, *instance;
   int64_t epochs, steps, stop_at, save_every, log_every, bench, threads; // 0: not given
   int64_t seed;
   bool seed_given, resume, force, quiet, json, untrained, help, version;

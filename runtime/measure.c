@@ -1,6 +1,7 @@
 // measure.c: programs that minimise nothing. The program's step turns a split's images into features or
 // into reports; then its passes have their turn, once.
 #include "evaluate.h"
+#include "safetensors.h"
 #include "sweep.h"
 #include "trainer.h"
 
@@ -18,26 +19,26 @@ struct features {
 };
 struct collection {
   const struct bt_sweep *sweep;
-  int output;
+  const struct bt_evaluate *of;
   struct features into;
 };
 
 static bool collect_rows(void *user, int64_t from, int64_t rows) {
   struct collection *c = user;
   const struct bt_sweep *w = c->sweep;
-  memcpy(c->into.features + from * c->into.d, w->session->outputs[c->output], sizeof(float) * (size_t)(rows * c->into.d));
-  for (int64_t i = from; i < from + rows; i++) c->into.labels[i] = w->split->labels[w->images[i]];
+  memcpy(c->into.features + from * c->into.d, w->session->outputs[c->of->features], sizeof(float) * (size_t)(rows * c->into.d));
+  memcpy(c->into.labels + from, w->session->inputs[c->of->labels], sizeof(int32_t) * (size_t)rows);
   return true;
 }
 
-// Steps over the images `chosen` (n of them) of a split and collects output `output`.
+// Steps over the examples `chosen` (n of them) of a split and collects what e measures.
 static struct features collect(struct bt_session *s, const struct bt_split *split,
-                               const uint32_t *chosen, int64_t n, int output) {
-  const struct bt_output *o = &s->program->outputs[output];
+                               const uint32_t *chosen, int64_t n, const struct bt_evaluate *e) {
+  const struct bt_output *o = &s->program->outputs[e->features];
   int64_t d = bt_count(o->rank, o->shape) / s->program->batch;
   if (o->dtype != BT_F32) bt_die("features of %s", bt_dtype_name(o->dtype));
   struct bt_sweep w = {s, split, chosen, n, NULL};
-  struct collection c = {&w, output, {bt_xcalloc((size_t)(n * d), sizeof(float)), bt_xcalloc((size_t)n, sizeof(int32_t)), n, d}};
+  struct collection c = {&w, e, {bt_xcalloc((size_t)(n * d), sizeof(float)), bt_xcalloc((size_t)n, sizeof(int32_t)), n, d}};
   bt_sweep(&w, collect_rows, &c);
   return c.into;
 }
@@ -48,9 +49,9 @@ static void print_result(const struct bt_session *s, const char *measure, double
                          int64_t train, int64_t test, double seconds) {
   const struct bt_options *o = s->options;
   if (!o->json) {
-    printf("%s: %.2f %% of %" PRId64 " test images right, from %" PRId64
+    printf("%s: %.2f %% of %" PRId64 " test %s right, from %" PRId64
            " labelled ones (%s%s, %.1f s)\n",
-           measure, 100 * accuracy, test, train, o->untrained ? "untrained, " : "",
+           measure, 100 * accuracy, test, s->data->unit, train, o->untrained ? "untrained, " : "",
            s->program->name, seconds);
     return;
   }
@@ -64,19 +65,29 @@ static void print_result(const struct bt_session *s, const char *measure, double
   json_decref(line);
 }
 
-// Both splits' features, collected once for all measures of the same output.
+// Both splits' features, collected once for all measures of the same features and labels.
 struct splits {
   struct features train, test;
-  int output;
+  const struct bt_evaluate *of; // NULL: nothing is collected
 };
 
 static void collect_splits(struct bt_session *s, struct splits *w, const uint32_t *labelled,
-                           int64_t n_labelled, const uint32_t *all, int output) {
-  if (w->output == output) return;
+                           int64_t n_labelled, const uint32_t *all, const struct bt_evaluate *e) {
+  if (w->of && w->of->features == e->features && w->of->labels == e->labels) return;
   features_free(&w->train), features_free(&w->test);
-  w->train = collect(s, &s->data->train, labelled, n_labelled, output);
-  w->test = collect(s, &s->data->test, all, s->data->test.n, output);
-  w->output = output;
+  w->train = collect(s, &s->data->train, labelled, n_labelled, e);
+  w->test = collect(s, &s->data->test, all, s->data->test.n, e);
+  w->of = e;
+}
+
+static bool write_features(const char *path, const struct splits *w, char *err, size_t errlen) {
+  const struct features *train = &w->train, *test = &w->test;
+  const struct st_tensor tensors[] = {
+      {"train.features", BT_F32, 2, {train->n, train->d}, train->features},
+      {"train.labels", BT_I32, 1, {train->n}, train->labels},
+      {"test.features", BT_F32, 2, {test->n, test->d}, test->features},
+      {"test.labels", BT_I32, 1, {test->n}, test->labels}};
+  return st_write(path, tensors, 4, NULL, 0, err, errlen);
 }
 
 static void measure_one(const struct bt_session *s, const struct bt_evaluate *e,
@@ -139,18 +150,22 @@ static bool has_reports(const struct bt_program *p) {
   return false;
 }
 
-static void measure_features(struct bt_session *s, const uint32_t *all) {
+// Of several measures, the first one's features are written.
+static bool measure_features(struct bt_session *s, const uint32_t *all, char *err, size_t errlen) {
   uint32_t *labelled;
   int64_t n = bt_data_subset(&s->data->train, s->options->label_fraction, (uint64_t)s->options->seed, &labelled);
-  struct splits w = {.output = -1};
-  for (int i = 0; i < s->program->n_evaluates; i++) {
+  struct splits w = {0};
+  bool ok = true;
+  for (int i = 0; ok && i < s->program->n_evaluates; i++) {
     double start = bt_now();
     const struct bt_evaluate *e = &s->program->evaluates[i];
-    collect_splits(s, &w, labelled, n, all, e->features);
-    measure_one(s, e, &w, start);
+    collect_splits(s, &w, labelled, n, all, e);
+    if (i == 0 && s->options->features) ok = write_features(s->options->features, &w, err, errlen);
+    if (ok) measure_one(s, e, &w, start);
   }
   features_free(&w.train), features_free(&w.test);
   free(labelled);
+  return ok;
 }
 
 int bt_measure(struct bt_session *s) {
@@ -158,9 +173,11 @@ int bt_measure(struct bt_session *s) {
   uint32_t *all;
   int code = 0;
   if (!bt_session_load(s, err, sizeof err)) return bt_report_error(s->options, err);
+  if (s->program->n_evaluates == 0 && s->options->features)
+    return bt_report_error(s->options, "--features: the program evaluates no features");
   bt_data_subset(&s->data->test, 1, 0, &all);
   if (s->program->n_evaluates)
-    measure_features(s, all);
+    code = measure_features(s, all, err, sizeof err) ? 0 : bt_report_error(s->options, err);
   else if (has_reports(s->program))
     code = measure_reports(s, all);
   if (code == 0) measure_passes(s);

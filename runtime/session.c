@@ -1,7 +1,8 @@
 // session.c: see session.h.
 #include "session.h"
-#include "checkpoint.h"
 #include "evaluate.h"
+#include "interchange.h"
+#include "match.h"
 #include "random.h"
 #include "views.h"
 
@@ -27,24 +28,85 @@ char *bt_path(const char *out, const char *program, const char *ending) {
 
 // ---- preparing --------------------------------------------------------------------------------
 
-// Every input gets the same labels, of passes too: the fewest classes count.
-static void data_need(const struct bt_program *p, struct bt_data_need *need) {
-  memcpy(need->image, p->image, sizeof need->image);
-  for (int i = 0; i < p->n_inputs; i++) {
-    int classes = p->inputs[i].kind == BT_INPUT_LABEL ? p->inputs[i].classes : 0;
-    if (classes && (!need->classes || classes < need->classes)) need->classes = classes;
-  }
+// One row of an input is an example's: the batch is its first axis.
+static bool make_column(struct bt_session *s, int i, struct bt_column *column, char *err,
+                        size_t errlen) {
+  const struct bt_input *input = &s->program->inputs[i];
+  if (input->rank < 1 || input->shape[0] != s->program->batch)
+    return bt_fail(err, errlen,
+                   "program %s takes the tensor '%s', which has not one row for each of a batch of "
+                   "%" PRId64 ": a data set does not have it (btc eval can give it)",
+                   s->program->name, input->name, s->program->batch);
+  *column = (struct bt_column){.name = input->name,
+                               .dtype = input->dtype,
+                               .rank = input->rank - 1,
+                               .label = input->kind == BT_INPUT_LABEL,
+                               .classes = input->classes};
+  memcpy(column->shape, input->shape + 1, sizeof *column->shape * (size_t)column->rank);
+  return true;
 }
 
-// A program that takes no images has no use for a data set.
-static bool plan_input(struct bt_session *s, int i, char *err, size_t errlen) {
+static bool add_images(struct bt_session *s, int i, struct bt_data_need *need, char *err,
+                       size_t errlen) {
+  const char *name = s->program->inputs[i].name;
+  if (need->images_name && strcmp(need->images_name, name) != 0)
+    return bt_fail(err, errlen,
+                   "program %s takes two kinds of images, '%s' and '%s'; a data set has one",
+                   s->program->name, need->images_name, name);
+  return need->images_name = name, true;
+}
+
+// The column of this name in the need, or a new one.
+static int column_of(struct bt_data_need *need, struct bt_column *columns, const struct bt_column *column) {
+  for (int i = 0; i < need->n_columns; i++) {
+    if (strcmp(columns[i].name, column->name) != 0) continue;
+    bool fewer = column->classes && (!columns[i].classes || column->classes < columns[i].classes);
+    if (fewer) columns[i].classes = column->classes;
+    return i;
+  }
+  columns[need->n_columns] = *column;
+  return need->n_columns++;
+}
+
+// Adds what the inputs of s need of the data; s->columns says which column an input reads.
+static bool add_need(struct bt_session *s, struct bt_column *columns, struct bt_data_need *need,
+                     char *err, size_t errlen) {
+  const struct bt_program *p = s->program;
+  memcpy(need->image, p->image, sizeof need->image);
+  s->columns = bt_xcalloc((size_t)p->n_inputs, sizeof *s->columns);
+  for (int i = 0; i < p->n_inputs; i++) {
+    const struct bt_input *input = &p->inputs[i];
+    struct bt_column column;
+    if (input->kind == BT_INPUT_VIEW && !add_images(s, i, need, err, errlen)) return false;
+    if (input->kind != BT_INPUT_LABEL && input->kind != BT_INPUT_ARRAY) continue;
+    if (!make_column(s, i, &column, err, errlen)) return false;
+    s->columns[i] = column_of(need, columns, &column);
+    if (input->classes && (!need->classes || input->classes < need->classes))
+      need->classes = input->classes;
+  }
+  return true;
+}
+
+// A program and its passes read the same data.
+static bool open_data(struct bt_session *s, char *err, size_t errlen) {
+  const struct bt_options *o = s->options;
+  int inputs = s->program->n_inputs;
+  for (int k = 0; k < s->n_passes; k++) inputs += s->passes[k].session.program->n_inputs;
+  struct bt_column *columns = bt_xcalloc((size_t)inputs, sizeof *columns);
+  struct bt_data_need need = {.columns = columns};
+  bool ok = add_need(s, columns, &need, err, errlen);
+  for (int k = 0; ok && k < s->n_passes; k++) ok = add_need(&s->passes[k].session, columns, &need, err, errlen);
+  if (ok) s->data = bt_data_open(o->data, &need, (uint64_t)o->seed, err, errlen);
+  free(columns);
+  if (!s->data || o->label_fraction == 1 || s->data->train.labels) return s->data != NULL;
+  return bt_fail(err, errlen,
+                 "--labels %s: %s has no labels that program %s reads, to choose examples by",
+                 o->labels, s->data->name, s->program->name);
+}
+
+static bool plan_view(struct bt_session *s, int i, char *err, size_t errlen) {
   const struct bt_input *input = &s->program->inputs[i];
   int64_t shape[3];
-  if (input->kind == BT_INPUT_ARRAY)
-    return bt_fail(err, errlen,
-                   "program %s takes the tensor '%s', which a data set does not have (btc "
-                   "eval can give it)",
-                   s->program->name, input->name);
   if (input->kind != BT_INPUT_VIEW) return true;
   const struct bt_view *view = input->view < 0 ? NULL : &s->module->views[input->view];
   s->plans[i] = bt_view_plan_new(view, s->data->image, s->threads, err, errlen);
@@ -59,10 +121,10 @@ static bool plan_input(struct bt_session *s, int i, char *err, size_t errlen) {
                  input->shape[1], input->shape[2], input->shape[3]);
 }
 
-static bool plan_inputs(struct bt_session *s, char *err, size_t errlen) {
+static bool plan_views(struct bt_session *s, char *err, size_t errlen) {
   bool ok = true;
   s->plans = bt_xcalloc((size_t)s->program->n_inputs, sizeof *s->plans);
-  for (int i = 0; ok && i < s->program->n_inputs; i++) ok = plan_input(s, i, err, errlen);
+  for (int i = 0; ok && i < s->program->n_inputs; i++) ok = plan_view(s, i, err, errlen);
   return ok;
 }
 
@@ -80,7 +142,12 @@ void bt_session_find_passes(struct bt_session *s) {
 
 static bool reads_data(const struct bt_program *p) {
   for (int i = 0; i < p->n_inputs; i++)
-    if (p->inputs[i].kind == BT_INPUT_VIEW || p->inputs[i].kind == BT_INPUT_LABEL) return true;
+    switch (p->inputs[i].kind) {
+    case BT_INPUT_VIEW:
+    case BT_INPUT_LABEL:
+    case BT_INPUT_ARRAY: return true;
+    default: break;
+    }
   return false;
 }
 
@@ -109,8 +176,8 @@ static bool choose_images(struct bt_pass *pass, char *err, size_t errlen) {
   return pass->n >= p->batch || !has_output(p, BT_OUTPUT_REPORT) ||
          bt_fail(err, errlen,
                  "%s: the pass %s reports means over full batches of %" PRId64 ", but its split has %" PRId64
-                 " images: compile with a smaller batch, as in btc compile -D batch=%" PRId64,
-                 s->data->name, p->name, p->batch, pass->n, pass->n);
+                 " %s: compile with a smaller batch, as in btc compile -D batch=%" PRId64,
+                 s->data->name, p->name, p->batch, pass->n, s->data->unit, pass->n);
 }
 
 // What pass k keeps of its output o, as input of pass `reader`; NULL: it does not read it.
@@ -130,9 +197,9 @@ static bool check_kept(const struct bt_session *s, char *err, size_t errlen) {
         const struct bt_input *input = kept_input(s, k, o, reader);
         if (input && input->shape[0] != s->passes[k].n)
           return bt_fail(err, errlen,
-                         "%s: the pass %s keeps %" PRId64 " rows of '%s', one an image of the %s split, but here it "
-                         "sweeps %" PRId64 " images: declare as many (btc compile -D sets a constant)",
-                         s->data->name, p->name, input->shape[0], input->name, split_name(p), s->passes[k].n);
+                         "%s: the pass %s keeps %" PRId64 " rows of '%s', one for each of the %s split, but here it "
+                         "sweeps %" PRId64 " %s: declare as many (btc compile -D sets a constant)",
+                         s->data->name, p->name, input->shape[0], input->name, split_name(p), s->passes[k].n, s->data->unit);
       }
   return true;
 }
@@ -140,17 +207,13 @@ static bool check_kept(const struct bt_session *s, char *err, size_t errlen) {
 bool bt_session_prepare(struct bt_session *s, const struct bt_module *module,
                         const struct bt_program *program, const struct bt_options *options,
                         int threads, char *err, size_t errlen) {
-  struct bt_data_need need = {0};
   *s = (struct bt_session){
       .module = module, .program = program, .options = options, .threads = threads};
   bt_session_find_passes(s);
-  data_need(program, &need);
-  for (int k = 0; k < s->n_passes; k++) data_need(s->passes[k].session.program, &need);
-  s->data = bt_data_open(options->data, &need, (uint64_t)options->seed, err, errlen);
-  bool ok = s->data && plan_inputs(s, err, errlen);
+  bool ok = open_data(s, err, errlen) && plan_views(s, err, errlen);
   for (int k = 0; ok && k < s->n_passes; k++) {
     s->passes[k].session.data = s->data;
-    ok = plan_inputs(&s->passes[k].session, err, errlen) && choose_images(&s->passes[k], err, errlen);
+    ok = plan_views(&s->passes[k].session, err, errlen) && choose_images(&s->passes[k], err, errlen);
   }
   ok = ok && check_kept(s, err, errlen);
   if (!ok) bt_session_close(s);
@@ -255,7 +318,7 @@ bool bt_session_open(struct bt_session *s, const struct bt_module *module,
 
 static void free_step(struct bt_session *s) {
   for (int i = 0; s->plans && i < s->program->n_inputs; i++) bt_view_plan_free(s->plans[i]);
-  free(s->plans), free(s->inputs), free(s->outputs);
+  free(s->plans), free(s->columns), free(s->inputs), free(s->outputs);
 }
 
 void bt_session_close(struct bt_session *s) {
@@ -316,33 +379,56 @@ static bool is_loaded(const struct bt_session *s, const char *name) {
   return false;
 }
 
-static void copy_starts(struct bt_session *s) {
+// `given`, by tensor: what --init gave.
+static void copy_starts(struct bt_session *s, const bool *given) {
   char *store = s->store.data;
   for (int i = 0; i < s->module->n_tensors; i++) {
     const struct bt_tensor *t = &s->module->tensors[i];
-    if (t->copy_of && !is_loaded(s, t->name))
+    if (t->copy_of && !given[i] && !is_loaded(s, t->name))
       memcpy(store + t->offset, store + tensor_named(s->module, t->copy_of)->offset, t->bytes);
   }
 }
 
+// Does --init give all that a `load` would?
+static bool all_given(const struct bt_module *module, const char *instance, const bool *given) {
+  struct bt_selection s = bt_select_instance(module, instance);
+  bool all = true;
+  for (int i = 0; i < s.n; i++) all &= given[s.tensors[i] - module->tensors];
+  free(s.tensors);
+  return all;
+}
+
+static bool load_one(struct bt_session *s, const struct bt_load *load, char *note, size_t notelen,
+                     char *err, size_t errlen) {
+  const struct bt_options *o = s->options;
+  char *path = o->from         ? strdup(o->from)
+               : load->is_file ? strdup(load->from)
+                               : bt_path(o->out, load->from, ".safetensors");
+  bool ok;
+  if (access(path, F_OK) != 0 && !load->is_file && !o->from)
+    ok = bt_fail(err, errlen,
+                 "%s needs %s, which is not there: run '%s %s' first, or give --from FILE%s",
+                 s->program->name, path, o->self, load->from,
+                 bt_program_trains(s->program) ? "" : " or --untrained");
+  else
+    ok = bt_instance_load(path, s->module, load->prefix, s->store.data, NULL, note, notelen, err,
+                          errlen);
+  free(path);
+  return ok;
+}
+
 bool bt_session_load(struct bt_session *s, char *err, size_t errlen) {
   const struct bt_options *o = s->options;
-  bool ok = true;
-  for (int i = 0; ok && !o->untrained && i < s->program->n_loads; i++) {
-    const struct bt_load *load = &s->program->loads[i];
-    char *path = o->from         ? strdup(o->from)
-                 : load->is_file ? strdup(load->from)
-                                 : bt_path(o->out, load->from, ".safetensors");
-    if (access(path, F_OK) != 0 && !load->is_file && !o->from)
-      ok = bt_fail(err, errlen,
-                   "%s needs %s, which is not there: run '%s %s' first, or give --from FILE%s",
-                   s->program->name, path, o->self, load->from,
-                   bt_program_trains(s->program) ? "" : " or --untrained");
-    else
-      ok = bt_checkpoint_load_instance(path, s->module, load->prefix, s->store.data, err, errlen);
-    free(path);
-  }
-  if (ok) copy_starts(s);
+  char note[2048] = "";
+  bool *given = bt_xcalloc((size_t)s->module->n_tensors, sizeof *given);
+  bool ok = !o->init || bt_instances_init(o->init, s->module, s->program, s->store.data, given,
+                                          note, sizeof note, err, errlen);
+  for (int i = 0; ok && !o->untrained && i < s->program->n_loads; i++)
+    if (!all_given(s->module, s->program->loads[i].prefix, given))
+      ok = load_one(s, &s->program->loads[i], note, sizeof note, err, errlen);
+  if (ok) copy_starts(s, given);
+  free(given);
+  if (ok && !o->quiet) fputs(note, stderr);
   return ok;
 }
 
@@ -363,6 +449,16 @@ static void feed_view(struct bt_session *s, int i, const struct bt_split *split,
   bt_view_batch(s->plans[i], split->images, index, s->program->batch, key, s->inputs[i]);
 }
 
+// Labels or another array.
+static void feed_column(struct bt_session *s, int i, const struct bt_split *split,
+                        const uint32_t *index) {
+  const struct bt_input *input = &s->program->inputs[i];
+  const char *rows = split->columns[s->columns[i]];
+  size_t size = bt_dtype_size(input->dtype) * (size_t)bt_count(input->rank - 1, input->shape + 1);
+  for (int64_t n = 0; n < s->program->batch; n++)
+    memcpy((char *)s->inputs[i] + (size_t)n * size, rows + index[n] * size, size);
+}
+
 static double schedule_value(enum bt_input_kind kind, const struct bt_step_point *p) {
   switch (kind) {
   case BT_INPUT_STEP: return (double)p->step;
@@ -380,14 +476,11 @@ void bt_session_feed(struct bt_session *s, const struct bt_split *split, const u
     switch (kind) {
     case BT_INPUT_VIEW: feed_view(s, i, split, index, point); break;
     case BT_INPUT_LABEL:
-      for (int64_t n = 0; n < s->program->batch; n++)
-        ((int32_t *)s->inputs[i])[n] = split->labels[index[n]];
-      break;
+    case BT_INPUT_ARRAY: feed_column(s, i, split, index); break;
     case BT_INPUT_KEY:
       ((int64_t *)s->inputs[i])[0] = (int64_t)bt_draw_key(point->seed);
       ((int64_t *)s->inputs[i])[1] = point->step;
       break;
-    case BT_INPUT_ARRAY: bt_die("an array input");
     default: break; // kept rows are in place, counters are bt_session_count's
     }
   }

@@ -15,6 +15,7 @@ struct bt_session {
   void **inputs, **outputs;
   struct bt_data *data;
   struct bt_view_plan **plans; // one per input; NULL unless it is a view
+  int *columns;                // one per input: the data's column of labels or of an array
   struct bt_frame frame;
   struct bt_pass *passes;     // those of the program, in order
   int n_passes;
@@ -49,7 +50,8 @@ void bt_session_close(struct bt_session *s);
 
 // Fills the store with the initial values of seed.
 void bt_session_initialise(struct bt_session *s, uint64_t seed);
-// Carries out the program's `load … from …`, or nothing with --untrained; then copies what starts as a copy.
+// Carries out --init, then the program's `load … from …` of what --init does not give (nothing with
+// --untrained); then copies what starts as a copy. Says on standard error what came from files of others.
 bool bt_session_load(struct bt_session *s, char *err, size_t errlen);
 
 // Where in a run a step is.
@@ -57,7 +59,7 @@ struct bt_step_point {
   uint64_t seed;
   int64_t step, steps, steps_per_epoch;
 };
-// Fills the inputs for the images `index` (program->batch of them) of a split, with draws of the point.
+// Fills the inputs for the examples `index` (program->batch of them) of a split, with draws of the point.
 void bt_session_feed(struct bt_session *s, const struct bt_split *split, const uint32_t *index,
                      const struct bt_step_point *point);
 // Fills the inputs `step`, `steps`, `epoch`, `epochs`.

@@ -117,9 +117,10 @@ static bool choose_length(struct run *r, int64_t recorded) {
   p->steps_per_epoch = r->n_images / r->s->program->batch;
   if (p->steps_per_epoch < 1)
     return bt_fail(r->err, sizeof r->err,
-                   "%s has %" PRId64 " images to train on, fewer than one batch of %" PRId64
+                   "%s has %" PRId64 " %s to train on, fewer than one batch of %" PRId64
                    ": compile with a smaller batch, as in btc compile -D batch=%" PRId64,
-                   r->s->data->name, r->n_images, r->s->program->batch, r->n_images);
+                   r->s->data->name, r->n_images, r->s->data->unit, r->s->program->batch,
+                   r->n_images);
   int64_t epochs = o->epochs ? o->epochs : r->s->program->epochs;
   if (o->steps)
     p->steps = o->steps;

@@ -2,6 +2,7 @@
 // and hands over: train.c, measure.c, bench.c, info.c, or the export below.
 #include "trainer.h"
 #include "checkpoint.h"
+#include "interchange.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,11 +22,10 @@ static bool same_file(const char *a, const char *b) {
 
 // From --from, or the first training program's checkpoint in --out.
 static int export_instance(const struct bt_module *m, const struct bt_options *o) {
-  char err[4096];
+  char err[4096], note[2048] = "";
   const struct bt_program *p = m->programs;
   for (int i = 0; i < m->n_programs && !bt_program_trains(p); i++) p = &m->programs[i];
   char *from = o->from ? NULL : bt_path(o->out, p->name, ".safetensors");
-  int n;
   bool ok = true;
   if (from && access(from, F_OK) != 0)
     ok = bt_fail(err, sizeof err, "%s is not there: run '%s %s' first, or give --from FILE", from,
@@ -33,10 +33,11 @@ static int export_instance(const struct bt_module *m, const struct bt_options *o
   const char *source = from ? from : o->from;
   if (ok && same_file(source, o->output))
     ok = bt_fail(err, sizeof err, "%s is the checkpoint itself: give another -o FILE", o->output);
-  ok = ok && bt_checkpoint_export(source, o->output, m, o->instance, &n, err, sizeof err);
+  ok = ok &&
+       bt_instance_export(source, o->output, m, o->instance, note, sizeof note, err, sizeof err);
   free(from);
   if (!ok) return bt_report_error(o, err);
-  fprintf(stderr, "%s: %d tensors to %s\n", o->instance, n, o->output);
+  fputs(note, stderr);
   return 0;
 }
 

@@ -210,5 +210,8 @@ header='{"x":{"dtype":"F32","shape":[0,3],"data_offsets":[0,0]},"xa":{"dtype":"F
 expect 'eval of a tensor without elements' 1 err "'x' is \[0, 3\] in the file: it has no elements" "$btc" eval $model --function energy --in "$work/empty.safetensors" --out "$work/r"
 expect 'eval of no steps' 1 err "'xa' has no steps" "$btc" eval $model --program pretrain --in "$work/empty.safetensors" --out "$work/r"
 expect 'eval of a missing file' 1 err 'no_such' "$btc" eval $model --function energy --in "$work/no_such.safetensors" --out "$work/r"
+# More elements than 32 bits count, gathered lane by lane across the seam of a concat.
+printf 'program p {\n  data x: f32[70000, 40000]\n  report r: sum(concat([x, x], 1)[.., 1..]) + sum(reshape(x, [40000, 70000]) %s)\n}\n' "* x'" >"$work/huge.btg"
+expect 'indices beyond 32 bits' 0 out 'vgather_f32(x, .*vconvert(btrt_iota(), vi64)' "$btc" compile --emit=c "$work/huge.btg"
 expect 'doctor' 0 out 'BLAS core' "$btc" doctor
 echo "1..$n"

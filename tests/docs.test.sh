@@ -109,5 +109,13 @@ done
 awk -f grammar/appendix.awk grammar/btg.l grammar/btg.y | diff -u docs/grammar.md - >"$work/log"
 verdict $? "docs/grammar.md is up to date (make docs/grammar.md)"
 
+# The page of ops is what the code says; each constraint has a row of a node that breaks it, and only these.
+sh docs/ops.sh | diff - docs/ops.md >"$work/log"
+verdict $? 'docs/ops.md is what docs/ops.sh prints'
+sed -n 's/^| `\([a-z0-9_]*_c[0-9]*\)`.*/\1/p' docs/ops.md | sort -u >"$work/stated"
+sed -n 's/^    BAD(.* \/\/ \([a-z0-9_]*_c[0-9]*\)$/\1/p' tests/unit/test_op_rules.c | sort -u >"$work/broken"
+diff "$work/stated" "$work/broken" >"$work/log" && [ -s "$work/stated" ]
+verdict $? 'every constraint of docs/ops.md is broken by a row of test_op_rules.c'
+
 echo "1..$n"
 exit $failed

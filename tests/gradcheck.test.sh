@@ -36,7 +36,11 @@ check() {
 }
 
 for example in examples/*.btg; do
-  check "$example" -D batch=4 -D width=2 -D dim=4
+  small=
+  for size in batch=4 width=2 dim=4 size=32; do
+    grep -q "^const ${size%=*} " "$example" && small="$small -D $size"
+  done
+  check "$example" $small
 done
 
 check $cases

@@ -250,7 +250,7 @@ accident 'labels where images should be' 'wrong magic number 00000801' restart "
 fresh; printf x >>"$work/bad/train-images-idx3-ubyte"
 accident 'bytes after the images' 'longer than its header says' restart "$work/bad"
 fresh; { labels 63; head -c 63 /dev/zero; } >"$work/bad/train-labels-idx1-ubyte"
-accident 'fewer labels than images' '64 images but 63 labels' restart "$work/bad"
+accident 'fewer labels than images' 'labels-idx1-ubyte has 63 rows, where .* have 64' restart "$work/bad"
 fresh; { printf '\0\0\010\003'; big_endian 64; big_endian 56; big_endian 14; cat "$work/pixels"; } >"$work/bad/train-images-idx3-ubyte"
 accident 'images of another size' '56×14' restart "$work/bad"
 accident 'fewer images than a batch' 'fewer than one batch of 32' restart synthetic:31

@@ -27,7 +27,7 @@ static struct conv conv_of(const struct node *n) {
 
 // ---- shape rules ------------------------------------------------------------------------------
 
-static const char *check_attributes(struct arena *a, const struct node *n) { // (conv2d_c1)
+static const char *check_attributes(struct arena *a, const struct node *n) { // (conv2d_c1) strides, dilations, groups from 1 on, padding from 0
   const int64_t *i = n->attr.i;
   const char *name = op_info(n->op)->name;
   if (n->attr.n != 7) return str_printf(a, "%s needs stride, pad, dilation and groups", name);
@@ -79,7 +79,7 @@ static const char *infer_conv2d(struct arena *a, struct node *n) {
   return rule_result(a, n, in_dtype(n, 0), &y);
 }
 
-// (conv2d_dx_c1, conv2d_dw_c1) with the given type, conv2d(x, w) has the shape of dy
+// (conv2d_dx_c1) (conv2d_dw_c1) with the given type, conv2d(x, w) has the shape of dy
 static const char *infer_adjoint(struct arena *a, struct node *n) {
   TRY(rule_given(a, n));
   TRY(check_operands(a, n));

@@ -1,6 +1,6 @@
 // elementwise.c: ops that work entry by entry: arithmetic, functions, comparison, choice.
 //
-// All operands have the result's shape (elementwise_c1); broadcasting is explicit. An op is a scalar
+// All operands have the result's shape; broadcasting is explicit. An op is a scalar
 // function here, and the loops over entries are written once per arity. Gradients are the textbook
 // derivatives; where a function has a kink, ops.def says which one-sided derivative holds.
 #include <math.h>
@@ -9,7 +9,7 @@
 
 // ---- shape rules ------------------------------------------------------------------------------
 
-static const char *same_shapes(struct arena *a, const struct node *n) { return rule_same_shape(a, n); } // (elementwise_c1)
+static const char *same_shapes(struct arena *a, const struct node *n) { return rule_same_shape(a, n); } // (elementwise_c1) one shape
 
 static const char *not_bool(struct arena *a, const struct node *n, int operand) {
   if (in_dtype(n, operand) != BT_BOOL) return NULL;

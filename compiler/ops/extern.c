@@ -15,8 +15,8 @@ static bool is_identifier(const char *s) {
 
 static const char *infer(struct arena *a, struct node *n) {
   int64_t result = n->attr.i[EXTERN_RESULT], of = n->attr.i[EXTERN_OF];
-  if (!is_identifier(n->attr.s)) return "extern needs the name of a C function"; // (extern_c1)
-  if (n->attr.n != 2 || result < 0 || result >= of) // (extern_c2)
+  if (!is_identifier(n->attr.s)) return "extern needs the name of a C function"; // (extern_c1) the name of a C function
+  if (n->attr.n != 2 || result < 0 || result >= of) // (extern_c2) which of how many results
     return str_printf(a, "extern %s: result %lld of %lld", n->attr.s, (long long)result, (long long)of);
   return rule_given(a, n);
 }

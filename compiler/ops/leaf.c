@@ -1,12 +1,12 @@
 // leaf.c: values that come from outside the graph, and constants.
 //
-// Their type is given (leaf_c1); they have no gradient of their own: graph_gradients reads the
+// Their type is given; they have no gradient of their own: graph_gradients reads the
 // cotangents that arrive at them.
 #include <math.h>
 
 #include "rules.h"
 
-static const char *infer_named(struct arena *a, struct node *n) { // (leaf_c2) named
+static const char *infer_named(struct arena *a, struct node *n) { // (leaf_c1) the type is given; (leaf_c2) named
   if (!n->attr.s) return str_printf(a, "%s needs a name", op_info(n->op)->name);
   return rule_given(a, n);
 }
@@ -32,7 +32,7 @@ static void eval_constant(const struct node *n, const struct tensor64 *const *in
 
 static const char *infer_iota(struct arena *a, struct node *n) { // (iota_c1) axis exists
   TRY(rule_given(a, n));
-  if (n->type.dtype == BT_BOOL) return "iota counts in numbers, not bool"; // (iota_c2)
+  if (n->type.dtype == BT_BOOL) return "iota counts in numbers, not bool"; // (iota_c2) numbers
   if (n->attr.n == 1 && n->attr.i[0] >= 0 && n->attr.i[0] < n->type.shape.rank) return NULL;
   return str_printf(a, "iota counts along axis %lld of %s", (long long)n->attr.i[0], shape_text(a, &n->type.shape));
 }

@@ -93,7 +93,7 @@ static const char *infer_transpose(struct arena *a, struct node *n) {
     seen |= 1u << axis;
     to.dim[i] = x->dim[axis];
   }
-  if (!permutes) // (transpose_c1)
+  if (!permutes) // (transpose_c1) each axis once
     return str_printf(a, "transpose of %s needs a permutation of its %d axes", shape_text(a, x), x->rank);
   return rule_result(a, n, in_dtype(n, 0), &to);
 }
@@ -116,7 +116,7 @@ static void vjp_transpose(struct grad *g, const struct node *n, struct node *dy)
 
 // ---- slice, pad: windows ----------------------------------------------------------------------
 
-// (slice_c1, pad_c1) as many starts as axes; (slice_c2, pad_c2) the window lies inside
+// (slice_c1) (pad_c1) as many starts as axes; (slice_c2) (pad_c2) the window lies inside
 static const char *window_fits(struct arena *a, const struct node *n, const struct shape *inner, const struct shape *outer) {
   const char *name = op_info(n->op)->name;
   if (inner->rank != outer->rank || n->attr.n != inner->rank)

@@ -4,7 +4,7 @@
 
 #include "rules.h"
 
-static const char *check_attributes(struct arena *a, const struct node *n) { // (pool_c1) sizes, strides, pads
+static const char *check_attributes(struct arena *a, const struct node *n) { // (pool_c1) sizes and strides from 1 on, pads
   const char *name = op_info(n->op)->name;
   if (n->attr.n != 6) return str_printf(a, "%s needs size, stride and pad", name);
   for (int k = 0; k < 2; k++) {
@@ -38,7 +38,7 @@ static const char *infer_pool(struct arena *a, struct node *n) {
   return rule_result(a, n, in_dtype(n, 0), &y);
 }
 
-static const char *check_cotangent(struct arena *a, const struct node *n, const struct shape *x, int operand) { // (pool_dx_c1)
+static const char *check_cotangent(struct arena *a, const struct node *n, const struct shape *x, int operand) { // (pool_dx_c1) dy has the pooled shape
   struct shape y;
   TRY(rule_rank(a, n, operand, 4));
   TRY(pooled_shape(a, n, x, &y));

@@ -29,7 +29,7 @@ static const char *infer_element(struct arena *a, struct node *n) { // (random_c
   if (in_dtype(n, 0) != BT_I32)
     return str_printf(a, "%s counts elements in i32, not %s", op_info(n->op)->name, dtype_name(in_dtype(n, 0)));
   TRY(keys(a, n, 1));
-  TRY(rule_same_shape(a, n)); // (elementwise_c1)
+  TRY(rule_same_shape(a, n)); // as elementwise_c1
   return rule_result(a, n, BT_F32, in_shape(n, 0));
 }
 

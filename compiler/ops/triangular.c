@@ -117,7 +117,7 @@ const struct op_rules op_rules_cholesky = {
 static const char *infer_solve(struct arena *a, struct node *n) {
   bool flags = n->attr.n == 3;
   for (int i = 0; i < 3; i++) flags = flags && (n->attr.i[i] == 0 || n->attr.i[i] == 1);
-  if (!flags) return "solve_triangular needs upper, transpose and unitriangular, each 0 or 1"; // (solve_triangular_c1)
+  if (!flags) return "solve_triangular needs upper, transpose and unitriangular, each 0 or 1"; // (solve_triangular_c1) three flags
   TRY(rule_same_dtype(a, n));  // (solve_triangular_c2) one float type
   TRY(rule_float(a, n, 0));
   TRY(rule_square(a, n)); // (solve_triangular_c3) square matrices

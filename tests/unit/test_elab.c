@@ -310,6 +310,22 @@ static void test_resnet18_is_torchvisions(void **state) {
   btc_free(b);
 }
 
+// torchvision's resnet50 has 25,557,032 parameters, of which fc 2,049,000.
+static void test_resnet50_is_torchvisions(void **state) {
+  (void)state;
+  struct btc *b = fresh();
+  struct model *m = model_of_file(b, "examples/imagenet.btg");
+  assert_int_equal(parameters_under(m, "encoder."), 25557032 - 2049000);
+  assert_int_equal(parameters_under(m, "projector."), 2048 * 8192 + 2 * 8192 * 8192 + 2 * 2 * 8192);
+  const struct bt_tensor *t = model_tensor(m, "encoder.layer2.0.conv2.weight");
+  assert_int_equal(t->shape[0], 128);
+  assert_true(fabs(t->init.b - sqrt(2.0 / (128 * 9))) < 1e-15);
+  assert_non_null(model_tensor(m, "encoder.layer1.0.downsample.1.running_var"));
+  assert_true(model_tensor(m, "encoder.layer4.2.bn3.weight")->init.a == 0); // zero_init_residual
+  assert_true(model_tensor(m, "encoder.layer4.2.bn2.weight")->init.a == 1);
+  btc_free(b);
+}
+
 static void test_examples(void **state) {
   (void)state;
   struct btc *b = fresh();
@@ -886,6 +902,7 @@ int main(void) {
       cmocka_unit_test(test_long_chain),
       cmocka_unit_test(test_language_page),
       cmocka_unit_test(test_resnet18_is_torchvisions),
+      cmocka_unit_test(test_resnet50_is_torchvisions),
       cmocka_unit_test(test_examples),
       cmocka_unit_test(test_views),
       cmocka_unit_test(test_tensor_expressions),

@@ -407,6 +407,8 @@ int main(void) {
       {"offset, fused", test_offset, NULL, NULL, "fused"},
       {"optimizer_lars", test_optimizer, NULL, NULL, "lars"},
       {"optimizer_sgd_momentum", test_optimizer, NULL, NULL, "sgd_momentum"},
+      {"optimizer_sgd_nesterov", test_optimizer, NULL, NULL, "sgd_nesterov"},
+      {"optimizer_adam", test_optimizer, NULL, NULL, "adam"},
       {"optimizer_adamw", test_optimizer, NULL, NULL, "adamw"},
       {"schedule_cosine_warmup", test_schedule, NULL, NULL, NULL},
       {"train_resnet18_w8_lars", test_train, NULL, NULL, NULL},

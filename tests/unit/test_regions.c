@@ -147,11 +147,11 @@ static const char others[] =
     "fn covariance(z: f32[n, d]) -> f32[d, d] {\n"
     "  let centred = z - mean(z, over: n)\n  return centred' @ centred / (n - 1)\n}\n"
     "fn spread(z: f32[n, d]) -> f32 = mean(relu(1 - sqrt(var(z, over: n) + 1e-4)))\n"
-    "fn vicreg(za: f32[n, d], zb: f32[n, d]) -> f32 =\n"
+    "fn decorrelate(za: f32[n, d], zb: f32[n, d]) -> f32 =\n"
     "  25 * mean((za - zb)^2) + 25 * (spread(za) + spread(zb))\n"
     "  + sum(offdiag(covariance(za))^2) / d + sum(offdiag(covariance(zb))^2) / d\n"
     "fn unit_rows(z: f32[n, d]) -> f32[n, d] = z / sqrt(sum(z^2, over: d))\n"
-    "fn nt_xent(za: f32[n, d], zb: f32[n, d]) -> f32 {\n"
+    "fn contrast(za: f32[n, d], zb: f32[n, d]) -> f32 {\n"
     "  let s = unit_rows(za) @ unit_rows(zb)' / 0.2\n"
     "  return mean(logsumexp(s, over: 1) - diag(s))\n}\n"
     "head = linear(d, bias: false)\n";
@@ -159,10 +159,10 @@ static const char others[] =
 static void test_several_products_are_one(void **state) {
   (void)state;
   const char *vicreg = "program pretrain {\n  data x: f32[n, 4], y: f32[n, 4]\n"
-                       "  minimize vicreg(head(x), head(y))\n" TRAINED;
+                       "  minimize decorrelate(head(x), head(y))\n" TRAINED;
   const char *both = "program pretrain {\n  data x: f32[n, 4], y: f32[n, 4]\n"
                      "  let za = head(x)\n  let zb = head(y)\n"
-                     "  minimize twins(za, zb, 0.1) + nt_xent(za, zb)\n" TRAINED;
+                     "  minimize twins(za, zb, 0.1) + contrast(za, zb)\n" TRAINED;
   struct btc *b = btc_new();
   check_found(str_printf(b->arena, "%s%s", others, vicreg), false, two_views);
   check_found(str_printf(b->arena, "%s%s", others, both), false, two_views);
@@ -182,7 +182,7 @@ static void test_layers_between(void **state) {
                           "  return cross_entropy(last(a), y)\n}\n";
   struct btc *b = btc_new();
   check_found(str_printf(b->arena, "%sprogram p {\n  data x: f32[n, 4], y: i32[n]\n  minimize attend(x, y)\n" TRAINED, attention), false,
-              "p/attend/region: in0 in1 in2 in3 in4 in5 in6 -> out0 out1\n");
+              "p/attend/region: in0 in1 in2 in3 in4 in5 in6 in7 -> out0 out1\n");
   check_found(str_printf(b->arena, "%sprogram p {\n  data x: f32[n, 4], y: i32[n]\n  report r: attend(x, y)\n}\n", attention), false,
               "p/attend/region: in0 in1 in2 -> out0\n");
   btc_free(b);

@@ -1,6 +1,7 @@
 // test_rt_checkpoint.c: what is saved comes back; what does not fit is named and changes nothing.
 #define _GNU_SOURCE
 #include "checkpoint.h"
+#include "interchange.h"
 #include "rt_module.h"
 #include "rt_test.h"
 #include "safetensors.h"
@@ -84,21 +85,105 @@ static void test_truncated(void **state) {
 
 static void test_instance(void **state) {
   const char *path = rt_path(*state, "c.safetensors"), *out = rt_path(*state, "e.safetensors");
-  int n;
+  char note[500] = "";
   fill();
   assert_true(
       bt_checkpoint_save(path, &rt_module, &rt_programs[0], store, &point, err, sizeof err));
-  assert_true(bt_checkpoint_load_instance(path, &rt_module, "model", other, err, sizeof err));
+  assert_true(bt_instance_load(path, &rt_module, "model", other, NULL, note, sizeof note, err, sizeof err));
+  assert_string_equal(note, ""); // a checkpoint of ours is nothing to speak of
   assert_memory_equal(store, other, 64);
   assert_int_equal(other[192], 99); // not the optimiser's
-  assert_false(bt_checkpoint_load_instance(path, &rt_module, "mod", other, err, sizeof err));
+  assert_false(bt_instance_load(path, &rt_module, "mod", other, NULL, note, sizeof note, err, sizeof err));
   rt_expect_text(err, "no instance 'mod'");
-  assert_true(bt_checkpoint_export(path, out, &rt_module, "model", &n, err, sizeof err));
-  assert_int_equal(n, 3);
+  assert_true(bt_instance_export(path, out, &rt_module, "model", note, sizeof note, err, sizeof err));
+  rt_expect_text(note, "model: 3 tensors to ");
   struct st_file *f = st_open(out, err, sizeof err);
   assert_int_equal(st_count(f), 3);
   assert_memory_equal(st_find(f, "weight")->data, store, 64);
   st_close(f);
+}
+
+// ---- files of other libraries -----------------------------------------------------------------
+
+static const float weights[RT_PIXELS] = {1, 2, 3}, bias[1] = {4};
+static const int64_t seen = 5, tracked = 6;
+
+// The tensors of `model` as another library would have them: bare names, and more than are wanted.
+static const struct st_tensor foreign[] = {
+    {"weight", BT_F32, 1, {RT_PIXELS}, weights},        {"bias", BT_F32, 1, {1}, bias},
+    {"seen", BT_I64, 0, {0}, &seen},                    {"fc.weight", BT_F32, 1, {1}, bias},
+    {"bn.num_batches_tracked", BT_I64, 0, {0}, &tracked}, {"layer9.weight", BT_F32, 1, {1}, bias}};
+
+static bool init(const char *argument, const struct bt_module *m, bool *given, char *note) {
+  memset(other, 99, sizeof other), *note = 0;
+  return bt_instances_init(argument, m, &rt_programs[0], other, given, note, 500, err, sizeof err);
+}
+
+static void test_init(void **state) {
+  const char *path = rt_path(*state, "foreign.safetensors");
+  char note[500], argument[600];
+  bool given[4] = {false};
+  assert_true(st_write(path, foreign, 5, NULL, 0, err, sizeof err));
+  if (!init(path, &rt_module, given, note)) fail_msg("%s", err);
+  rt_expect_text(note, "model: 3 tensors from ");
+  rt_expect_text(note, "; ignored: fc.weight, 1 num_batches_tracked\n");
+  assert_memory_equal(other, weights, sizeof weights);
+  assert_memory_equal(other + 128, &seen, sizeof seen);
+  assert_int_equal(other[192], 99);
+  assert_true(given[0] && given[1] && given[2] && !given[3]);
+  snprintf(argument, sizeof argument, "model=%s", path);
+  assert_true(init(argument, &rt_module, NULL, note));
+  assert_memory_equal(other, weights, sizeof weights);
+  assert_true(bt_instance_load(path, &rt_module, "model", other, NULL, note, 500, err, sizeof err));
+  const char *out = rt_path(*state, "out.safetensors");
+  assert_true(bt_instance_export(path, out, &rt_module, "model", note, 500, err, sizeof err));
+  struct st_file *f = st_open(out, err, sizeof err);
+  assert_int_equal(st_count(f), 3);
+  assert_memory_equal(st_find(f, "weight")->data, weights, sizeof weights);
+  st_close(f);
+}
+
+// A checkpoint by its names: the optimiser's state is not taken.
+static void test_init_from_checkpoint(void **state) {
+  const char *path = rt_path(*state, "c.safetensors");
+  char note[500];
+  fill();
+  assert_true(bt_checkpoint_save(path, &rt_module, &rt_programs[0], store, &point, err, sizeof err));
+  assert_true(init(path, &rt_module, NULL, note));
+  assert_memory_equal(store, other, 64);
+  assert_int_equal(other[192], 99);
+}
+
+static void expect_no_init(const char *argument, const struct bt_module *m, const char *why) {
+  char note[500];
+  if (init(argument, m, NULL, note)) fail_msg("accepted, though: %s", why);
+  rt_expect_text(err, why);
+  for (int i = 0; i < 256; i++) assert_int_equal(other[i], 99);
+}
+
+static void test_init_refuses(void **state) {
+  const char *path = rt_path(*state, "foreign.safetensors");
+  struct st_tensor changed[6];
+  char argument[600];
+  memcpy(changed, foreign, sizeof foreign);
+  assert_true(st_write(path, changed, 6, NULL, 0, err, sizeof err));
+  expect_no_init(path, &rt_module, "does not fit 'model'");
+  rt_expect_text(err, "1 that the program does not have: layer9.weight");
+  changed[0].shape[0]--, changed[1].dtype = BT_I32;
+  assert_true(st_write(path, changed, 2, NULL, 0, err, sizeof err));
+  expect_no_init(path, &rt_module, "1 missing: seen");
+  rt_expect_text(err, "model.weight (f32[15] in the file, f32[16] in the program), model.bias (i32[1]");
+  assert_true(st_write(path, foreign + 3, 3, NULL, 0, err, sizeof err));
+  expect_no_init(path, &rt_module, "has no tensor of this program");
+  snprintf(argument, sizeof argument, "models=%s", path);
+  expect_no_init(argument, &rt_module, "no instance 'models'");
+  expect_no_init(rt_path(*state, "absent"), &rt_module, "cannot open");
+  struct bt_tensor tensors[4];
+  struct bt_module two = rt_module;
+  memcpy(tensors, rt_tensors, sizeof tensors);
+  tensors[1].name = "twin.weight", two.tensors = tensors;
+  assert_true(st_write(path, foreign, 1, NULL, 0, err, sizeof err));
+  expect_no_init(path, &two, "could be 'model' or 'twin': give --init model=");
 }
 
 static int setup(void **state) { return *state = rt_mkdir(), 0; }
@@ -107,6 +192,8 @@ static int teardown(void **state) { return rt_rmdir(*state), 0; }
 
 int main(void) {
   const struct CMUnitTest tests[] = {WITH_FOLDER(test_round_trip), WITH_FOLDER(test_other_models),
-                                     WITH_FOLDER(test_truncated), WITH_FOLDER(test_instance)};
+                                     WITH_FOLDER(test_truncated), WITH_FOLDER(test_instance),
+                                     WITH_FOLDER(test_init),      WITH_FOLDER(test_init_from_checkpoint),
+                                     WITH_FOLDER(test_init_refuses)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -119,7 +119,7 @@ static void test_damage(void **state) {
   expect_refused(*state, &anything, "too large");
   size = idx(file, 3, (unsigned[]){N - 1, SIDE, SIDE}, (N - 1) * SIDE * SIDE, 251);
   rt_write(images, file, size);
-  expect_refused(*state, &anything, "5 images but 6 labels");
+  expect_refused(*state, &anything, "labels-idx1-ubyte has 6 rows, where the split's other files have 5");
   unlink(images);
   expect_refused(*state, &anything, "has no train-images-idx3-ubyte");
   size = idx(file, 3, (unsigned[]){N, SIDE, SIDE}, N * SIDE * SIDE, 251);
@@ -135,9 +135,9 @@ static void test_damage(void **state) {
 static void test_unfit(void **state) {
   unsigned char file[1000];
   make(*state, false);
-  expect_refused(*state, &(struct bt_data_need){{3, 0, 0}, 0}, "1×3×3");
-  expect_refused(*state, &(struct bt_data_need){{1, 4, 3}, 0}, "1×4×3");
-  expect_refused(*state, &(struct bt_data_need){{0}, 2},
+  expect_refused(*state, &(struct bt_data_need){.image = {3, 0, 0}, .classes = 0}, "1×3×3");
+  expect_refused(*state, &(struct bt_data_need){.image = {1, 4, 3}, .classes = 0}, "1×4×3");
+  expect_refused(*state, &(struct bt_data_need){.image = {0}, .classes = 2},
                  "label 2 of training image 2 is out of range");
   size_t size = idx(file, 1, (unsigned[]){N / 2}, N / 2, 4);
   file[8] = 9;
@@ -145,14 +145,14 @@ static void test_unfit(void **state) {
   expect_refused(*state, &anything, "label 9 of test image 0");
   size = idx(file, 3, (unsigned[]){N / 2, SIDE, SIDE + 1}, N / 2 * SIDE * (SIDE + 1), 251);
   rt_write(rt_path(*state, "t10k-images-idx3-ubyte"), file, size);
-  expect_refused(*state, &anything, "test images are 3×4");
+  expect_refused(*state, &anything, "images of t10k-images-idx3-ubyte are 1×3×4");
   expect_refused("/nonexistent", &anything, "no such folder");
   expect_refused("/dev/null", &anything, "not a folder");
 }
 
 static void test_synthetic(void **state) {
   (void)state;
-  const struct bt_data_need need = {{3, 8, 8}, 4};
+  const struct bt_data_need need = {.image = {3, 8, 8}, .classes = 4};
   struct bt_data *a = bt_data_open("synthetic:20", &need, 1, err, sizeof err);
   struct bt_data *b = bt_data_open("synthetic:20", &need, 1, err, sizeof err);
   assert_non_null(a);
@@ -170,7 +170,7 @@ static void test_synthetic(void **state) {
 
 static void test_subset(void **state) {
   (void)state;
-  const struct bt_data_need need = {{1, 1, 1}, 10};
+  const struct bt_data_need need = {.image = {1, 1, 1}, .classes = 10};
   struct bt_data *d = bt_data_open("synthetic:1000", &need, 1, err, sizeof err);
   uint32_t *a, *b, *c;
   int counts[10] = {0};

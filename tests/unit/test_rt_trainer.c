@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "random.h"
 #include "rt_module.h"
+#include "safetensors.h"
 #include "rt_test.h"
 
 #include <jansson.h>
@@ -260,7 +261,7 @@ static void test_passes_and_stopping(void **state) {
 
 static void test_passes_that_do_not_fit(void **state) {
   expect(*state, "watched --data synthetic:48 --out @/run", 1,
-         "the pass watched.train keeps 50 rows of 'bank', one an image of the train split, but here it sweeps 48 images");
+         "the pass watched.train keeps 50 rows of 'bank', one for each of the train split, but here it sweeps 48 images");
   expect(*state, "watched" DATA "--out @/run --labels 60%", 1, "but here it sweeps 30 images");
   expect(*state, "watched --data synthetic:20 --out @/run", 1, "the pass watched.test reports means over full batches of 8, but its split has 5");
   expect(*state, "watched.test" DATA, 2, "no program 'watched.test'");
@@ -458,8 +459,45 @@ static void test_export(void **state) {
   expect(*state, "export model -o @/m.safetensors --out @/run", 0, "3 tensors");
   expect(*state, "export nodel -o @/n.safetensors --out @/run", 1, "no instance 'nodel'");
   expect(*state, "export model -o @/no/m.safetensors --out @/run", 1, "cannot write");
-  expect(*state, "export model -o @/n.safetensors --from @/m.safetensors", 1, "another model");
+  expect(*state, "export model -o @/n.safetensors --from @/m.safetensors", 0, "3 tensors");
+  assert_true(rt_same_file(rt_path(*state, "m.safetensors"), rt_path(*state, "n.safetensors")));
   expect(*state, "export model -o @/m.safetensors --from @/m.safetensors", 1, "itself");
+}
+
+// What a run starts from, and what is measured, through files.
+static void test_init(void **state) {
+  expect(*state, DATA "--out @/run", 0, "done");
+  expect(*state, "export model -o @/m.safetensors --out @/run", 0, "3 tensors");
+  expect(*state, DATA "--out @/run --resume --init @/m.safetensors", 2, "--resume or --init");
+  expect(*state, "pixels" DATA "--untrained --init @/m.safetensors", 2, "--init or --untrained");
+  expect(*state, "export model -o @/n --init @/m.safetensors", 2, "no meaning");
+  expect(*state, DATA "--out @/other --init @/m.safetensors", 0, "model: 3 tensors from ");
+  // 3 more steps of the same run than those that the first took: the state counts on.
+  char text[500];
+  struct st_file *f = st_open(rt_path(*state, "other/fit.safetensors"), text, sizeof text);
+  struct st_file *g = st_open(rt_path(*state, "run/fit.safetensors"), text, sizeof text);
+  assert_int_equal(*(const int64_t *)st_find(f, "model.seen")->data,
+                   2 * *(const int64_t *)st_find(g, "model.seen")->data);
+  st_close(f), st_close(g);
+  expect(*state, "pixels" DATA "--out @/none --init @/m.safetensors", 0, "right");
+  expect(*state, "pixels" DATA "--out @/none --init @/absent", 1, "cannot open");
+}
+
+static void test_features(void **state) {
+  expect(*state, "pixels" DATA "--untrained --features @/f.safetensors", 0, "right");
+  char text[500];
+  struct st_file *f = st_open(rt_path(*state, "f.safetensors"), text, sizeof text);
+  if (!f) fail_msg("%s", text);
+  const struct st_tensor *train = st_find(f, "train.features"), *labels = st_find(f, "test.labels");
+  assert_int_equal(train->shape[0], 50);
+  assert_int_equal(labels->shape[0], 13);
+  assert_int_equal(train->shape[1], RT_PIXELS);
+  for (int i = 0; i < labels->shape[0]; i++)
+    assert_int_equal(((const int32_t *)labels->data)[i], i % 10);
+  st_close(f);
+  expect(*state, "brightness" DATA "--features @/g.safetensors", 1, "evaluates no features");
+  expect(*state, "pixels" DATA "--untrained --features @/no/f.safetensors", 1, "cannot write");
+  expect(*state, "fit" DATA "--features @/g.safetensors", 2, "no meaning");
 }
 
 static void test_bench(void **state) {
@@ -493,6 +531,8 @@ int main(void) {
       WITH_FOLDER(test_measures),
       WITH_FOLDER(test_reports),
       WITH_FOLDER(test_export),
+      WITH_FOLDER(test_init),
+      WITH_FOLDER(test_features),
       WITH_FOLDER(test_bench),
       WITH_FOLDER(test_ignored_signals_stay_ignored),
       WITH_FOLDER(test_the_first_signal_counts),
