@@ -44,6 +44,7 @@ static const char *kind_text(const struct model *m, const struct node *n) {
   case BT_INPUT_LABEL: return "labels";
   case BT_INPUT_ARRAY: return "array";
   case BT_INPUT_KEY: return "random key";
+  case BT_INPUT_KEPT: return "kept by a pass before";
   default: return "progress of the run";
   }
 }
@@ -112,7 +113,7 @@ static json_t *instances_json(const struct model *m, const struct graph *g) {
 
 static json_t *program_json(const struct model *m, const struct codegen *cg, const struct program *p) {
   struct codegen_size size = codegen_size(cg, p);
-  json_t *o = json_pack("{s:s, s:I, s:i, s:b}", "name", p->name, "batch", (json_int_t)p->batch, "epochs", p->epochs, "trains", p->loss != NULL);
+  json_t *o = json_pack("{s:s, s:s?, s:I, s:i, s:b}", "name", p->name, "owner", p->owner, "batch", (json_int_t)p->batch, "epochs", p->epochs, "trains", p->loss != NULL);
   json_object_set_new(o, "inputs", inputs_json(m, p->graph));
   json_object_set_new(o, "outputs", outputs_json(m, p->graph));
   json_object_set_new(o, "instances", instances_json(m, p->graph));
@@ -165,7 +166,8 @@ static void print_flops(double flops) {
 
 static void print_program(const json_t *o) {
   const json_t *memory = json_object_get(o, "memory");
-  printf("program %s: batch %lld%s\n", text_of(o, "name"), integer_of(o, "batch"), json_is_true(json_object_get(o, "trains")) ? "" : ", trains nothing");
+  bool pass = !json_is_null(json_object_get(o, "owner")), trains = json_is_true(json_object_get(o, "trains"));
+  printf("%s %s: batch %lld%s\n", pass ? "pass" : "program", text_of(o, "name"), integer_of(o, "batch"), pass || trains ? "" : ", trains nothing");
   print_types(json_object_get(o, "inputs"), "inputs");
   print_types(json_object_get(o, "outputs"), "outputs");
   print_instances(json_object_get(o, "instances"));

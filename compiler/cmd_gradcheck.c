@@ -62,7 +62,7 @@ static void perturb(struct tensor64 *t, const char *name, uint64_t seed) {
 static struct tensor64 *draw_input(struct arena *a, const struct node *n, const char *name, uint64_t seed) {
   struct tensor64 *t = NULL;
   switch ((enum bt_input_kind)n->attr.i[INPUT_KIND]) {
-  case BT_INPUT_VIEW: case BT_INPUT_LABEL: case BT_INPUT_ARRAY: return draw(a, name, &n->type, seed);
+  case BT_INPUT_VIEW: case BT_INPUT_LABEL: case BT_INPUT_ARRAY: case BT_INPUT_KEPT: return draw(a, name, &n->type, seed);
   case BT_INPUT_KEY:
     t = tensor64_new(a, &n->type);
     t->data[0] = (double)bt_draw_key(seed);

@@ -64,12 +64,19 @@ static void place_in_store(struct codegen *cg, struct fusion *f) {
   }
 }
 
+static void mark_used(const struct fusion *f, bool *used) {
+  for (int i = 0; i < f->buffers.len; i++)
+    if (f->buffers.data[i]->space == SPACE_STORE) used[f->buffers.data[i]->slot] = true;
+}
+
+// A program's tensors are its passes' too: its checkpoint has all that a resumed run needs.
 static void use_tensors(struct codegen *cg, struct codegen_program *p) {
   int n = cg->model->tensors.len;
   bool *used = NEW_ARRAY(cg->arena, bool, n), *written = NEW_ARRAY(cg->arena, bool, n);
-  for (int i = 0; i < p->fusion->buffers.len; i++) {
-    const struct buffer *b = p->fusion->buffers.data[i];
-    if (b->space == SPACE_STORE) used[b->slot] = true;
+  mark_used(p->fusion, used);
+  for (int i = 0; i < cg->programs.len; i++) {
+    const struct codegen_program *other = &cg->programs.data[i];
+    if (str_eq(other->program->owner, p->program->name)) mark_used(other->fusion, used);
   }
   for (int i = 0; i < p->fusion->graph->updates.len; i++)
     written[fusion_tensor_slot(p->fusion, p->fusion->graph->updates.data[i].name)] = true;

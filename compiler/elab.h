@@ -9,6 +9,7 @@
 //
 //   elab_model.c     the doors of graph.h: a file's model, one of its functions
 //   elab_program.c   programs: data, loss, reports, evaluations
+//   elab_pass.c      passes over a split, and what they keep
 //   elab_optim.c     backward and optimiser
 //   elab_ema.c       averages of instances: ema(encoder, decay: d)
 //   elab_view.c      views of images
@@ -238,6 +239,15 @@ struct application_count {
   int n;
 };
 
+// `keep bank: f32[60000, _] = …`: what passes after it see.
+struct kept {
+  const char *name;
+  struct loc loc;
+  struct value value;       // a leaf of no program's graph
+  const struct program *by; // the pass
+  bool read;
+};
+
 // `data x: u8[batch, 3, _, _]`
 struct data {
   const char *name;
@@ -254,9 +264,11 @@ struct elab {
   VEC(struct average *) averages;
   VEC(struct tensor_site) sites;  // beside model->tensors
   VEC(struct program *) programs; // all, so that `load` may name a later one
+  VEC(struct program *) passes;   // of all of them
   struct program *program;        // being elaborated; NULL: none
   struct graph *graph;            // its graph
   bool minimizes;                 // it has a `minimize`
+  VEC(struct kept) kept;          // by its passes so far
   VEC(struct name_at) reported;   // its reports
   VEC(struct application_count) applications; // in it
   int64_t rows;                   // of the first array of its data
@@ -382,6 +394,8 @@ const char *labels_text(struct elab *e, const struct label *labels, int n);
 bool args_match(struct elab *e, struct frame *f, const arg_list *args, struct loc call,
                 const char *callee, const struct label *labels, int n, struct given *out);
 struct value call_value(struct elab *e, struct frame *f, const struct expr *x);
+// A tensor of another graph than the one that is being made, or a list with one.
+bool value_is_foreign(const struct elab *e, const struct value *v);
 struct value apply_value(struct elab *e, struct frame *f, struct value callee, const arg_list *args,
                          struct loc call);
 // Applies to values: lists in order, optimisers.
@@ -402,6 +416,7 @@ bool body_statement(struct elab *e, struct frame *f,
                     const struct stmt *s); // of functions and modules
 bool common_statement(struct elab *e, struct frame *f,
                       const struct stmt *s); // let, if, for: true where it was one
+const char *statement_word(enum stmt_kind kind); // of those that belong in a program: "keep"
 // What a parameter or state of the model is now, in the program: a state's last update, or its value at
 // the start of the step.
 struct node *current_tensor(struct elab *e, int tensor);
@@ -414,6 +429,15 @@ struct node *program_input(struct elab *e, const char *name, enum bt_input_kind 
 const char *path_text(struct arena *a, const struct path *p); // "encoder.layer1.0"
 int program_input_index(struct elab *e, const struct bt_input *in);
 int model_tensor_index(const struct model *m, const char *name); // -1: none
+
+bool program_statement(struct elab *e, struct frame *f, const struct stmt *s);
+
+// ---- elab_pass.c ------------------------------------------------------------------------------
+void run_pass(struct elab *e, struct frame *f, const struct stmt *s);
+bool has_passes(const struct elab *e, const struct program *p);
+void warn_unread(struct elab *e); // what the program's passes kept in vain
+// What a local of a program is in the step that is being elaborated, the program's or a pass's; diagnoses.
+struct value step_value(struct elab *e, struct frame *f, const char *name, struct value v);
 
 // ---- elab_view.c ------------------------------------------------------------------------------
 struct value view_apply(struct elab *e, struct frame *f, struct value view, struct value data,

@@ -225,11 +225,10 @@ static struct value freeze(struct elab *e, struct frame *f, struct loc loc, stru
   return v;
 }
 
-// A value of another program's step, which the module was configured with there.
-static bool is_foreign(const struct elab *e, const struct value *v) {
+bool value_is_foreign(const struct elab *e, const struct value *v) {
   if (v->kind == V_LIST) {
     for (int i = 0; i < v->list->len; i++)
-      if (is_foreign(e, &v->list->data[i])) return true;
+      if (value_is_foreign(e, &v->list->data[i])) return true;
     return false;
   }
   if (v->kind != V_TENSOR) return false;
@@ -241,7 +240,7 @@ static bool config_usable(struct elab *e, struct frame *f, const struct instance
                           struct loc call) {
   const param_list *config = &in->module->decl->config;
   for (int i = 0; i < config->len; i++) {
-    if (!is_foreign(e, &in->config[i])) continue;
+    if (!value_is_foreign(e, &in->config[i])) continue;
     elab_error(e, f, call,
                "`%s` was configured with a value of another program's step, `%s`; apply here what "
                "binds `%s` first",

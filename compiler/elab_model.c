@@ -39,6 +39,10 @@ static void elaborate_programs(struct elab *e, struct unit *u) {
   }
   for (int i = 0; i < e->programs.len; i++)
     vec_push(e->b->arena, &e->model->programs, *e->programs.data[i]);
+  for (int i = 0; i < e->passes.len; i++) {
+    if (e->b->n_errors == 0) graph_verify(e->passes.data[i]->graph, "elaborate");
+    vec_push(e->b->arena, &e->model->programs, *e->passes.data[i]);
+  }
 }
 
 // What is loaded must be there once all programs are: a name that another instance goes by too

@@ -140,7 +140,7 @@ static void run_minimize(struct elab *e, struct frame *f, const struct stmt *s) 
 
 // ---- reports ----------------------------------------------------------------------------------
 
-static const char *const log_fields[] = {BT_LOG_FIELDS};
+static const char *const log_fields[] = {BT_LOG_FIELDS}, *const pass_fields[] = {BT_PASS_LOG_FIELDS};
 
 static const struct graph_output *output_named(const struct graph *g, const char *name) {
   for (int i = 0; i < g->outputs.len; i++)
@@ -150,8 +150,11 @@ static const struct graph_output *output_named(const struct graph *g, const char
 
 // A program's report has the name that it says, which must be new.
 static bool name_reportable(struct elab *e, struct frame *f, const struct name_at *name) {
-  for (size_t i = 0; e->minimizes && i < sizeof log_fields / sizeof *log_fields; i++)
-    if (str_eq(log_fields[i], name->name)) {
+  bool pass = e->program && e->program->owner;
+  const char *const *fields = pass ? pass_fields : log_fields;
+  size_t n = pass ? sizeof pass_fields / sizeof *pass_fields : sizeof log_fields / sizeof *log_fields;
+  for (size_t i = 0; e->minimizes && i < n; i++)
+    if (str_eq(fields[i], name->name)) {
       elab_error(e, f, name->loc, "every line of the log has `%s` already; the report needs another name", name->name);
       return false;
     }
@@ -375,7 +378,7 @@ static void run_optimizer(struct elab *e, struct frame *f, const struct stmt *s)
   e->program->optimizer = o;
 }
 
-static bool program_statement(struct elab *e, struct frame *f, const struct stmt *s) {
+bool program_statement(struct elab *e, struct frame *f, const struct stmt *s) {
   switch (s->kind) {
   case S_DATA: run_data(e, f, s); break;
   case S_MINIMIZE: run_minimize(e, f, s); break;
@@ -384,8 +387,8 @@ static bool program_statement(struct elab *e, struct frame *f, const struct stmt
   case S_REPORT: report_statement(e, f, s); break;
   case S_LOAD: run_load(e, f, s); break;
   case S_EVALUATE: run_evaluate(e, f, s); break;
-  case S_PASS: elab_error(e, f, s->loc, "`pass` is not supported yet"); break;
-  case S_KEEP: elab_error(e, f, s->loc, "`keep` is not supported yet"); break;
+  case S_PASS: run_pass(e, f, s); break;
+  case S_KEEP: elab_error(e, f, s->loc, "`keep` belongs in a `pass`, whose rows it keeps"); break;
   case S_RETURN:
     elab_error(e, f, s->loc, "a program returns nothing; `report name: value` logs a value");
     break;
@@ -436,9 +439,9 @@ static void check_complete(struct elab *e, struct frame *f, const struct decl *d
                "the program `%s` minimises and evaluates; features are measured by a program of "
                "its own, which says `load … from %s`",
                p->name, p->name);
-  else if (p->graph->outputs.len == 0)
+  else if (p->graph->outputs.len == 0 && !has_passes(e, p))
     elab_error(e, f, d->name.loc,
-               "the program `%s` computes nothing: it has no `minimize`, `report` or `evaluate`",
+               "the program `%s` computes nothing: it has no `minimize`, `report`, `evaluate` or `pass`",
                p->name);
   else if (p->batch == 0)
     elab_error(e, f, d->name.loc, "the program `%s` has no `data`, which says how many rows a step has", p->name);
@@ -455,9 +458,11 @@ void program_elaborate(struct elab *e, struct unit *u, const struct decl *d, str
   int errors = e->b->n_errors;
   e->reported.len = 0;
   e->applications.len = 0;
+  e->kept.len = 0;
   f->training = e->minimizes = block_minimizes(d->body);
   block_run(e, f, d->body, program_statement);
   check_complete(e, f, d, errors);
+  warn_unread(e);
   e->graph = NULL;
   e->program = NULL;
 }

@@ -238,10 +238,11 @@ static struct value pack_value(struct elab *e, const struct pack *p, struct loc 
   return v;
 }
 
-static struct value local_value(struct frame *f, const char *name, const struct binding *b,
+static struct value local_value(struct elab *e, struct frame *f, const char *name, const struct binding *b,
                                 struct loc loc) {
   struct value v = b->value;
   v.loc = loc;
+  if (e->graph && f->decl && f->decl->kind == D_PROGRAM) v = step_value(e, f, name, v);
   // A size given as configuration and used in a type is that axis's name too.
   struct axis *axis = v.kind == V_INT && !v.axis ? frame_axis(f, name) : NULL;
   if (axis && axis->size == v.integer) v.axis = axis;
@@ -292,7 +293,7 @@ static struct value unknown_name(struct elab *e, struct frame *f, const char *na
 
 struct value name_value(struct elab *e, struct frame *f, const char *name, struct loc loc) {
   struct binding *b = frame_find(f, name);
-  if (b) return local_value(f, name, b, loc);
+  if (b) return local_value(e, f, name, b, loc);
   struct axis *axis = frame_axis(f, name);
   if (axis) {
     struct value v = value_int(loc, axis->size);

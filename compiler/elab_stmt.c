@@ -242,6 +242,11 @@ static bool state_type_fits(struct elab *e, struct frame *f, const struct stmt *
 
 static bool run_update(struct elab *e, struct frame *f, const struct stmt *s) {
   struct value v = expr_value(e, f, s->value);
+  if (e->program && e->program->owner) {
+    elab_error(e, f, s->loc, "a pass changes nothing, but `%s` is updated in any mode; put the update under `if training`",
+               s->name.name);
+    return true;
+  }
   struct binding *b = frame_find(f, s->name.name);
   if (!b || !b->state) {
     const char *names[64];
@@ -344,10 +349,13 @@ static bool run_call(struct elab *e, struct frame *f, const struct stmt *s) {
   return true;
 }
 
-static const char *const statement_words[] = {
-    [S_KEEP] = "keep",     [S_DATA] = "data",           [S_MINIMIZE] = "minimize", [S_EPOCHS] = "epochs",
-    [S_OPTIMIZER] = "optimizer", [S_LOAD] = "load", [S_PASS] = "pass", [S_EVALUATE] = "evaluate",
-};
+const char *statement_word(enum stmt_kind kind) {
+  static const char *const words[] = {
+      [S_KEEP] = "keep",     [S_DATA] = "data",           [S_MINIMIZE] = "minimize", [S_EPOCHS] = "epochs",
+      [S_OPTIMIZER] = "optimizer", [S_LOAD] = "load", [S_PASS] = "pass", [S_EVALUATE] = "evaluate",
+  };
+  return words[kind];
+}
 
 bool body_statement(struct elab *e, struct frame *f, const struct stmt *s) {
   switch (s->kind) {
@@ -359,7 +367,7 @@ bool body_statement(struct elab *e, struct frame *f, const struct stmt *s) {
   case S_CALL: return run_call(e, f, s);
   case S_REPORT: report_statement(e, f, s); return true;
   default:
-    elab_error(e, f, s->loc, "`%s` belongs in a program, not in a %s", statement_words[s->kind],
+    elab_error(e, f, s->loc, "`%s` belongs in a program, not in a %s", statement_word(s->kind),
                f->decl->kind == D_FN ? "function" : "module");
     return true;
   }

@@ -181,7 +181,7 @@ static int label_classes(const struct program *p, const char *name) {
 static void emit_inputs(FILE *out, const struct codegen_program *p, const char *id) {
   static const char *const kind[] = {"BT_INPUT_VIEW",   "BT_INPUT_LABEL", "BT_INPUT_ARRAY",
                                      "BT_INPUT_STEP",   "BT_INPUT_STEPS", "BT_INPUT_EPOCH",
-                                     "BT_INPUT_EPOCHS", "BT_INPUT_KEY"};
+                                     "BT_INPUT_EPOCHS", "BT_INPUT_KEY",   "BT_INPUT_KEPT"};
   if (p->fusion->inputs.len == 0) return;
   fprintf(out, "\nstatic const struct bt_input inputs_%s[] = {\n", id);
   for (int i = 0; i < p->fusion->inputs.len; i++) {
@@ -295,6 +295,11 @@ static void emit_program(FILE *out, const struct codegen_program *p, const char 
           "   .arena_bytes = %zu, .thread_bytes = %zu, .parameters = %" PRId64
           ", .flops = %.17g,\n",
           p->plan.arena_bytes, p->plan.thread_bytes, p->trained, p->flops);
+  if (s->owner) {
+    fputs("   .owner = ", out);
+    emit_string(out, s->owner);
+    fprintf(out, ", .split = %s,\n", s->split == BT_SPLIT_TRAIN ? "BT_SPLIT_TRAIN" : "BT_SPLIT_TEST");
+  }
   emit_list(out, "inputs", p->fusion->inputs.len, id);
   emit_list(out, "outputs", p->fusion->graph->outputs.len, id);
   emit_list(out, "loads", s->loads.len, id);

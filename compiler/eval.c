@@ -158,7 +158,7 @@ static struct feed feed_of_input(const struct bt_input *in) {
 }
 
 static bool is_data(enum bt_input_kind kind) {
-  return kind == BT_INPUT_VIEW || kind == BT_INPUT_LABEL || kind == BT_INPUT_ARRAY;
+  return kind == BT_INPUT_VIEW || kind == BT_INPUT_LABEL || kind == BT_INPUT_ARRAY || kind == BT_INPUT_KEPT;
 }
 
 // Where the file has the data: under name@view.site, name@view or name.

@@ -243,6 +243,8 @@ struct program {
   VEC(struct bt_load) loads;
   VEC(struct bt_evaluate) evaluates;
   int sites;                  // random sites so far, numbered in order of elaboration
+  const char *owner;          // of a pass: the program that it stands in; NULL: no pass
+  enum bt_split_kind split;   // that a pass sweeps
   void *optimizer;            // the elaborator's own: what to apply to (parameter, gradient)
 };
 // Which variant a region should have: of --variant, or of an entry of a `schedule` block (regions.h).
@@ -264,7 +266,7 @@ struct model {
   const struct file *file;
   VEC(struct bt_tensor) tensors;     // offsets unset until planning
   VEC(struct view_decl) views;
-  VEC(struct program) programs;
+  VEC(struct program) programs;      // the file's, then their passes
   VEC(struct variant_request) schedule;
   VEC(struct kernel_binding) kernels;
   bool partial;                      // the file has more programs, which `schedule` may mean

@@ -60,7 +60,8 @@ static unsigned leaf_depends(const struct node *n) {
   switch ((enum bt_input_kind)n->attr.i[INPUT_KIND]) {
   case BT_INPUT_VIEW:
   case BT_INPUT_LABEL:
-  case BT_INPUT_ARRAY: return ON_DATA;
+  case BT_INPUT_ARRAY:
+  case BT_INPUT_KEPT: return ON_DATA;
   default: return ON_PROGRESS;
   }
 }

@@ -41,6 +41,7 @@ int bt_bench(struct bt_session *s) {
   for (; point.step < n + WARM_UP; point.step++) {
     double t0 = bt_now();
     bt_session_feed(s, &s->data->train, order + point.step % point.steps_per_epoch * batch, &point);
+    bt_session_count(s, &point);
     double t1 = bt_now();
     bt_session_step(s);
     double t2 = bt_now();

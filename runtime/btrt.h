@@ -65,6 +65,7 @@ enum bt_input_kind {
   BT_INPUT_ARRAY,  // any tensor fed by name (btc eval; data of programs without views)
   BT_INPUT_STEP, BT_INPUT_STEPS, BT_INPUT_EPOCH, BT_INPUT_EPOCHS, // f32 scalars; EPOCH is step / steps-per-epoch
   BT_INPUT_KEY,    // i64[2]: bt_draw_key(seed), step; random sites derive their streams from it
+  BT_INPUT_KEPT,   // of a pass: all rows that an earlier pass of its program kept of its output `name`
 };
 struct bt_input {
   const char *name; // the `data` name
@@ -78,10 +79,12 @@ struct bt_input {
 enum bt_output_kind {
   BT_OUTPUT_LOSS,   // f32 scalar
   BT_OUTPUT_REPORT, // f32 scalar, logged under `name`
-  BT_OUTPUT_VALUE,  // any tensor: features of an evaluation, results and gradients of btc eval
+  BT_OUTPUT_VALUE,  // any tensor: features of an evaluation, results and gradients of btc eval; of a pass, rows
+                    // that it keeps
 };
-// What every log line of a training step has beside its reports, so that no report is called so.
+// What every log line of a training step, or of a pass, has beside its reports, so that no report is called so.
 #define BT_LOG_FIELDS "event", "step", "epoch", "seconds", "loss", "images_per_s"
+#define BT_PASS_LOG_FIELDS "event", "step", "epoch", "seconds", "pass"
 struct bt_output {
   const char *name;
   enum bt_output_kind kind;
@@ -111,6 +114,9 @@ struct bt_frame {
   void *const *outputs;      // one per bt_program.outputs
 };
 
+// The images that a pass sweeps: of the training split those that the run trains on.
+enum bt_split_kind { BT_SPLIT_TRAIN, BT_SPLIT_TEST };
+
 struct bt_kernel_info { const char *name, *source; double flops, bytes; int calls; }; // one distinct kernel
 
 struct bt_program {
@@ -129,6 +135,8 @@ struct bt_program {
   const struct bt_kernel_info *kernels;
   int64_t parameters;         // trained scalars
   double flops;               // a step's arithmetic
+  const char *owner;          // of a pass: the program whose epochs it follows, in the table's order; NULL: no pass
+  enum bt_split_kind split;   // that a pass sweeps
 };
 
 struct bt_module {
@@ -136,7 +144,7 @@ struct bt_module {
   const char *source_path, *source_text; // the main .btg
   const char *build;          // compiler version, host compiler, flags
   int n_programs, n_tensors, n_views;
-  const struct bt_program *programs; // the first is the default
+  const struct bt_program *programs; // the first is the default; passes are last
   const struct bt_tensor *tensors;
   const struct bt_view *views;
   size_t store_bytes;

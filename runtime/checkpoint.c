@@ -52,6 +52,7 @@ static bool read_point(const struct st_file *f, const char *path, struct bt_prog
     return false;
   point->step = (int64_t)step, point->steps = (int64_t)steps;
   point->steps_per_epoch = (int64_t)per_epoch;
+  point->passes_due = st_metadata(f, "btc.passes") != NULL;
   if (point->step < 0 || point->steps < 0 || point->steps_per_epoch < 1)
     return bt_fail(err, errlen, "%s: its counters make no sense", path);
   return true;
@@ -84,12 +85,13 @@ bool bt_checkpoint_save(const char *path, const struct bt_module *module,
                                       {"btc.epoch", epoch},
                                       {"btc.steps_per_epoch", per_epoch},
                                       {"btc.source", source},
-                                      {"btc.build", module->build ? module->build : ""}};
+                                      {"btc.build", module->build ? module->build : ""},
+                                      {"btc.passes", "due"}};
+  int n_metadata = (int)(sizeof metadata / sizeof *metadata) - !point->passes_due;
   struct bt_selection s = bt_select_program(module, program);
   struct st_tensor *tensors = bt_xcalloc((size_t)s.n, sizeof *tensors);
   for (int i = 0; i < s.n; i++) tensors[i] = as_stored(s.tensors[i], store);
-  bool ok = st_write(path, tensors, s.n, metadata, (int)(sizeof metadata / sizeof *metadata), err,
-                     errlen);
+  bool ok = st_write(path, tensors, s.n, metadata, n_metadata, err, errlen);
   free(tensors);
   free(s.tensors);
   return ok;

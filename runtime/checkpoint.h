@@ -14,6 +14,7 @@ struct bt_progress_point {
   int64_t step;  // done so far
   int64_t steps; // of the whole run
   int64_t steps_per_epoch;
+  bool passes_due; // the epoch ended here, and its passes were not done yet
 };
 
 bool bt_checkpoint_save(const char *path, const struct bt_module *module,

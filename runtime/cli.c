@@ -87,7 +87,8 @@ static int wrong_option(const struct bt_options *o, const char *word, int length
 static int wrong_program(const struct bt_options *o, const struct bt_module *m, const char *word) {
   const char **names = bt_xcalloc((size_t)m->n_programs + 2, sizeof *names);
   int n = 0;
-  for (; n < m->n_programs; n++) names[n] = m->programs[n].name;
+  for (int i = 0; i < m->n_programs; i++)
+    if (!m->programs[i].owner) names[n++] = m->programs[i].name;
   names[n++] = "info", names[n++] = "export";
   const char *near = bt_nearest(word, names, n);
   free(names);
@@ -130,7 +131,8 @@ static void print_help(const struct bt_module *m, const struct bt_options *o, in
     printf("Usage: %s [PROGRAM] [options]\n       %s info [options]\n"
            "       %s export INSTANCE -o FILE [options]\n\nPrograms (of %s):\n",
            o->self, o->self, o->self, m->source_path);
-    for (int i = 0; i < m->n_programs; i++) print_program(&m->programs[i], i == 0);
+    for (int i = 0; i < m->n_programs; i++)
+      if (!m->programs[i].owner) print_program(&m->programs[i], i == 0);
   }
   print_options(scope);
   if (scope & TRAIN)
@@ -207,7 +209,7 @@ static int choose(struct bt_options *o, const struct bt_module *m, const char *w
   if (strcmp(word, "info") == 0) return o->command = BT_COMMAND_INFO, *scope = INFO, 0;
   if (strcmp(word, "export") == 0) return o->command = BT_COMMAND_EXPORT, *scope = EXPORT, 0;
   for (int i = 0; i < m->n_programs; i++) {
-    if (strcmp(m->programs[i].name, word) != 0) continue;
+    if (m->programs[i].owner || strcmp(m->programs[i].name, word) != 0) continue;
     o->program = &m->programs[i];
     *scope = bt_program_trains(o->program) ? TRAIN : MEASURE;
     return 0;

@@ -36,6 +36,7 @@ static int fill(struct reserve rows[10], const struct bt_memory_plan *plan, size
                                 {"arena", plan->arena},
                                 {"thread scratch", plan->scratch},
                                 {"inputs and outputs", plan->buffers},
+                                {"rows that passes keep", plan->kept},
                                 {"views", plan->views},
                                 {"data", plan->data},
                                 {"features and their evaluation", plan->features},
@@ -88,6 +89,7 @@ static int describe(const struct bt_module *m, const struct bt_program *p,
     if (o->data) return bt_report_error(o, err);
     fprintf(stderr, "%s: warning: planning %s without data: %s\n", o->self, p->name, err);
     s = (struct bt_session){.module = m, .program = p, .options = o, .threads = threads};
+    bt_session_find_passes(&s);
   }
   bt_session_plan(&s, &plan);
   int n = fill(rows, &plan, process, blas);
@@ -106,6 +108,6 @@ int bt_info(const struct bt_module *m, const struct bt_options *o) {
     printf("%s\n%s\nBLAS core %s, %d threads, %.2f MiB of parameters and state\n", m->source_path,
            m->build, bt_blas_core(), threads, (double)m->store_bytes / 0x1p20);
   for (int i = 0; i < m->n_programs && code == 0; i++)
-    code = describe(m, &m->programs[i], o, threads, process, blas);
+    if (!m->programs[i].owner) code = describe(m, &m->programs[i], o, threads, process, blas);
   return code;
 }

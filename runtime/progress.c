@@ -4,6 +4,7 @@
 // most every two seconds, and one an epoch. The log is flushed line by line: it survives a crash.
 // Neither touches the run: they read scalars that the step has computed anyway.
 #include "progress.h"
+#include "sweep.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -206,17 +207,20 @@ static void print_short(char *to, size_t room, double value) {
   else snprintf(to, room, size >= 1 ? "%.3g" : "%.2f", value);
 }
 
+// The k-th.
+static void add_report(struct line *l, int k, const char *name, double value) {
+  char number[32];
+  int width = (int)strlen(name) + (int)sizeof " 0.51" - 1;
+  print_short(number, sizeof number, value);
+  add_part(l, k < N_FIRST_REPORTS ? FIRST_REPORTS : OTHER_REPORTS, width, "%.40s %s", name, number);
+}
+
 static void add_scalars(struct line *l, const struct bt_progress *p, value_source *value) {
   const struct bt_output *outputs = p->session->program->outputs;
-  char number[32];
   for (int i = -1; next_output(p, BT_OUTPUT_LOSS, &i);)
     add_part(l, ALWAYS, sizeof "loss 44.481" - 1, "loss %.5g", value(p, i));
-  for (int i = -1, k = 0; k < MOST_REPORTS && next_output(p, BT_OUTPUT_REPORT, &i); k++) {
-    int width = (int)strlen(outputs[i].name) + (int)sizeof " 0.51" - 1;
-    print_short(number, sizeof number, value(p, i));
-    add_part(l, k < N_FIRST_REPORTS ? FIRST_REPORTS : OTHER_REPORTS, width, "%.40s %s",
-             outputs[i].name, number);
-  }
+  for (int i = -1, k = 0; k < MOST_REPORTS && next_output(p, BT_OUTPUT_REPORT, &i); k++)
+    add_report(l, k, outputs[i].name, value(p, i));
 }
 
 static void add_times(struct line *l, const struct bt_progress *p,
@@ -241,18 +245,14 @@ static void choose_parts(struct line *l, int width) {
     }
 }
 
-static void show(struct bt_progress *p, const struct bt_step_point *point, value_source *value) {
-  struct line l = {0};
+static void show_line(struct bt_progress *p, struct line *l) {
   int width = p->terminal ? terminal_width() - 1 : PLAIN_WIDTH;
-  char text[MOST_PARTS * sizeof l.parts->text] = "";
+  char text[MOST_PARTS * sizeof l->parts->text] = "";
   size_t n = 0;
-  add_counters(&l, point);
-  add_scalars(&l, p, value);
-  add_times(&l, p, point);
-  choose_parts(&l, width);
-  for (int i = 0; i < l.n; i++)
-    if (l.parts[i].shown)
-      n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", n ? "  " : "", l.parts[i].text);
+  choose_parts(l, width);
+  for (int i = 0; i < l->n; i++)
+    if (l->parts[i].shown)
+      n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", n ? "  " : "", l->parts[i].text);
   if (p->terminal)
     fprintf(stderr, "\r\033[K%.*s", width, text);
   else
@@ -260,6 +260,14 @@ static void show(struct bt_progress *p, const struct bt_step_point *point, value
   fflush(stderr);
   p->open_line = p->terminal;
   p->shown = bt_now();
+}
+
+static void show(struct bt_progress *p, const struct bt_step_point *point, value_source *value) {
+  struct line l = {0};
+  add_counters(&l, point);
+  add_scalars(&l, p, value);
+  add_times(&l, p, point);
+  show_line(p, &l);
 }
 
 void bt_progress_step(struct bt_progress *p, const struct bt_step_point *point) {
@@ -283,4 +291,29 @@ void bt_progress_epoch(struct bt_progress *p, const struct bt_step_point *point)
   bt_progress_end_line(p);
   memset(p->epoch_sums, 0, sizeof *p->epoch_sums * (size_t)p->session->program->n_outputs);
   p->epoch_steps = 0;
+}
+
+// ---- passes -----------------------------------------------------------------------------------
+
+void bt_progress_sweep(struct bt_progress *p, const struct bt_program *pass, int64_t done, int64_t images) {
+  struct line l = {0};
+  if (p->session->options->quiet || !p->terminal || bt_now() - p->shown < TERMINAL_INTERVAL) return;
+  add_counter(&l, ALWAYS, bt_pass_name(pass), done, images);
+  show_line(p, &l);
+}
+
+void bt_progress_pass(struct bt_progress *p, const struct bt_step_point *point, const struct bt_program *pass,
+                      const double *means, double seconds) {
+  json_t *object = line_of(p, point, "pass");
+  struct line l = {0};
+  json_object_set_new(object, "pass", json_string(bt_pass_name(pass)));
+  add_part(&l, ALWAYS, 0, "  %.40s", bt_pass_name(pass));
+  for (int i = 0, k = 0; i < pass->n_outputs; i++) {
+    if (pass->outputs[i].kind != BT_OUTPUT_REPORT) continue;
+    json_object_set_new(object, pass->outputs[i].name, real(means[i]));
+    if (k < MOST_REPORTS) add_report(&l, k++, pass->outputs[i].name, means[i]);
+  }
+  write_line(p, object);
+  if (!p->session->options->quiet && l.n > 1) show_line(p, &l), bt_progress_end_line(p);
+  p->logged += seconds; // no part of the time that images take
 }

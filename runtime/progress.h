@@ -27,6 +27,10 @@ bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, int64_t
 // After a step: point->step is the number of steps done.
 void bt_progress_step(struct bt_progress *p, const struct bt_step_point *point);
 void bt_progress_epoch(struct bt_progress *p, const struct bt_step_point *point);
+// In the middle of a pass, and after it: means of its reports, by output.
+void bt_progress_sweep(struct bt_progress *p, const struct bt_program *pass, int64_t done, int64_t images);
+void bt_progress_pass(struct bt_progress *p, const struct bt_step_point *point, const struct bt_program *pass,
+                      const double *means, double seconds);
 void bt_progress_event(struct bt_progress *p, const char *event, int64_t step);
 void bt_progress_end_line(struct bt_progress *p); // before anything else is printed
 void bt_progress_close(struct bt_progress *p);

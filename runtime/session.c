@@ -29,8 +29,8 @@ char *bt_path(const char *out, const char *program, const char *ending) {
 // ---- preparing --------------------------------------------------------------------------------
 
 // One row of an input is an example's: the batch is its first axis.
-static bool add_column(struct bt_session *s, int i, struct bt_column *column, char *err,
-                       size_t errlen) {
+static bool make_column(struct bt_session *s, int i, struct bt_column *column, char *err,
+                        size_t errlen) {
   const struct bt_input *input = &s->program->inputs[i];
   if (input->rank < 1 || input->shape[0] != s->program->batch)
     return bt_fail(err, errlen,
@@ -56,30 +56,47 @@ static bool add_images(struct bt_session *s, int i, struct bt_data_need *need, c
   return need->images_name = name, true;
 }
 
-// What the inputs need of the data; s->columns says which column an input reads.
-static bool data_need(struct bt_session *s, struct bt_column *columns, struct bt_data_need *need,
-                      char *err, size_t errlen) {
+// The column of this name in the need, or a new one.
+static int column_of(struct bt_data_need *need, struct bt_column *columns, const struct bt_column *column) {
+  for (int i = 0; i < need->n_columns; i++) {
+    if (strcmp(columns[i].name, column->name) != 0) continue;
+    bool fewer = column->classes && (!columns[i].classes || column->classes < columns[i].classes);
+    if (fewer) columns[i].classes = column->classes;
+    return i;
+  }
+  columns[need->n_columns] = *column;
+  return need->n_columns++;
+}
+
+// Adds what the inputs of s need of the data; s->columns says which column an input reads.
+static bool add_need(struct bt_session *s, struct bt_column *columns, struct bt_data_need *need,
+                     char *err, size_t errlen) {
   const struct bt_program *p = s->program;
-  *need = (struct bt_data_need){.columns = columns};
   memcpy(need->image, p->image, sizeof need->image);
+  s->columns = bt_xcalloc((size_t)p->n_inputs, sizeof *s->columns);
   for (int i = 0; i < p->n_inputs; i++) {
     const struct bt_input *input = &p->inputs[i];
+    struct bt_column column;
     if (input->kind == BT_INPUT_VIEW && !add_images(s, i, need, err, errlen)) return false;
     if (input->kind != BT_INPUT_LABEL && input->kind != BT_INPUT_ARRAY) continue;
-    if (!add_column(s, i, &columns[need->n_columns], err, errlen)) return false;
-    s->columns[i] = need->n_columns++;
+    if (!make_column(s, i, &column, err, errlen)) return false;
+    s->columns[i] = column_of(need, columns, &column);
     if (input->classes && (!need->classes || input->classes < need->classes))
       need->classes = input->classes;
   }
   return true;
 }
 
+// A program and its passes read the same data.
 static bool open_data(struct bt_session *s, char *err, size_t errlen) {
   const struct bt_options *o = s->options;
-  struct bt_data_need need;
-  struct bt_column *columns = bt_xcalloc((size_t)s->program->n_inputs, sizeof *columns);
-  if (data_need(s, columns, &need, err, errlen))
-    s->data = bt_data_open(o->data, &need, (uint64_t)o->seed, err, errlen);
+  int inputs = s->program->n_inputs;
+  for (int k = 0; k < s->n_passes; k++) inputs += s->passes[k].session.program->n_inputs;
+  struct bt_column *columns = bt_xcalloc((size_t)inputs, sizeof *columns);
+  struct bt_data_need need = {.columns = columns};
+  bool ok = add_need(s, columns, &need, err, errlen);
+  for (int k = 0; ok && k < s->n_passes; k++) ok = add_need(&s->passes[k].session, columns, &need, err, errlen);
+  if (ok) s->data = bt_data_open(o->data, &need, (uint64_t)o->seed, err, errlen);
   free(columns);
   if (!s->data || o->label_fraction == 1 || s->data->train.labels) return s->data != NULL;
   return bt_fail(err, errlen,
@@ -104,40 +121,152 @@ static bool plan_view(struct bt_session *s, int i, char *err, size_t errlen) {
                  input->shape[1], input->shape[2], input->shape[3]);
 }
 
+static bool plan_views(struct bt_session *s, char *err, size_t errlen) {
+  bool ok = true;
+  s->plans = bt_xcalloc((size_t)s->program->n_inputs, sizeof *s->plans);
+  for (int i = 0; ok && i < s->program->n_inputs; i++) ok = plan_view(s, i, err, errlen);
+  return ok;
+}
+
+void bt_session_find_passes(struct bt_session *s) {
+  const struct bt_module *m = s->module;
+  s->passes = bt_xcalloc((size_t)m->n_programs, sizeof *s->passes);
+  for (int i = 0; i < m->n_programs; i++) {
+    const struct bt_program *p = &m->programs[i];
+    if (p->owner && strcmp(p->owner, s->program->name) == 0)
+      s->passes[s->n_passes++].session = (struct bt_session){.module = m, .program = p, .options = s->options, .threads = s->threads};
+  }
+}
+
+// ---- passes -----------------------------------------------------------------------------------
+
+static bool reads_data(const struct bt_program *p) {
+  for (int i = 0; i < p->n_inputs; i++)
+    switch (p->inputs[i].kind) {
+    case BT_INPUT_VIEW:
+    case BT_INPUT_LABEL:
+    case BT_INPUT_ARRAY: return true;
+    default: break;
+    }
+  return false;
+}
+
+static bool has_output(const struct bt_program *p, enum bt_output_kind kind) {
+  for (int i = 0; i < p->n_outputs; i++)
+    if (p->outputs[i].kind == kind) return true;
+  return false;
+}
+
+static const char *split_name(const struct bt_program *pass) {
+  return pass->split == BT_SPLIT_TRAIN ? "train" : "test";
+}
+
+// Of the training split, what is trained on. A pass that reads only what others kept takes one step.
+static bool choose_images(struct bt_pass *pass, char *err, size_t errlen) {
+  const struct bt_session *s = &pass->session;
+  const struct bt_program *p = s->program;
+  const struct bt_options *o = s->options;
+  bool train = p->split == BT_SPLIT_TRAIN;
+  if (!reads_data(p) && !has_output(p, BT_OUTPUT_VALUE)) {
+    pass->n = p->batch;
+    pass->images = bt_xcalloc((size_t)pass->n, sizeof *pass->images);
+    return true;
+  }
+  pass->n = bt_data_subset(train ? &s->data->train : &s->data->test, train ? o->label_fraction : 1, (uint64_t)o->seed, &pass->images);
+  return pass->n >= p->batch || !has_output(p, BT_OUTPUT_REPORT) ||
+         bt_fail(err, errlen,
+                 "%s: the pass %s reports means over full batches of %" PRId64 ", but its split has %" PRId64
+                 " %s: compile with a smaller batch, as in btc compile -D batch=%" PRId64,
+                 s->data->name, p->name, p->batch, pass->n, s->data->unit, pass->n);
+}
+
+// What pass k keeps of its output o, as input of pass `reader`; NULL: it does not read it.
+static const struct bt_input *kept_input(const struct bt_session *s, int k, int o, int reader) {
+  const struct bt_program *p = s->passes[reader].session.program;
+  const struct bt_output *output = &s->passes[k].session.program->outputs[o];
+  for (int i = 0; output->kind == BT_OUTPUT_VALUE && i < p->n_inputs; i++)
+    if (p->inputs[i].kind == BT_INPUT_KEPT && strcmp(p->inputs[i].name, output->name) == 0) return &p->inputs[i];
+  return NULL;
+}
+
+static bool check_kept(const struct bt_session *s, char *err, size_t errlen) {
+  for (int k = 0; k < s->n_passes; k++)
+    for (int o = 0; o < s->passes[k].session.program->n_outputs; o++)
+      for (int reader = k + 1; reader < s->n_passes; reader++) {
+        const struct bt_program *p = s->passes[k].session.program;
+        const struct bt_input *input = kept_input(s, k, o, reader);
+        if (input && input->shape[0] != s->passes[k].n)
+          return bt_fail(err, errlen,
+                         "%s: the pass %s keeps %" PRId64 " rows of '%s', one for each of the %s split, but here it "
+                         "sweeps %" PRId64 " %s: declare as many (btc compile -D sets a constant)",
+                         s->data->name, p->name, input->shape[0], input->name, split_name(p), s->passes[k].n, s->data->unit);
+      }
+  return true;
+}
+
 bool bt_session_prepare(struct bt_session *s, const struct bt_module *module,
                         const struct bt_program *program, const struct bt_options *options,
                         int threads, char *err, size_t errlen) {
   *s = (struct bt_session){
       .module = module, .program = program, .options = options, .threads = threads};
-  s->plans = bt_xcalloc((size_t)program->n_inputs, sizeof *s->plans);
-  s->columns = bt_xcalloc((size_t)program->n_inputs, sizeof *s->columns);
-  bool ok = open_data(s, err, errlen);
-  for (int i = 0; ok && i < program->n_inputs; i++) ok = plan_view(s, i, err, errlen);
+  bt_session_find_passes(s);
+  bool ok = open_data(s, err, errlen) && plan_views(s, err, errlen);
+  for (int k = 0; ok && k < s->n_passes; k++) {
+    s->passes[k].session.data = s->data;
+    ok = plan_views(&s->passes[k].session, err, errlen) && choose_images(&s->passes[k], err, errlen);
+  }
+  ok = ok && check_kept(s, err, errlen);
   if (!ok) bt_session_close(s);
   return ok;
 }
+
+// ---- memory -----------------------------------------------------------------------------------
 
 static size_t tensor_bytes(enum bt_dtype dtype, int rank, const int64_t *shape) {
   return bt_round_up((size_t)bt_count(rank, shape) * bt_dtype_size(dtype), BT_ALIGN);
 }
 
+static size_t input_bytes(const struct bt_input *input) {
+  return tensor_bytes(input->dtype, input->rank, input->shape);
+}
+
 static size_t buffer_bytes(const struct bt_program *p) {
   size_t bytes = 0;
   for (int i = 0; i < p->n_inputs; i++)
-    bytes += tensor_bytes(p->inputs[i].dtype, p->inputs[i].rank, p->inputs[i].shape);
+    if (p->inputs[i].kind != BT_INPUT_KEPT) bytes += input_bytes(&p->inputs[i]);
   for (int i = 0; i < p->n_outputs; i++)
     bytes += tensor_bytes(p->outputs[i].dtype, p->outputs[i].rank, p->outputs[i].shape);
   return bytes;
 }
 
-static void place_buffers(struct bt_session *s) {
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+// A program and its passes take turns in the arena, the scratch and the buffers.
+static struct bt_memory_plan plan_steps(const struct bt_session *s) {
+  struct bt_memory_plan plan = {.store = s->module->store_bytes};
+  for (int k = -1; k < s->n_passes; k++) {
+    const struct bt_program *p = k < 0 ? s->program : s->passes[k].session.program;
+    plan.arena = larger(plan.arena, p->arena_bytes);
+    plan.scratch = larger(plan.scratch, p->thread_bytes * (size_t)s->threads);
+    plan.buffers = larger(plan.buffers, buffer_bytes(p));
+  }
+  for (int k = 0; k < s->n_passes; k++)
+    for (int o = 0; o < s->passes[k].session.program->n_outputs; o++) {
+      const struct bt_input *input = NULL;
+      for (int reader = k + 1; !input && reader < s->n_passes; reader++) input = kept_input(s, k, o, reader);
+      if (input) plan.kept += input_bytes(input);
+    }
+  return plan;
+}
+
+static void place_buffers(struct bt_session *s, char *at) {
   const struct bt_program *p = s->program;
-  char *at = s->buffers.data;
   s->inputs = bt_xcalloc((size_t)p->n_inputs, sizeof *s->inputs);
   s->outputs = bt_xcalloc((size_t)p->n_outputs, sizeof *s->outputs);
   for (int i = 0; i < p->n_inputs; i++) {
+    if (p->inputs[i].kind == BT_INPUT_KEPT) continue; // place_kept
     s->inputs[i] = at;
-    at += tensor_bytes(p->inputs[i].dtype, p->inputs[i].rank, p->inputs[i].shape);
+    at += input_bytes(&p->inputs[i]);
   }
   for (int i = 0; i < p->n_outputs; i++) {
     s->outputs[i] = at;
@@ -145,42 +274,78 @@ static void place_buffers(struct bt_session *s) {
   }
 }
 
+// Gives `step`, of s or of one of its passes, its place in the memory of s.
+static void place_step(const struct bt_session *s, struct bt_session *step) {
+  place_buffers(step, s->buffers.data);
+  step->frame = (struct bt_frame){s->store.data, s->arena.data, s->scratch.data, step->inputs, step->outputs};
+}
+
+static void place_kept(struct bt_session *s) {
+  char *at = s->kept.data;
+  for (int k = 0; k < s->n_passes; k++) {
+    const struct bt_program *p = s->passes[k].session.program;
+    s->passes[k].keeps = bt_xcalloc((size_t)p->n_outputs, sizeof *s->passes[k].keeps);
+    for (int o = 0; o < p->n_outputs; o++) {
+      size_t bytes = 0;
+      for (int reader = k + 1; reader < s->n_passes; reader++) {
+        const struct bt_input *input = kept_input(s, k, o, reader);
+        if (!input) continue;
+        s->passes[reader].session.inputs[input - s->passes[reader].session.program->inputs] = s->passes[k].keeps[o] = at;
+        bytes = input_bytes(input);
+      }
+      at += bytes;
+    }
+  }
+}
+
 bool bt_session_open(struct bt_session *s, const struct bt_module *module,
                      const struct bt_program *program, const struct bt_options *options,
                      int threads, char *err, size_t errlen) {
   if (!bt_session_prepare(s, module, program, options, threads, err, errlen)) return false;
-  size_t scratch = program->thread_bytes * (size_t)threads;
-  bool ok = bt_block_new(&s->store, module->store_bytes, "parameters", err, errlen) &&
-            bt_block_new(&s->arena, program->arena_bytes, "arena", err, errlen) &&
-            bt_block_new(&s->scratch, scratch, "thread scratch", err, errlen) &&
-            bt_block_new(&s->buffers, buffer_bytes(program), "inputs and outputs", err, errlen);
+  struct bt_memory_plan plan = plan_steps(s);
+  bool ok = bt_block_new(&s->store, plan.store, "parameters", err, errlen) &&
+            bt_block_new(&s->arena, plan.arena, "arena", err, errlen) &&
+            bt_block_new(&s->scratch, plan.scratch, "thread scratch", err, errlen) &&
+            bt_block_new(&s->buffers, plan.buffers, "inputs and outputs", err, errlen) &&
+            bt_block_new(&s->kept, plan.kept, "rows that passes keep", err, errlen);
   if (!ok) return bt_session_close(s), false;
-  place_buffers(s);
-  s->frame =
-      (struct bt_frame){s->store.data, s->arena.data, s->scratch.data, s->inputs, s->outputs};
+  place_step(s, s);
+  for (int k = 0; k < s->n_passes; k++) place_step(s, &s->passes[k].session);
+  place_kept(s);
   bt_session_initialise(s, (uint64_t)options->seed);
   return true;
 }
 
-void bt_session_close(struct bt_session *s) {
+static void free_step(struct bt_session *s) {
   for (int i = 0; s->plans && i < s->program->n_inputs; i++) bt_view_plan_free(s->plans[i]);
   free(s->plans), free(s->columns), free(s->inputs), free(s->outputs);
+}
+
+void bt_session_close(struct bt_session *s) {
+  free_step(s);
+  for (int k = 0; k < s->n_passes; k++) {
+    free_step(&s->passes[k].session);
+    free(s->passes[k].images), free(s->passes[k].keeps);
+  }
+  free(s->passes);
   bt_data_free(s->data);
   bt_block_free(&s->store), bt_block_free(&s->arena);
-  bt_block_free(&s->scratch), bt_block_free(&s->buffers);
+  bt_block_free(&s->scratch), bt_block_free(&s->buffers), bt_block_free(&s->kept);
   *s = (struct bt_session){0};
 }
 
 void bt_session_plan(const struct bt_session *s, struct bt_memory_plan *plan) {
   const struct bt_program *p = s->program;
-  *plan = (struct bt_memory_plan){.store = s->module->store_bytes,
-                                  .arena = p->arena_bytes,
-                                  .scratch = p->thread_bytes * (size_t)s->threads,
-                                  .buffers = buffer_bytes(p)};
+  *plan = plan_steps(s);
   if (!s->data) return;
   plan->data = bt_data_bytes(s->data);
   for (int i = 0; i < p->n_inputs; i++)
     if (s->plans[i]) plan->views += bt_view_plan_bytes(s->plans[i]);
+  for (int k = 0; k < s->n_passes; k++) {
+    const struct bt_session *pass = &s->passes[k].session;
+    for (int i = 0; i < pass->program->n_inputs; i++)
+      if (pass->plans[i]) plan->views += bt_view_plan_bytes(pass->plans[i]);
+  }
   for (int i = 0; i < p->n_evaluates; i++) { // one after the other: the largest counts
     const struct bt_output *o = &p->outputs[p->evaluates[i].features];
     int64_t d = bt_count(o->rank, o->shape) / p->batch, train = s->data->train.n,
@@ -316,8 +481,15 @@ void bt_session_feed(struct bt_session *s, const struct bt_split *split, const u
       ((int64_t *)s->inputs[i])[0] = (int64_t)bt_draw_key(point->seed);
       ((int64_t *)s->inputs[i])[1] = point->step;
       break;
-    default: *(float *)s->inputs[i] = (float)schedule_value(kind, point);
+    default: break; // kept rows are in place, counters are bt_session_count's
     }
+  }
+}
+
+void bt_session_count(struct bt_session *s, const struct bt_step_point *point) {
+  for (int i = 0; i < s->program->n_inputs; i++) {
+    enum bt_input_kind kind = s->program->inputs[i].kind;
+    if (kind >= BT_INPUT_STEP && kind <= BT_INPUT_EPOCHS) *(float *)s->inputs[i] = (float)schedule_value(kind, point);
   }
 }
 

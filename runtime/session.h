@@ -17,11 +17,22 @@ struct bt_session {
   struct bt_view_plan **plans; // one per input; NULL unless it is a view
   int *columns;                // one per input: the data's column of labels or of an array
   struct bt_frame frame;
+  struct bt_pass *passes;     // those of the program, in order
+  int n_passes;
+  struct bt_block kept;       // what they keep
+};
+
+// A pass has inputs, outputs and views of its own; memory and data are its program's session's.
+struct bt_pass {
+  struct bt_session session;
+  uint32_t *images; // of its split, what it sweeps: n of them
+  int64_t n;
+  char **keeps;     // by output: where the rows go; NULL: nowhere
 };
 
 // What a session takes, in bytes; measures nothing. Without data, what the compiler knows.
 struct bt_memory_plan {
-  size_t store, arena, scratch, buffers, views, data, features;
+  size_t store, arena, scratch, buffers, kept, views, data, features;
 };
 void bt_session_plan(const struct bt_session *s, struct bt_memory_plan *plan);
 
@@ -30,10 +41,11 @@ void bt_session_plan(const struct bt_session *s, struct bt_memory_plan *plan);
 bool bt_session_open(struct bt_session *s, const struct bt_module *module,
                      const struct bt_program *program, const struct bt_options *options,
                      int threads, char *err, size_t errlen);
-// Only the data and the views: enough to plan.
+// Only the data, the views and the passes: enough to plan.
 bool bt_session_prepare(struct bt_session *s, const struct bt_module *module,
                         const struct bt_program *program, const struct bt_options *options,
                         int threads, char *err, size_t errlen);
+void bt_session_find_passes(struct bt_session *s); // nothing else: where even data is missing
 void bt_session_close(struct bt_session *s);
 
 // Fills the store with the initial values of seed.
@@ -47,9 +59,11 @@ struct bt_step_point {
   uint64_t seed;
   int64_t step, steps, steps_per_epoch;
 };
-// Fills the inputs for the examples `index` (program->batch of them) of a split.
+// Fills the inputs for the examples `index` (program->batch of them) of a split, with draws of the point.
 void bt_session_feed(struct bt_session *s, const struct bt_split *split, const uint32_t *index,
                      const struct bt_step_point *point);
+// Fills the inputs `step`, `steps`, `epoch`, `epochs`.
+void bt_session_count(struct bt_session *s, const struct bt_step_point *point);
 void bt_session_step(struct bt_session *s);
 double bt_session_scalar(const struct bt_session *s, int output); // of a loss or a report
 double bt_now(void);                                              // seconds, monotonic

@@ -4,6 +4,9 @@
 // follow from it and from the seed. So a checkpoint needs the tensors and the step, nothing else,
 // and a resumed run repeats the uninterrupted one bit for bit.
 //
+// Passes follow an epoch's checkpoint, which says that they are due: a run that is stopped in one of them
+// begins with them when it is resumed. They change no tensor, so they leave no other trace in it.
+//
 // A checkpoint is written at the end of each epoch and of the run, every --save-every steps, and
 // when SIGINT, SIGTERM, SIGHUP or SIGPIPE arrives (a second SIGINT leaves at once). Parameters that
 // are not finite are never saved: the last good checkpoint stays.
@@ -11,6 +14,7 @@
 #include "checkpoint.h"
 #include "progress.h"
 #include "random.h"
+#include "sweep.h"
 #include "trainer.h"
 
 #include <errno.h>
@@ -63,7 +67,9 @@ struct run {
   char *checkpoint;
   int loss;                   // output
   struct bt_step_point point; // step: done so far
+  bool passes_due;            // an epoch has ended, and its passes have not
   int64_t saved;              // the step of the last checkpoint; -1: none
+  bool saved_due;             // what it says of the passes
   uint32_t *images;           // those with labels, or all
   int64_t n_images;
   uint32_t *order; // of this epoch: indices into images, then the images themselves
@@ -160,6 +166,7 @@ static bool resume(struct run *r) {
             r->checkpoint);
   r->point.seed = old.seed;
   r->point.step = r->saved = old.step;
+  r->passes_due = r->saved_due = old.passes_due && r->s->n_passes;
   return true;
 }
 
@@ -198,7 +205,7 @@ static void describe_break(struct run *r, const char *what) {
 }
 
 static bool save(struct run *r) {
-  if (r->saved == r->point.step) return true;
+  if (r->saved == r->point.step && r->saved_due == r->passes_due) return true;
   const char *broken = broken_tensor(r->s);
   if (broken) {
     char what[256];
@@ -206,11 +213,12 @@ static bool save(struct run *r) {
     return describe_break(r, what), false;
   }
   struct bt_progress_point point = {r->point.seed, r->point.step, r->point.steps,
-                                    r->point.steps_per_epoch};
+                                    r->point.steps_per_epoch, r->passes_due};
   if (!bt_checkpoint_save(r->checkpoint, r->s->module, r->s->program, r->s->store.data, &point,
                           r->err, sizeof r->err))
     return false;
   r->saved = r->point.step;
+  r->saved_due = r->passes_due;
   return true;
 }
 
@@ -226,6 +234,7 @@ static bool take_step(struct run *r) {
   struct bt_step_point *p = &r->point;
   int64_t in_epoch = p->step % p->steps_per_epoch;
   bt_session_feed(r->s, &r->s->data->train, r->order + in_epoch * r->s->program->batch, p);
+  bt_session_count(r->s, p);
   bt_session_step(r->s);
   p->step++;
   double loss = bt_session_scalar(r->s, r->loss);
@@ -239,16 +248,58 @@ static bool take_step(struct run *r) {
   return true;
 }
 
+// ---- passes -----------------------------------------------------------------------------------
+
+struct pass_run {
+  struct run *run;
+  const struct bt_sweep *sweep;
+};
+
+static bool pass_goes_on(void *user, int64_t images_done) {
+  const struct pass_run *p = user;
+  bt_progress_sweep(&p->run->progress, p->sweep->session->program, images_done, p->sweep->n);
+  return !signal_received;
+}
+
+static bool run_pass(struct run *r, struct bt_pass *pass) {
+  const struct bt_program *program = pass->session.program;
+  struct bt_sweep w = bt_pass_sweep(pass, &r->point);
+  struct pass_run user = {r, &w};
+  double start = bt_now(), *means = bt_xcalloc((size_t)program->n_outputs, sizeof *means);
+  bool whole = bt_sweep_reports(&w, pass->keeps, means, pass_goes_on, &user);
+  if (whole) bt_progress_pass(&r->progress, &r->point, program, means, bt_now() - start);
+  free(means);
+  return whole;
+}
+
+// They stay due where a signal comes before their end.
+static void run_passes(struct run *r) {
+  for (int k = 0; k < r->s->n_passes; k++)
+    if (signal_received || !run_pass(r, &r->s->passes[k])) return;
+  r->passes_due = false;
+}
+
+// ---- the loop ---------------------------------------------------------------------------------
+
+static bool end_epoch(struct run *r) {
+  bt_progress_epoch(&r->progress, &r->point);
+  r->passes_due = r->s->n_passes > 0;
+  if (!save(r)) return false;
+  if (r->passes_due) run_passes(r);
+  return true;
+}
+
 static bool run_steps(struct run *r, int64_t end) {
   struct bt_step_point *p = &r->point;
   int64_t every = r->s->options->save_every;
   bool ordered = false;
+  if (r->passes_due) run_passes(r);
   while (p->step < end && !signal_received) {
     if (!ordered || p->step % p->steps_per_epoch == 0) order_epoch(r), ordered = true;
     if (!take_step(r)) return false;
     bool epoch_ends = p->step % p->steps_per_epoch == 0 || p->step == p->steps;
-    if (epoch_ends) bt_progress_epoch(&r->progress, p);
-    if ((epoch_ends || (every && p->step % every == 0)) && !save(r)) return false;
+    if (epoch_ends && !end_epoch(r)) return false;
+    if (!epoch_ends && every && p->step % every == 0 && !save(r)) return false;
   }
   return save(r);
 }
@@ -256,7 +307,7 @@ static bool run_steps(struct run *r, int64_t end) {
 static int finish(struct run *r, int64_t end) {
   bt_progress_end_line(&r->progress);
   bool quiet = r->s->options->quiet;
-  if (signal_received && r->point.step < end) {
+  if (signal_received && (r->point.step < end || r->passes_due)) {
     if (!quiet)
       fprintf(stderr, "interrupted at step %" PRId64 "; saved to %s; --resume goes on\n",
               r->point.step, r->checkpoint);
@@ -275,7 +326,7 @@ static int train_from_here(struct run *r) {
   int64_t stop = r->s->options->stop_at, end = r->point.steps;
   if (stop && stop < end) end = stop;
   bool resumed = r->point.step > 0;
-  if (r->point.step >= end) {
+  if (r->point.step >= end && !r->passes_due) {
     if (!r->s->options->quiet)
       fprintf(stderr, "%s is already at step %" PRId64 " of %" PRId64 "; nothing to do\n",
               r->checkpoint, r->point.step, r->point.steps);

@@ -1,5 +1,5 @@
 // trainer.c: bt_main, the whole trainer. It reads the command line, opens what the command needs,
-// and hands over: train.c, sweep.c, bench.c, info.c, or the export below.
+// and hands over: train.c, measure.c, bench.c, info.c, or the export below.
 #include "trainer.h"
 #include "checkpoint.h"
 #include "interchange.h"

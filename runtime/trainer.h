@@ -5,7 +5,7 @@
 #include "session.h"
 
 int bt_train(struct bt_session *s);                                            // train.c
-int bt_measure(struct bt_session *s);                                          // sweep.c
+int bt_measure(struct bt_session *s);                                          // measure.c
 int bt_bench(struct bt_session *s);                                            // bench.c
 int bt_info(const struct bt_module *module, const struct bt_options *options); // info.c
 

@@ -1,6 +1,6 @@
 // rt_module.h: a hand-made trainer: logistic regression by momentum SGD over a random view, with a
-// rate that follows the schedule, a program that measures the pixels, and one that reports their
-// mean. What the compiler emits looks like this, so the runtime is tested without it.
+// rate that follows the schedule, a program that measures the pixels, one that reports their
+// mean, and one that trains likewise and has passes. What the compiler emits looks like this, so the runtime is tested without it.
 #ifndef RT_MODULE_H
 #define RT_MODULE_H
 
@@ -77,6 +77,40 @@ static void rt_pixels_step(const struct bt_frame *f) {
   memcpy(f->outputs[0], f->inputs[0], sizeof(float) * RT_BATCH * RT_PIXELS);
 }
 
+// The passes of `watched`. The first keeps pixels and labels and touches all of the arena and of the outputs
+// that the step has; the second reads what was kept.
+enum { RT_ROWS = 50 };
+static int64_t rt_pass_signal_at = -1, rt_pass_steps;
+
+static void rt_end_pass_step(void) {
+  if (rt_pass_steps++ == rt_pass_signal_at) raise(rt_signal);
+}
+
+static void rt_keep_step(const struct bt_frame *f) {
+  memset(f->arena, 0x7f, 8192);
+  memcpy(f->outputs[0], f->inputs[0], sizeof(float) * RT_BATCH * RT_PIXELS);
+  memcpy(f->outputs[1], f->inputs[1], sizeof(int32_t) * RT_BATCH);
+  rt_end_pass_step();
+}
+
+static void rt_kept_step(const struct bt_frame *f) {
+  const float *x = f->inputs[0], *bank = f->inputs[1];
+  const int32_t *labels = f->inputs[2];
+  double sum = 0;
+  for (int i = 0; i < RT_ROWS; i++)
+    for (int j = 0; j < RT_PIXELS; j++) sum += bank[i * RT_PIXELS + j] * (labels[i] + 1);
+  *(float *)f->outputs[0] = (float)sum;
+  *(float *)f->outputs[1] = *(float *)f->inputs[3];
+  *(float *)f->outputs[2] = x[0] + *(float *)f->store;
+  *(float *)f->outputs[3] = (float)((int64_t *)f->inputs[4])[1];
+  rt_end_pass_step();
+}
+
+static void rt_once_step(const struct bt_frame *f) {
+  *(float *)f->outputs[0] = *(float *)f->inputs[0];
+  rt_end_pass_step();
+}
+
 static const struct bt_view_step rt_view_steps[] = {{BT_VIEW_random_crop, {RT_SIDE, 1}},
                                                     {BT_VIEW_horizontal_flip, {0.5}}};
 static const struct bt_view rt_views[] = {{"a", 2, rt_view_steps}, {"plain", 0, NULL}};
@@ -102,6 +136,20 @@ static const struct bt_input rt_brightness_inputs[] = {
     {"z", BT_INPUT_LABEL, BT_I32, 1, {RT_BATCH}, 0, 0, 20}};
 static const struct bt_output rt_brightness_outputs[] = {
     {"mean", BT_OUTPUT_REPORT, BT_F32, 0, {0}}, {"largest_label", BT_OUTPUT_REPORT, BT_F32, 0, {0}}};
+static const struct bt_output rt_keep_outputs[] = {{"bank", BT_OUTPUT_VALUE, BT_F32, 2, {RT_BATCH, RT_PIXELS}},
+                                                   {"labels", BT_OUTPUT_VALUE, BT_I32, 1, {RT_BATCH}}};
+static const struct bt_input rt_kept_inputs[] = {
+    {"x", BT_INPUT_VIEW, BT_F32, 4, {RT_BATCH, 1, RT_SIDE, RT_SIDE}, 1, 0, 0},
+    {"bank", BT_INPUT_KEPT, BT_F32, 2, {RT_ROWS, RT_PIXELS}, -1, 0, 0},
+    {"labels", BT_INPUT_KEPT, BT_I32, 1, {RT_ROWS}, -1, 0, 0},
+    {"step", BT_INPUT_STEP, BT_F32, 0, {0}, 0, 0, 0},
+    {"key", BT_INPUT_KEY, BT_I64, 1, {2}, 0, 0, 0}};
+static const struct bt_output rt_kept_outputs[] = {{"kept", BT_OUTPUT_REPORT, BT_F32, 0, {0}},
+                                                   {"at", BT_OUTPUT_REPORT, BT_F32, 0, {0}},
+                                                   {"first", BT_OUTPUT_REPORT, BT_F32, 0, {0}},
+                                                   {"drawn", BT_OUTPUT_REPORT, BT_F32, 0, {0}}};
+static const struct bt_input rt_once_inputs[] = {{"bank", BT_INPUT_KEPT, BT_F32, 2, {RT_ROWS, RT_PIXELS}, -1, 0, 0}};
+static const struct bt_output rt_once_outputs[] = {{"corner", BT_OUTPUT_REPORT, BT_F32, 0, {0}}};
 static const struct bt_load rt_loads[] = {{"model", "fit", false}};
 static const struct bt_evaluate rt_evaluates[] = {{BT_EVALUATE_knn, 0, 1, {5, 0.1}},
                                                   {BT_EVALUATE_linear_probe, 0, 1, {1e-4, 50}}};
@@ -143,12 +191,55 @@ static const struct bt_program rt_programs[] = {{.name = "fit",
                                                  .n_inputs = 3,
                                                  .inputs = rt_brightness_inputs,
                                                  .n_outputs = 2,
-                                                 .outputs = rt_brightness_outputs}};
+                                                 .outputs = rt_brightness_outputs},
+                                                {.name = "watched",
+                                                 .step = rt_fit_step,
+                                                 .batch = RT_BATCH,
+                                                 .image = {1, RT_SIDE, RT_SIDE},
+                                                 .epochs = 2,
+                                                 .arena_bytes = 4096,
+                                                 .n_inputs = 5,
+                                                 .inputs = rt_fit_inputs,
+                                                 .n_outputs = 5,
+                                                 .outputs = rt_fit_outputs,
+                                                 .n_tensors = 4,
+                                                 .tensors = rt_fit_tensors},
+                                                {.name = "watched.train",
+                                                 .step = rt_keep_step,
+                                                 .owner = "watched",
+                                                 .split = BT_SPLIT_TRAIN,
+                                                 .batch = RT_BATCH,
+                                                 .image = {1, RT_SIDE, RT_SIDE},
+                                                 .arena_bytes = 8192,
+                                                 .n_inputs = 2,
+                                                 .inputs = rt_pixels_inputs,
+                                                 .n_outputs = 2,
+                                                 .outputs = rt_keep_outputs},
+                                                {.name = "watched.test",
+                                                 .step = rt_kept_step,
+                                                 .owner = "watched",
+                                                 .split = BT_SPLIT_TEST,
+                                                 .batch = RT_BATCH,
+                                                 .image = {1, RT_SIDE, RT_SIDE},
+                                                 .n_inputs = 5,
+                                                 .inputs = rt_kept_inputs,
+                                                 .n_outputs = 4,
+                                                 .outputs = rt_kept_outputs},
+                                                {.name = "watched.train_2",
+                                                 .step = rt_once_step,
+                                                 .owner = "watched",
+                                                 .split = BT_SPLIT_TRAIN,
+                                                 .batch = RT_BATCH,
+                                                 .image = {1, RT_SIDE, RT_SIDE},
+                                                 .n_inputs = 1,
+                                                 .inputs = rt_once_inputs,
+                                                 .n_outputs = 1,
+                                                 .outputs = rt_once_outputs}};
 static const struct bt_module rt_module = {.abi = BT_ABI,
                                            .source_path = "toy.btg",
                                            .source_text = "a toy",
                                            .build = "by hand",
-                                           .n_programs = 3,
+                                           .n_programs = 7,
                                            .programs = rt_programs,
                                            .n_tensors = 4,
                                            .tensors = rt_tensors,

@@ -1,5 +1,6 @@
 // test_rt_trainer.c: the command line from outside, on a hand-made module: each run is a process.
 #define _GNU_SOURCE
+#include "random.h"
 #include "rt_module.h"
 #include "safetensors.h"
 #include "rt_test.h"
@@ -38,7 +39,7 @@ static int train(const char *folder, const char *line) {
   snprintf(output, sizeof output, "%s", text);
   free(text);
   unlink(log);
-  rt_signal_at = rt_nan_at = rt_break_at = -1;
+  rt_signal_at = rt_nan_at = rt_break_at = rt_pass_signal_at = -1;
   rt_signal = SIGINT, rt_signal_times = 1, disk_full = ignored = rt_pipe_breaks = false;
   return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
@@ -160,6 +161,115 @@ static void test_reports_are_shown(void **state) {
   rt_expect_text(line, "  bias 0.01");
   assert_null(strstr(line, "a_name"));
   assert_true(strlen(line) <= 80);
+}
+
+// ---- passes ----
+
+// What the log says of a pass at a step: the last of its lines, and how many there are.
+static json_t *pass_line(const json_t *lines, const char *pass, int64_t step, int *count) {
+  json_t *line, *found = NULL;
+  size_t i;
+  *count = 0;
+  json_array_foreach(lines, i, line)
+    if (is_event(line, "pass") && strcmp(json_string_value(json_object_get(line, "pass")), pass) == 0 &&
+        json_integer_value(json_object_get(line, "step")) == step)
+      found = line, ++*count;
+  return found;
+}
+
+static double number(const json_t *line, const char *name) { return json_real_value(json_object_get(line, name)); }
+
+// 50 images to train on, of which the last two make no full batch but are kept; 13 to test, one full batch.
+static void test_passes(void **state) {
+  int n;
+  expect(*state, "watched" DATA "--out @/run", 0, "  test  kept ");
+  rt_expect_text(output, "  train_2  corner ");
+  assert_null(strstr(output, "  train  "));
+  json_t *lines = log_lines(rt_path(*state, "run/watched.jsonl"));
+  const json_t *first = pass_line(lines, "test", 6, &n), *second = pass_line(lines, "test", 12, &n);
+  assert_true(n == 1 && first && pass_line(lines, "train", 12, &n) && n == 1);
+  assert_true(number(first, "at") == 6 && number(second, "at") == 12); // the run's step
+  assert_true(number(first, "drawn") == 0 && number(second, "drawn") == 0);
+  assert_true(number(first, "kept") == number(second, "kept"));
+  assert_true(number(first, "first") != number(second, "first")); // the weights of their epoch
+  // The sum over all rows, of synthetic images as data.c makes them (which a process that forks had better not).
+  double sum = 0, corner = 0;
+  for (int i = RT_ROWS - 1; i >= 0; i--) {
+    struct bt_random r = bt_random_new(0, BT_RANDOM_DATA, (uint32_t)i, 0, 0);
+    for (int j = 0; j < RT_PIXELS; j++) {
+      double pixel = (bt_random_bits(&r) >> 24) / 255.0;
+      sum += pixel * (i % 10 + 1);
+      if (j == 0) corner = pixel;
+    }
+  }
+  assert_true(fabs(number(first, "kept") - sum) < 1e-5 * sum);
+  assert_true(fabs(number(pass_line(lines, "train_2", 6, &n), "corner") - corner) < 1e-6);
+  json_decref(lines);
+}
+
+static void test_passes_change_no_training(void **state) {
+  expect(*state, DATA "--out @/run --epochs 3", 0, "done");
+  expect(*state, "watched" DATA "--out @/run --epochs 3", 0, "done");
+  expect(*state, "export model --from @/run/fit.safetensors -o @/a", 0, "");
+  expect(*state, "export model --from @/run/watched.safetensors -o @/b", 0, "");
+  assert_true(rt_same_file(rt_path(*state, "a"), rt_path(*state, "b")));
+}
+
+// The passes take 7 steps, 2 and 1. Wherever a signal comes in them, the epoch is saved, and a resumed run
+// has them anew.
+static void test_a_signal_in_a_pass(void **state) {
+  static const int steps[] = {0, 6, 7, 8, 9, 10, 17, 19};
+  int n;
+  expect(*state, "watched" DATA "--out @/whole", 0, "done");
+  json_t *whole = log_lines(rt_path(*state, "whole/watched.jsonl"));
+  for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+    rt_pass_signal_at = steps[i];
+    expect(*state, "watched" DATA "--out @/cut --force", 130, steps[i] < 10 ? "interrupted at step 6" : "interrupted at step 12");
+    expect(*state, "watched" DATA "--out @/cut --resume", 0, "done");
+    assert_true(rt_same_file(rt_path(*state, "whole/watched.safetensors"), rt_path(*state, "cut/watched.safetensors")));
+    json_t *lines = log_lines(rt_path(*state, "cut/watched.jsonl"));
+    for (int64_t step = 6; step <= 12; step += 6) {
+      const json_t *got = pass_line(lines, "test", step, &n), *want = pass_line(whole, "test", step, &n);
+      assert_true(number(got, "first") == number(want, "first") && number(got, "kept") == number(want, "kept"));
+      assert_non_null(pass_line(lines, "train_2", step, &n));
+      assert_int_equal(n, 1);
+    }
+    json_decref(lines);
+    expect(*state, "watched" DATA "--out @/cut --resume", 0, "nothing to do");
+  }
+  json_decref(whole);
+}
+
+static void test_passes_and_stopping(void **state) {
+  char line[200];
+  int n;
+  expect(*state, "watched" DATA "--out @/whole", 0, "done");
+  for (int step = 4; step < 12; step++) {
+    snprintf(line, sizeof line, "watched" DATA "--out @/s%d --stop-at %d", step, step);
+    expect(*state, line, 0, "stopped");
+    snprintf(line, sizeof line, "watched" DATA "--out @/s%d --resume", step);
+    expect(*state, line, 0, "done");
+    snprintf(line, sizeof line, "s%d/watched.safetensors", step);
+    assert_true(rt_same_file(rt_path(*state, "whole/watched.safetensors"), rt_path(*state, line)));
+    snprintf(line, sizeof line, "s%d/watched.jsonl", step);
+    json_t *lines = log_lines(rt_path(*state, line));
+    assert_non_null(pass_line(lines, "test", 6, &n));
+    assert_int_equal(n, 1);
+    json_decref(lines);
+  }
+}
+
+static void test_passes_that_do_not_fit(void **state) {
+  expect(*state, "watched --data synthetic:48 --out @/run", 1,
+         "the pass watched.train keeps 50 rows of 'bank', one for each of the train split, but here it sweeps 48 images");
+  expect(*state, "watched" DATA "--out @/run --labels 60%", 1, "but here it sweeps 30 images");
+  expect(*state, "watched --data synthetic:20 --out @/run", 1, "the pass watched.test reports means over full batches of 8, but its split has 5");
+  expect(*state, "watched.test" DATA, 2, "no program 'watched.test'");
+  expect(*state, "--help", 0, "watched");
+  assert_null(strstr(output, "watched.t"));
+  expect(*state, "info" DATA, 0, "rows that passes keep");
+  assert_null(strstr(output, "watched.t"));
+  expect(*state, "info --json --data synthetic:50", 0, "\"rows that passes keep\":3456"); // 50*16*4 and 50*4, aligned
 }
 
 static void test_threads_change_nothing(void **state) {
@@ -407,6 +517,11 @@ int main(void) {
       WITH_FOLDER(test_training),
       WITH_FOLDER(test_reports_are_logged),
       WITH_FOLDER(test_reports_are_shown),
+      WITH_FOLDER(test_passes),
+      WITH_FOLDER(test_passes_change_no_training),
+      WITH_FOLDER(test_a_signal_in_a_pass),
+      WITH_FOLDER(test_passes_and_stopping),
+      WITH_FOLDER(test_passes_that_do_not_fit),
       WITH_FOLDER(test_threads_change_nothing),
       WITH_FOLDER(test_resume_is_exact),
       WITH_FOLDER(test_signals),
