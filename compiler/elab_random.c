@@ -143,6 +143,8 @@ struct value builtin_random_beta(struct call *c) {
   }
   struct keys k = site_keys(c->e);
   struct node *in[] = {k.seed, k.stream, v[1].node, v[2].node};
+  for (int i = 2; i < 4; i++) // what is one number was not stretched
+    if (in[i]->type.shape.rank < s.rank) in[i] = g_broadcast(g, in[i], &s, NULL);
   draws.node = graph_node(g, OP_random_beta, in, 4, NULL, NULL);
   return draws;
 }

@@ -264,11 +264,13 @@ static struct node *static_power(struct graph *g, struct node *x, double k) {
   return k > 0 ? p : g_binary(g, OP_div, g_constant(g, x->type.dtype, 1), p);
 }
 
-// Of integers by way of f64: exact up to 2^53.
+// By way of f64: of integers exact up to 2^53, and a quotient of f32 is not rounded up to the next whole number.
+// Integers by 0 are 0, as in NumPy.
 static struct node *floor_quotient(struct graph *g, struct node *x, struct node *y) {
-  dtype t = x->type.dtype, real = dtype_is_float(t) ? t : BT_F64;
-  struct node *quotient = g_binary(g, OP_div, g_cast(g, x, real), g_cast(g, y, real));
-  return g_cast(g, g_unary(g, OP_floor, quotient), t);
+  dtype t = x->type.dtype;
+  struct node *quotient = g_binary(g, OP_div, g_cast(g, x, BT_F64), g_cast(g, y, BT_F64));
+  struct node *whole = g_cast(g, g_unary(g, OP_floor, quotient), t), *zero = g_constant(g, t, 0);
+  return dtype_is_float(t) ? whole : g_where(g, g_binary(g, OP_eq, y, zero), zero, whole);
 }
 
 struct value tensor_binary(struct elab *e, struct frame *f, enum token_op op, struct loc loc,

@@ -5,6 +5,9 @@
 // tensor stands (networks with batch norm are scale-free in their weights). What rounding alone may do is allowed
 // for, so a gradient that is zero by symmetry passes. A step may straddle a kink of ReLU or max, where the
 // difference is right at no accuracy: then other steps are tried. A wrong gradient is wrong at all of them.
+//
+// What stands behind a stop_gradient is constant for autodiff, so it is for the differences: it keeps the
+// value that it has at x.
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -35,10 +38,24 @@ static const struct node *checked_output(const struct gradcheck *c) {
   die("the graph has no output '%s'", c->of);
 }
 
+// By node id, in `a`: the values behind stop_gradient, NULL of other nodes.
+static struct tensor64 **stopped_values(struct gradcheck *c, struct arena *a) {
+  struct arena *all = arena_new();
+  struct tensor64 **held = NEW_ARRAY(a, struct tensor64 *, c->forward->nodes.len);
+  struct tensor64 **values = interp_run(c->forward, all, false, leaf_value, c);
+  for (int i = 0; i < c->forward->nodes.len; i++) {
+    if (c->forward->nodes.data[i]->op != OP_stop_gradient) continue;
+    held[i] = tensor64_new(a, &values[i]->type);
+    memcpy(held[i]->data, values[i]->data, sizeof(double) * (size_t)shape_count(&values[i]->type.shape));
+  }
+  arena_free(all);
+  return held;
+}
+
 static double evaluate(struct gradcheck *c) {
   const struct node *n = checked_output(c);
   struct arena *a = arena_new();
-  const struct tensor64 *t = interp_run(c->forward, a, false, leaf_value, c)[n->id];
+  const struct tensor64 *t = interp_run_holding(c->forward, a, c->held, leaf_value, c)[n->id];
   int64_t count = shape_count(&t->type.shape);
   double sum = 0;
   for (int64_t i = 0; i < count; i++) sum += t->data[i] * (c->cotangent ? c->cotangent->data[i] : 1);
@@ -123,6 +140,10 @@ static void check_leaf(struct gradcheck *c, const char *name, const struct tenso
 
 void gradcheck_run(struct gradcheck *c, gradcheck_rows *rows) {
   struct bt_random random = bt_random_new(c->seed, BT_RANDOM_DATA, 1, 0, 0);
+  struct arena *a = arena_new();
+  c->held = stopped_values(c, a);
   for (int i = 0; i < c->gradients->len; i++)
     check_leaf(c, c->gradients->data[i].name, c->gradients->data[i].tensor, &random, rows);
+  c->held = NULL;
+  arena_free(a);
 }

@@ -21,6 +21,7 @@ struct gradcheck {
   const struct tensor64 *cotangent; // NULL: 1
   value_list leaves;            // value of every leaf by name; perturbed and restored
   const value_list *gradients;  // by leaf name: what autodiff says; these leaves are checked
+  struct tensor64 **held;       // by node id: what stop_gradient holds; set while gradcheck_run works
   int samples;                  // entries a leaf, beside one random direction
   uint64_t seed;
 };

@@ -222,6 +222,9 @@ struct tensor64 *tensor64_new(struct arena *a, const struct tensor_type *type);
 // id, in `a`. `round_f32`: rounds every f32 result to float, to learn an expression's fp32 noise.
 struct tensor64 **interp_run(const struct graph *g, struct arena *a, bool round_f32,
                              const struct tensor64 *(*leaf)(void *user, const struct node *n), void *user);
+// The same in double, where held[id], if not NULL, is the value of a node, whatever its operands are.
+struct tensor64 **interp_run_holding(const struct graph *g, struct arena *a, struct tensor64 *const *held,
+                                     const struct tensor64 *(*leaf)(void *user, const struct node *n), void *user);
 // The same in double where only outputs are wanted: returns them in order, and holds every other value
 // no longer than it is needed, which takes interp_outputs_bytes beside the leaves. `noise`: the key by which
 // every f32 result is rounded up or down at random (Monte Carlo arithmetic, Parker 1997); 0: none is.

@@ -55,6 +55,16 @@ struct tensor64 **interp_run(const struct graph *g, struct arena *a, bool round_
   return values;
 }
 
+struct tensor64 **interp_run_holding(const struct graph *g, struct arena *a, struct tensor64 *const *held,
+                                     const struct tensor64 *(*leaf)(void *user, const struct node *n), void *user) {
+  struct tensor64 **values = NEW_ARRAY(a, struct tensor64 *, g->nodes.len);
+  for (int i = 0; i < g->nodes.len; i++) {
+    const struct node *n = g->nodes.data[i];
+    values[i] = held[i] ? held[i] : is_named_leaf(n) ? leaf_value(a, n, leaf(user, n)) : evaluate(a, n, values);
+  }
+  return values;
+}
+
 // ---- only the outputs -------------------------------------------------------------------------
 // A training step at its true size has more values than memory holds, but few are wanted at a time: each
 // has an arena of its own, which is dropped after the value's last use.

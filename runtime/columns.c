@@ -97,6 +97,8 @@ static bool convert_floats(const struct reading *r, const struct bt_npy *npy, vo
   for (int64_t i = 0; i < count; i++) {
     double value = float_at(npy->data, npy->dtype, i);
     if (!isfinite(value)) return bad_value(r, npy, i, "a value that is not finite");
+    if (r->column->dtype == BT_F32 && !isfinite((float)value))
+      return bad_value(r, npy, i, "a value that f32 does not hold");
     put_float(to, r->column->dtype, i, value);
   }
   return true;

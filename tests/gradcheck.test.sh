@@ -72,4 +72,18 @@ for tensor in x layer.weight layer.bias; do
   grep -q "^  $tensor " "$work/table"; verdict $? "its gradient by $tensor" "$work/table"
 done
 
+# What stop_gradient holds back is constant in the differences too.
+cat >"$work/stopped.btg" <<'MODEL'
+import std.nn
+import std.objectives
+import std.optim
+net = [linear(4), relu, linear(3)]
+program p {
+  data x: f32[6, 5], y: f32[6, 5]
+  minimize simsiam(net(x), net(y)) + sum(frozen(net).0.weight^2) + mean(frozen(net)(x) * y[.., 0..3])
+  optimizer sgd(lr: 0.1)
+}
+MODEL
+check "$work/stopped.btg"
+
 echo "1..$n"

@@ -144,6 +144,7 @@ static const char sites[] =
     "  report first: sum(a)\n"
     "  report mixed: sum(random_normal([4]) + random_beta([4], 1, 1))\n"
     "  report order: f32(sum(abs(random_permutation(40) - random_permutation(40))))\n"
+    "  report each: var(random_beta([4], 2, 1)) * var(random_beta([4], 2, 1 + exp(x)))\n"
     "}\n";
 
 // After every pass as well: nothing merges two sites, and what nobody reads is gone.
@@ -160,6 +161,7 @@ static void sites_draw_apart(void **state) {
     assert_true(value_of(m, graphs[i], "again", key) == 0);
     assert_true(value_of(m, graphs[i], "other", key) > 0.1);
     assert_true(value_of(m, graphs[i], "applied", key) > 0.1);
+    assert_true(value_of(m, graphs[i], "each", key) > 0); // a draw for each element
     double first = value_of(m, graphs[i], "first", key), mixed = value_of(m, graphs[i], "mixed", key);
     assert_true(first == value_of(m, graphs[i], "first", key));
     assert_true(first != value_of(m, graphs[i], "first", (struct keyed){7, 4, NULL}));

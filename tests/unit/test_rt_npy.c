@@ -142,7 +142,7 @@ static void *column(const char *folder, const struct bt_column *c) {
 }
 
 static void test_conversions(void **state) {
-  static const double doubles[2] = {1.5, -2};
+  static const double doubles[2] = {1.5, -2}, beyond[2] = {0, -1e300};
   static const int64_t wholes[2] = {7, -8}, large[2] = {1, (int64_t)1 << 31};
   static const uint8_t bytes[2] = {0, 255};
   static const float infinite[2] = {0, INFINITY};
@@ -163,6 +163,9 @@ static void test_conversions(void **state) {
   EXPECT(f32, float, 1.5f, -2);
   EXPECT(f64, double, 1.5, -2);
   EXPECT_NOT(i32, "save x.astype('<i4')");
+  put(*state, "x.npy", ROWS("<f8"), beyond, sizeof beyond);
+  EXPECT(f64, double, 0, -1e300);
+  EXPECT_NOT(f32, "row 1 has a value that f32 does not hold");
   put(*state, "x.npy", ROWS("<i8"), wholes, sizeof wholes);
   EXPECT(f32, float, 7, -8);
   EXPECT(i32, int32_t, 7, -8);
@@ -245,6 +248,8 @@ static void test_unfit(void **state) {
   make(*state);
   put(*state, "test-y.npy", ROWS("<i4"), ((int32_t[]){0, 5}), 8);
   expect_no_data(*state, &vectors, "label 5 of test row 1 is out of range: the training labels are 0 to 4");
+  put(*state, "train-y.npy", ROWS("<i4"), ((int32_t[]){0, INT32_MAX}), 8);
+  expect_no_data(*state, &vectors, "label 2147483647 of training row 1 is out of range: classes count from 0 to 1048575");
   put(*state, "test-i.npy", WITH("'|u1'", "False", "(2, 1, 2, 2)"), pixels, 8);
   expect_no_data(*state, &pictures, "images of test-i.npy are 1×2×2");
   put(*state, "train-i.npy", SIX, six, sizeof six);
