@@ -55,7 +55,9 @@ void diag_note(struct btc *b, struct loc loc, const char *format, ...) {
 
 void diag_fixit(struct btc *b, const char *replacement) {
   if (diag_is_full(b) || b->diags.len == 0) return;
-  b->diags.data[b->diags.len - 1].fixit = str_ndup(b->arena, replacement, strlen(replacement));
+  int i = b->diags.len - 1;
+  while (i > 0 && b->diags.data[i].severity == SEV_NOTE) i--; // notes say where it came from
+  b->diags.data[i].fixit = str_ndup(b->arena, replacement, strlen(replacement));
 }
 
 struct diag_mark diag_mark(const struct btc *b) { return (struct diag_mark){b->diags.len, b->n_errors, b->n_warnings}; }

@@ -280,10 +280,11 @@ static bool bind_child(struct elab *e, struct frame *f, const struct stmt *s) {
   struct value v = expr_value(e, f, s->value);
   const char *name = s->name.name;
   if (v.kind != V_ERROR && !value_is_callable(&v)) {
-    elab_error(e, f, s->name.loc,
-               "`%s = …` binds an instance, but this is %s; a value is bound by `let`", name,
-               value_text(e, &v));
-    elab_fixit(e, str_printf(e->b->arena, "let %s", name));
+    struct binding *b = frame_find(f, name);
+    bool state = b && b->state;
+    elab_error(e, f, s->name.loc, "`%s = …` binds an instance, but this is %s; a %s by `%s`", name,
+               value_text(e, &v), state ? "state changes" : "value is bound", state ? "update" : "let");
+    elab_fixit(e, str_printf(e->b->arena, "%s %s", state ? "update" : "let", name));
     v = value_error();
   }
   if (!f->instance) {

@@ -241,8 +241,20 @@ static bool report_misspelt_inside(struct report *r) {
 
 static bool report_single_equals(struct report *r) {
   if (r->found->kind != T_ASSIGN || !report_has(r, T_PLUS)) return false;
+  if (report_has(r, T_COLON) && report_has(r, T_COMMA)) {
+    diag_error(r->p->b, r->found->loc, "expected `:`, found `=`; an argument is labelled `name: value`");
+    diag_fixit(r->p->b, ":");
+    return true;
+  }
   diag_error(r->p->b, r->found->loc, "expected an operator, found `=`; equality is written `==`");
   diag_fixit(r->p->b, "==");
+  return true;
+}
+
+static bool report_part_of_target(struct report *r) {
+  if (r->found->kind != T_LBRACKET || !report_only(r, T_ASSIGN)) return false;
+  diag_error(r->p->b, r->found->loc,
+             "expected `=`, found `[`: a state is updated whole, from parts joined by `concat([a, b], axis)`");
   return true;
 }
 
@@ -316,8 +328,9 @@ void parse_report(struct parser *p, const struct token_set *expected, const char
   static bool (*const special[])(struct report *) = {
       report_unclosed_block,      report_lone_else,      report_stray_closer,
       report_misplaced_statement, report_misspelt_start, report_misspelt_inside,
-      report_single_equals,       report_chain,          report_quote,
-      report_point_number,        report_reserved,       report_second_list};
+      report_single_equals,       report_part_of_target, report_chain,
+      report_quote,               report_point_number,   report_reserved,
+      report_second_list};
   for (size_t i = 0; i < sizeof special / sizeof *special; i++)
     if (special[i](&r)) return;
   report_expected(&r);

@@ -89,21 +89,30 @@ static bool read_idx_images(const struct folder *f, struct bt_split *split, cons
          count_rows(f, split, idx.shape[0], name);
 }
 
-static bool read_images(const struct folder *f, struct bt_split *split, struct family prefix,
-                        bool *npy) {
-  char name[NAME];
-  snprintf(name, sizeof name, "%s-%s.npy", prefix.npy, f->need->images_name);
-  *npy = f->need->images_name && bt_reader_exists(f->path, name);
-  if (*npy) return read_npy_images(f, split, name);
-  snprintf(name, sizeof name, "%s-images-idx3-ubyte", prefix.idx);
-  return read_idx_images(f, split, name);
+// Neither an array nor a file of the MNIST family is there: the array is named, which anybody can make.
+static bool has_none(const struct folder *f, const char *npy, const char *idx) {
+  if (!npy || bt_reader_exists(f->path, idx)) return false;
+  return !FAIL(f, "%s has neither %s nor %s (nor either with .gz)", f->path, npy, idx);
 }
 
-// Becomes the split's labels.
-static bool read_idx_labels(const struct folder *f, struct bt_split *split, struct family prefix) {
+static bool read_images(const struct folder *f, struct bt_split *split, struct family prefix,
+                        bool *npy) {
+  char array[NAME], name[NAME];
+  bool named = f->need->images_name != NULL;
+  snprintf(array, sizeof array, "%s-%s.npy", prefix.npy, named ? f->need->images_name : "");
+  *npy = named && bt_reader_exists(f->path, array);
+  if (*npy) return read_npy_images(f, split, array);
+  snprintf(name, sizeof name, "%s-images-idx3-ubyte", prefix.idx);
+  return !has_none(f, named ? array : NULL, name) && read_idx_images(f, split, name);
+}
+
+// Becomes the split's labels; missing: the array that is not there, NULL where none was looked for.
+static bool read_idx_labels(const struct folder *f, struct bt_split *split, struct family prefix,
+                            const char *missing) {
   struct bt_idx idx;
   char name[NAME];
   snprintf(name, sizeof name, "%s-labels-idx1-ubyte", prefix.idx);
+  if (has_none(f, missing, name)) return false;
   if (!bt_idx_read(f->path, name, 1, &idx, f->err, f->errlen)) return false;
   bool ok = count_rows(f, split, idx.shape[0], name);
   split->labels = bt_xcalloc((size_t)idx.shape[0], sizeof *split->labels);
@@ -112,14 +121,14 @@ static bool read_idx_labels(const struct folder *f, struct bt_split *split, stru
   return ok;
 }
 
-// One column; *missing: it has no file, and is of labels, which IDX files may have.
+// One column; missing: becomes the file that it has not, if it is of labels, which IDX files may have.
 static bool read_column(const struct folder *f, struct bt_split *split, struct family prefix, int i,
-                        bool *missing) {
+                        char missing[NAME]) {
   const struct bt_column *c = &f->need->columns[i];
   char name[NAME];
   snprintf(name, sizeof name, "%s-%s.npy", prefix.npy, c->name);
   bool there = bt_reader_exists(f->path, name);
-  *missing |= !there && c->label;
+  if (!there && c->label) memcpy(missing, name, sizeof name);
   if (!there)
     return c->label || FAIL(f, "%s has no %s (nor %s.gz) for the program's data '%s'", f->path,
                             name, name, c->name);
@@ -135,16 +144,17 @@ static void adopt_labels(const struct bt_data_need *need, struct bt_split *split
 
 static bool read_split(const struct folder *f, struct bt_split *split, struct family prefix) {
   const struct bt_data_need *need = f->need;
-  bool npy = false, missing = false, labelled = false;
+  bool npy = false, labelled = false;
+  char missing[NAME] = ""; // an array of labels
   if (is_wanted(need) && !read_images(f, split, prefix, &npy)) return false;
   for (int i = 0; i < need->n_columns; i++) {
-    if (!read_column(f, split, prefix, i, &missing)) return false;
+    if (!read_column(f, split, prefix, i, missing)) return false;
     labelled |= need->columns[i].label;
   }
-  if (!missing) adopt_labels(need, split);
+  if (!*missing) adopt_labels(need, split);
   // IDX images come with labels, by which --labels chooses though no program reads them.
-  if (!missing && (labelled || npy || !is_wanted(need))) return true;
-  if (!read_idx_labels(f, split, prefix)) return false;
+  if (!*missing && (labelled || npy || !is_wanted(need))) return true;
+  if (!read_idx_labels(f, split, prefix, *missing ? missing : NULL)) return false;
   for (int i = 0; i < need->n_columns; i++)
     if (!split->columns[i]) split->columns[i] = split->labels;
   return true;

@@ -221,7 +221,7 @@ restart() { "$train" pretrain --out "$work/kept" --steps 2 --force --data "$@"; 
 accident 'a missing folder' 'no such folder' restart "$work/none"
 accident 'a file instead of a folder' 'not a folder' restart "$work/train"
 mkdir "$work/empty"
-accident 'an empty folder' 'has no train-images-idx3-ubyte (nor' restart "$work/empty"
+accident 'an empty folder' 'has neither train-x.npy nor train-images-idx3-ubyte (nor' restart "$work/empty"
 images 64 >"$work/header"; head -c $((784 * 64)) /dev/zero >"$work/pixels"
 labels 64 >"$work/header1"; head -c 64 /dev/zero >"$work/classes"
 fresh() { # fresh: a whole small data set in $work/bad
