@@ -255,7 +255,7 @@ static void test_unfit(void **state) {
   put(*state, "train-i.npy", SIX, six, sizeof six);
   expect_no_data(*state, &pictures, "images are bytes, [rows, height, width]");
   unlink(rt_path(*state, "train-y.npy"));
-  expect_no_data(*state, &vectors, "has no train-labels-idx1-ubyte");
+  expect_no_data(*state, &vectors, "has neither train-y.npy nor train-labels-idx1-ubyte");
 }
 
 static int setup(void **state) { return *state = rt_mkdir(), 0; }
