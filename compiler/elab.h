@@ -256,6 +256,10 @@ struct data {
   struct axis *axes[4];
 };
 
+struct library_name {
+  const char *name, *file; // declared by std.FILE
+};
+
 struct elab {
   struct btc *b;
   struct model *model;
@@ -279,6 +283,7 @@ struct elab {
   int levels;                     // expressions in progress
   int64_t steps;                  // taken so far
   bool exhausted;                 // too many: nothing more is evaluated
+  VEC(struct library_name) library; // what the standard library declares, once it was asked for
   bool muted;                     // the latest error was said before: so are its notes
 };
 

@@ -130,28 +130,33 @@ struct unit *unit_load(struct elab *e, const struct file *file, const char *path
   return u;
 }
 
-static bool declares(struct elab *e, const char *path, const char *name) {
-  int source = source_open(e->b, path, (struct loc){0});
-  if (source < 0) return false;
+static void read_library_file(struct elab *e, const char *folder, const char *name) {
+  const char *dot = strrchr(name, '.');
+  if (!dot || !str_eq(dot, ".btg")) return;
+  int source = source_open(e->b, str_printf(e->b->arena, "%s/%s", folder, name), (struct loc){0});
+  if (source < 0) return;
   const struct file *f = parse_file(e->b, source);
+  const char *file = str_ndup(e->b->arena, name, (size_t)(dot - name));
   for (int i = 0; i < f->decls.len; i++)
-    if (str_eq(f->decls.data[i]->name.name, name)) return true;
-  return false;
+    vec_push(e->b->arena, &e->library, ((struct library_name){f->decls.data[i]->name.name, file}));
 }
 
-const char *std_file_with(struct elab *e, const char *name) {
-  const char *folder = str_printf(e->b->arena, "%s/stdlib", home_of(e->b)), *found = NULL;
+static void read_library(struct elab *e) {
+  const char *folder = str_printf(e->b->arena, "%s/stdlib", home_of(e->b));
   struct dirent **files;
   int n = scandir(folder, &files, NULL, alphasort);
   for (int i = 0; i < n; i++) {
-    const char *dot = strrchr(files[i]->d_name, '.');
-    if (!found && dot && str_eq(dot, ".btg") &&
-        declares(e, str_printf(e->b->arena, "%s/%s", folder, files[i]->d_name), name))
-      found = str_ndup(e->b->arena, files[i]->d_name, (size_t)(dot - files[i]->d_name));
+    read_library_file(e, folder, files[i]->d_name);
     free(files[i]);
   }
   if (n >= 0) free(files);
-  return found;
+}
+
+const char *std_file_with(struct elab *e, const char *name) {
+  if (e->library.len == 0) read_library(e); // once: names may be unknown in every turn of a loop
+  for (int i = 0; i < e->library.len; i++)
+    if (str_eq(e->library.data[i].name, name)) return e->library.data[i].file;
+  return NULL;
 }
 
 // ---- -D ---------------------------------------------------------------------------------------
