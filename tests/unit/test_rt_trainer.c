@@ -62,7 +62,7 @@ static void test_help(void **state) {
   expect(*state, "info" DATA, 0, "17 parameters");
   rt_expect_text(output, "total");
   expect(*state, "info --json" DATA, 0, "\"total\"");
-  expect(*state, "info --data @", 1, "has no train-images");
+  expect(*state, "info --data @", 1, "has neither train-x.npy nor train-images");
 }
 
 static void test_wrong_usage(void **state) {
@@ -428,7 +428,7 @@ static void test_bad_surroundings(void **state) {
   rt_write(rt_path(*state, "file"), "x", 1);
   expect(*state, DATA "--out @/file", 1, "cannot write");
   expect(*state, DATA "--out @/no/where", 1, "cannot make the folder");
-  expect(*state, "--data @ --out @/run", 1, "has no train-images");
+  expect(*state, "--data @ --out @/run", 1, "has neither train-x.npy nor train-images");
   expect(*state, "--data synthetic:5 --out @/run", 1, "fewer than one batch");
   assert_int_equal(rt_files_in(*state), 2);
 }
