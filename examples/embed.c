@@ -2,7 +2,7 @@
 //
 //   btc compile examples/points.btg --shared -o points.so
 //   cc -O2 -fopenmp -Iruntime examples/embed.c build/libbtrt.a -ljansson -lz -lm -lopenblas -o embed
-//   ./embed ./points.so run/pretrain.safetensors < batch > features
+//   ./embed ./points.so run/pretrain/last.safetensors < batch > features
 //
 // It runs the program `knn`, whose output is what it evaluates: one batch of f32 in, its features out. MODEL.so
 // exports `bt_module` (runtime/btrt.h): tables, and a step function for each program. Whoever calls a step owns the

@@ -66,10 +66,20 @@ static bool shape_images(const struct folder *f, const int64_t image[3], const c
               f->path, what, image[0], image[1], image[2], have[0], have[1], have[2]);
 }
 
+// The split has its n images, of one size.
+static bool add_images(const struct folder *f, struct bt_split *split, int64_t n,
+                       const int64_t image[3], const char *name) {
+  struct bt_images *images = split->images;
+  images->n = n, images->channels = (int)image[0];
+  images->height = (int)image[1], images->width = (int)image[2];
+  return shape_images(f, image, name) && count_rows(f, split, n, name);
+}
+
 static bool read_npy_images(const struct folder *f, struct bt_split *split, const char *name) {
   struct bt_npy npy;
   if (!bt_npy_read(f->path, name, &npy, f->err, f->errlen)) return false;
-  split->images = npy.data;
+  split->images = bt_xcalloc(1, sizeof *split->images);
+  split->images->pixels = npy.data;
   if (npy.dtype != BT_U8 || npy.rank < 3 || npy.rank > 4)
     return FAIL(
         f,
@@ -77,16 +87,16 @@ static bool read_npy_images(const struct folder *f, struct bt_split *split, cons
         "not %s with %d ax%ss",
         f->path, name, bt_dtype_name(npy.dtype), npy.rank, npy.rank == 1 ? "i" : "e");
   const int64_t *size = npy.shape + npy.rank - 2;
-  return shape_images(f, (int64_t[3]){npy.rank == 4 ? npy.shape[1] : 1, size[0], size[1]}, name) &&
-         count_rows(f, split, npy.shape[0], name);
+  return add_images(f, split, npy.shape[0],
+                    (int64_t[3]){npy.rank == 4 ? npy.shape[1] : 1, size[0], size[1]}, name);
 }
 
 static bool read_idx_images(const struct folder *f, struct bt_split *split, const char *name) {
   struct bt_idx idx;
   if (!bt_idx_read(f->path, name, 3, &idx, f->err, f->errlen)) return false;
-  split->images = idx.data;
-  return shape_images(f, (int64_t[3]){1, idx.shape[1], idx.shape[2]}, name) &&
-         count_rows(f, split, idx.shape[0], name);
+  split->images = bt_xcalloc(1, sizeof *split->images);
+  split->images->pixels = idx.data;
+  return add_images(f, split, idx.shape[0], (int64_t[3]){1, idx.shape[1], idx.shape[2]}, name);
 }
 
 // Neither an array nor a file of the MNIST family is there: the array is named, which anybody can make.
@@ -169,20 +179,23 @@ static bool read_folder(struct bt_data *data, const struct bt_data_need *need, c
 
 // ---- synthetic --------------------------------------------------------------------------------
 
-static void make_images(struct bt_split *split, int64_t pixels, uint64_t seed, uint32_t which) {
-  split->images = bt_xcalloc((size_t)split->n, (size_t)pixels);
+static void make_images(struct bt_split *split, const int64_t image[3], uint64_t seed, uint32_t which) {
+  int64_t pixels = bt_count(3, image);
+  uint8_t *all = bt_xcalloc((size_t)split->n, (size_t)pixels);
+  split->images = bt_xcalloc(1, sizeof *split->images);
+  *split->images = (struct bt_images){split->n, (int)image[0], (int)image[1], (int)image[2], all};
 #pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < split->n; i++) {
     struct bt_random r = bt_random_new(seed, BT_RANDOM_DATA, (uint32_t)i, which, 0);
     for (int64_t p = 0; p < pixels; p++)
-      split->images[i * pixels + p] = (uint8_t)(bt_random_bits(&r) >> 24);
+      all[i * pixels + p] = (uint8_t)(bt_random_bits(&r) >> 24);
   }
 }
 
 static void make_split(struct bt_data *data, struct bt_split *split, int64_t n,
                        const struct bt_data_need *need, uint64_t seed, uint32_t which) {
   split->n = n;
-  if (is_wanted(need)) make_images(split, bt_count(3, data->image), seed, which);
+  if (is_wanted(need)) make_images(split, data->image, seed, which);
   split->labels = bt_xcalloc((size_t)n, sizeof *split->labels);
   for (int64_t i = 0; i < n; i++) split->labels[i] = (int32_t)(i % data->classes);
   for (int i = 0; i < need->n_columns; i++) {
@@ -336,7 +349,7 @@ struct bt_data *bt_data_open(const char *where, const struct bt_data_need *need,
 static void free_split(struct bt_split *split, int n_columns) {
   for (int i = 0; i < n_columns; i++)
     if (split->columns[i] != split->labels) free(split->columns[i]);
-  free(split->columns), free(split->labels), free(split->images);
+  free(split->columns), free(split->labels), bt_images_free(split->images);
 }
 
 void bt_data_free(struct bt_data *data) {

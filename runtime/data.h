@@ -3,18 +3,19 @@
 #define BT_DATA_H
 
 #include "columns.h"
+#include "images.h"
 
 struct bt_split {
   int64_t n;
-  uint8_t *images; // n × channels × height × width; NULL where the program takes none
-  int32_t *labels; // n: classes by which examples are chosen; NULL where there are none
-  void **columns;  // one per column of the need: n rows; a column of labels may be `labels`
+  struct bt_images *images; // n; NULL where the program takes none
+  int32_t *labels;          // n: classes by which examples are chosen; NULL where there are none
+  void **columns;           // one per column of the need: n rows; a column of labels may be `labels`
 };
 
 struct bt_data {
   const char *name; // the folder, or "synthetic"
   const char *unit; // what an example is called: "images" or "rows"
-  int64_t image[3]; // channels, height, width
+  int64_t image[3]; // channels, height, width; 0: they differ
   int classes;      // labels are 0 … classes-1
   int n_columns;
   size_t row_bytes; // an example's, images, labels and columns

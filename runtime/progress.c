@@ -43,7 +43,7 @@ bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, int64_t
                             .first_step = first_step,
                             .logged_step = first_step};
   p->epoch_sums = bt_xcalloc((size_t)s->program->n_outputs, sizeof *p->epoch_sums);
-  p->log_path = bt_path(s->options->out, s->program->name, ".jsonl");
+  p->log_path = bt_path(s->options->out, s->program->name, "log.jsonl");
   p->log = fopen(p->log_path, "a+");
   if (!p->log) {
     bt_fail(err, errlen, "cannot write %s: %s", p->log_path, strerror(errno));

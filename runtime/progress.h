@@ -1,5 +1,5 @@
 // progress.h: what a run shows while it runs (a line on standard error) and what it leaves behind
-// (<out>/<program>.jsonl, one JSON object a line).
+// (<out>/<program>/log.jsonl, one JSON object a line).
 #ifndef BT_PROGRESS_H
 #define BT_PROGRESS_H
 

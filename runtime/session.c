@@ -7,6 +7,7 @@
 #include "views.h"
 
 #include <inttypes.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,10 +20,10 @@ double bt_now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-char *bt_path(const char *out, const char *program, const char *ending) {
-  size_t room = strlen(out) + strlen(program) + strlen(ending) + 2;
+char *bt_path(const char *out, const char *program, const char *file) {
+  size_t room = strlen(out) + strlen(program) + strlen(file) + 3;
   char *path = bt_xcalloc(room, 1);
-  snprintf(path, room, "%s/%s%s", out, program, ending);
+  snprintf(path, room, "%s/%s/%s", out, program, file);
   return path;
 }
 
@@ -403,7 +404,7 @@ static bool load_one(struct bt_session *s, const struct bt_load *load, char *not
   const struct bt_options *o = s->options;
   char *path = o->from         ? strdup(o->from)
                : load->is_file ? strdup(load->from)
-                               : bt_path(o->out, load->from, ".safetensors");
+                               : bt_path(o->out, load->from, BT_LAST_CHECKPOINT);
   bool ok;
   if (access(path, F_OK) != 0 && !load->is_file && !o->from)
     ok = bt_fail(err, errlen,
@@ -437,16 +438,19 @@ bool bt_session_load(struct bt_session *s, char *err, size_t errlen) {
 static void feed_view(struct bt_session *s, int i, const struct bt_split *split,
                       const uint32_t *index, const struct bt_step_point *point) {
   const struct bt_input *input = &s->program->inputs[i];
-  size_t size = (size_t)bt_count(3, s->data->image);
-  if (input->dtype == BT_U8) {
-    for (int64_t n = 0; n < s->program->batch; n++)
-      memcpy((uint8_t *)s->inputs[i] + (size_t)n * size, split->images + index[n] * size, size);
-    return;
-  }
-  if (input->dtype != BT_F32) bt_die("images as %s", bt_dtype_name(input->dtype));
+  size_t size = (size_t)bt_count(3, input->shape + 1);
   struct bt_view_key key = {point->seed, (uint32_t)(point->step / point->steps_per_epoch),
                             (uint32_t)input->site};
-  bt_view_batch(s->plans[i], split->images, index, s->program->batch, key, s->inputs[i]);
+  if (input->dtype != BT_F32 && input->dtype != BT_U8) bt_die("images as %s", bt_dtype_name(input->dtype));
+#pragma omp parallel for schedule(static) num_threads(s->threads)
+  for (int64_t n = 0; n < s->program->batch; n++) {
+    struct bt_raster image;
+    bt_images_get(split->images, index[n], NULL, &image, NULL, 0);
+    if (input->dtype == BT_U8)
+      memcpy((uint8_t *)s->inputs[i] + (size_t)n * size, image.pixels, size);
+    else
+      bt_view_apply(s->plans[i], omp_get_thread_num(), &image, index[n], key, (float *)s->inputs[i] + (size_t)n * size, NULL, 0);
+  }
 }
 
 // Labels or another array.

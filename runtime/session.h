@@ -68,7 +68,8 @@ void bt_session_step(struct bt_session *s);
 double bt_session_scalar(const struct bt_session *s, int output); // of a loss or a report
 double bt_now(void);                                              // seconds, monotonic
 
-// <out>/<program><ending>; free() it.
-char *bt_path(const char *out, const char *program, const char *ending);
+// The files of a program's run lie in <out>/<program>. <out>/<program>/<file>; free() it.
+#define BT_LAST_CHECKPOINT "last.safetensors"
+char *bt_path(const char *out, const char *program, const char *file);
 
 #endif

@@ -82,17 +82,23 @@ static int fail(struct run *r) {
   return bt_report_error(r->s->options, r->err);
 }
 
-// `out` exists (made if need be) and a file can be created in it.
+static bool make_folder(struct run *r, const char *path) {
+  return mkdir(path, 0777) == 0 || errno == EEXIST ||
+         bt_fail(r->err, sizeof r->err, "cannot make the folder %s: %s", path, strerror(errno));
+}
+
+// The run's folder exists (made if need be) and a file can be created in it.
 static bool check_writable(struct run *r) {
   const char *out = r->s->options->out;
-  if (mkdir(out, 0777) != 0 && errno != EEXIST)
-    return bt_fail(r->err, sizeof r->err, "cannot make the folder %s: %s", out, strerror(errno));
+  char *folder = bt_path(out, r->s->program->name, "");
+  folder[strlen(folder) - 1] = 0; // the slash
   char *probe = bt_path(out, r->s->program->name, ".XXXXXX"); // no file of anyone's
-  int fd = mkstemp(probe);
-  bool ok = fd >= 0 || bt_fail(r->err, sizeof r->err, "cannot write to the folder %s: %s", out,
-                               strerror(errno));
+  bool ok = make_folder(r, out) && make_folder(r, folder);
+  int fd = ok ? mkstemp(probe) : -1;
+  if (ok && fd < 0)
+    ok = bt_fail(r->err, sizeof r->err, "cannot write to the folder %s: %s", folder, strerror(errno));
   if (fd >= 0) close(fd), unlink(probe);
-  free(probe);
+  free(probe), free(folder);
   return ok;
 }
 
@@ -351,7 +357,7 @@ static int loss_output(const struct bt_program *p) {
 int bt_train(struct bt_session *s) {
   const struct bt_options *o = s->options;
   struct run r = {.s = s, .saved = -1, .point = {.seed = (uint64_t)o->seed}};
-  r.checkpoint = bt_path(o->out, s->program->name, ".safetensors");
+  r.checkpoint = bt_path(o->out, s->program->name, BT_LAST_CHECKPOINT);
   r.loss = loss_output(s->program);
   r.n_images = bt_data_subset(&s->data->train, o->label_fraction, (uint64_t)o->seed, &r.images);
   r.order = bt_xcalloc((size_t)r.n_images, sizeof *r.order);

@@ -25,7 +25,7 @@ static int export_instance(const struct bt_module *m, const struct bt_options *o
   char err[4096], note[2048] = "";
   const struct bt_program *p = m->programs;
   for (int i = 0; i < m->n_programs && !bt_program_trains(p); i++) p = &m->programs[i];
-  char *from = o->from ? NULL : bt_path(o->out, p->name, ".safetensors");
+  char *from = o->from ? NULL : bt_path(o->out, p->name, BT_LAST_CHECKPOINT);
   bool ok = true;
   if (from && access(from, F_OK) != 0)
     ok = bt_fail(err, sizeof err, "%s is not there: run '%s %s' first, or give --from FILE", from,
@@ -46,7 +46,7 @@ static int export_instance(const struct bt_module *m, const struct bt_options *o
 static void adopt_seed(struct bt_options *o) {
   struct bt_progress_point point;
   if (!o->resume || o->seed_given) return;
-  char *path = bt_path(o->out, o->program->name, ".safetensors");
+  char *path = bt_path(o->out, o->program->name, BT_LAST_CHECKPOINT);
   if (bt_checkpoint_peek(path, &point, NULL, 0)) o->seed = (int64_t)point.seed;
   free(path);
 }

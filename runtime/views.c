@@ -9,7 +9,6 @@
 #include "views_internal.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,7 +21,7 @@ struct bt_view_plan {
   const struct bt_view *view; // NULL: raw
   int channels, height, width, out_height, out_width;
   bool normalised;
-  int threads;
+  int workers;
   struct workspace *workspaces;
   size_t bytes;
 };
@@ -297,9 +296,9 @@ static void make_workspace(struct bt_view_plan *plan, struct workspace *w,
 }
 
 struct bt_view_plan *bt_view_plan_new(const struct bt_view *view, const int64_t image[3],
-                                      int threads, char *err, size_t errlen) {
+                                      int workers, char *err, size_t errlen) {
   struct bt_view_plan *plan = bt_xcalloc(1, sizeof *plan);
-  *plan = (struct bt_view_plan){.view = view, .threads = threads, .channels = (int)image[0]};
+  *plan = (struct bt_view_plan){.view = view, .workers = workers, .channels = (int)image[0]};
   plan->height = plan->out_height = (int)image[1];
   plan->width = plan->out_width = (int)image[2];
   struct check check = {plan, view ? view->name : "raw", err, errlen};
@@ -307,14 +306,14 @@ struct bt_view_plan *bt_view_plan_new(const struct bt_view *view, const int64_t 
   grow_room(&room, plan->channels, plan->height, plan->width, plan->height, plan->width);
   bool ok = check_steps(&check, &room);
   if (!ok) return bt_view_plan_free(plan), NULL;
-  plan->workspaces = bt_xcalloc((size_t)threads, sizeof *plan->workspaces);
-  for (int i = 0; i < threads; i++) make_workspace(plan, &plan->workspaces[i], &room);
+  plan->workspaces = bt_xcalloc((size_t)workers, sizeof *plan->workspaces);
+  for (int i = 0; i < workers; i++) make_workspace(plan, &plan->workspaces[i], &room);
   return plan;
 }
 
 void bt_view_plan_free(struct bt_view_plan *plan) {
   if (!plan) return;
-  for (int i = 0; plan->workspaces && i < plan->threads; i++) {
+  for (int i = 0; plan->workspaces && i < plan->workers; i++) {
     struct workspace *w = &plan->workspaces[i];
     free(w->pixels), free(w->spare), free(w->rows);
     free(w->vertical.weight), free(w->vertical.first);
@@ -332,11 +331,15 @@ size_t bt_view_plan_bytes(const struct bt_view_plan *plan) { return plan->bytes;
 
 // ---- images -----------------------------------------------------------------------------------
 
-static void view_one(const struct bt_view_plan *plan, struct workspace *work, const uint8_t *bytes,
-                     struct bt_random random, float *out) {
-  struct context c = {.work = work, .random = random};
-  c.image = (struct bt_image){plan->channels, plan->height, plan->width,
-                              bytes,          work->pixels, work->spare};
+bool bt_view_apply(struct bt_view_plan *plan, int worker, const struct bt_raster *image,
+                   uint32_t index, struct bt_view_key key, float *out, char *err, size_t errlen) {
+  struct workspace *work = &plan->workspaces[worker];
+  struct context c = {.work = work,
+                      .random = bt_random_new(key.seed, BT_RANDOM_VIEW, index, key.epoch, key.site)};
+  if (image->channels != plan->channels || image->height != plan->height || image->width != plan->width)
+    return bt_fail(err, errlen, "an image of %d×%d×%d", image->channels, image->height, image->width);
+  c.image = (struct bt_image){image->channels, image->height, image->width,
+                              image->pixels,   work->pixels,  work->spare};
   for (int i = 0; plan->view && i < plan->view->n_steps; i++) {
     const struct bt_view_step *step = &plan->view->steps[i];
     step_functions[step->kind].apply(&c, step->arg);
@@ -345,17 +348,5 @@ static void view_one(const struct bt_view_plan *plan, struct workspace *work, co
   ptrdiff_t n = plane_of(&c.image) * c.image.channels;
   float scale = plan->view && !plan->normalised ? 1 / 255.0f : 1;
   for (ptrdiff_t i = 0; i < n; i++) out[i] = c.image.pixels[i] * scale;
-}
-
-void bt_view_batch(struct bt_view_plan *plan, const uint8_t *images, const uint32_t *index,
-                   int64_t n, struct bt_view_key key, float *out) {
-  int64_t size_in = (int64_t)plan->channels * plan->height * plan->width;
-  int64_t size_out = (int64_t)plan->channels * plan->out_height * plan->out_width;
-#pragma omp parallel for schedule(static) num_threads(plan->threads)
-  for (int64_t i = 0; i < n; i++) {
-    struct bt_random random =
-        bt_random_new(key.seed, BT_RANDOM_VIEW, index[i], key.epoch, key.site);
-    view_one(plan, &plan->workspaces[omp_get_thread_num()], images + index[i] * size_in, random,
-             out + i * size_out);
-  }
+  return true;
 }

@@ -1,20 +1,20 @@
-// views.h: random views of images, a batch at a time.
+// views.h: random views of images.
 //
-// A plan is a `struct bt_view` checked against the size of the images, with room for every thread.
-// Images are uint8 channels × height × width; a view's result is float in the same order. Random
-// numbers are keyed by (seed, epoch, image, site), so a result depends neither on the number of
-// threads nor on the batch that an image happens to be in.
+// A plan is a `struct bt_view` checked against the size of the images, with room for every worker.
+// A view's result is float, channels × height × width. Random numbers are keyed by (seed, epoch,
+// image, site), so a result depends neither on the number of workers nor on the batch that an image
+// happens to be in.
 #ifndef BT_VIEWS_H
 #define BT_VIEWS_H
 
-#include "btrt.h"
+#include "images.h"
 
 struct bt_view_plan;
 
-// view: NULL for raw pixels (0 … 255). image: channels, height, width. NULL with err where a step
-// cannot work on such images.
+// view: NULL for raw pixels (0 … 255). image: channels, height, width; the last two 0: any. NULL with
+// err where a step cannot work on such images.
 struct bt_view_plan *bt_view_plan_new(const struct bt_view *view, const int64_t image[3],
-                                      int threads, char *err, size_t errlen);
+                                      int workers, char *err, size_t errlen);
 void bt_view_plan_free(struct bt_view_plan *plan);
 void bt_view_plan_shape(const struct bt_view_plan *plan, int64_t shape[3]); // of a result
 size_t bt_view_plan_bytes(const struct bt_view_plan *plan);                 // working memory
@@ -25,8 +25,10 @@ struct bt_view_key {
   uint32_t site;
 };
 
-// images: the whole data set. index: n image numbers. out: n × result shape.
-void bt_view_batch(struct bt_view_plan *plan, const uint8_t *images, const uint32_t *index,
-                   int64_t n, struct bt_view_key key, float *out);
+// The view of one image, number `index` of its set, by worker 0 … workers-1 (of which each works on
+// one image at a time). out: the result's shape. False with err where the image is too small for a
+// step.
+bool bt_view_apply(struct bt_view_plan *plan, int worker, const struct bt_raster *image,
+                   uint32_t index, struct bt_view_key key, float *out, char *err, size_t errlen);
 
 #endif

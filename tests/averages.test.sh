@@ -35,7 +35,7 @@ run() { # run PROGRAM OUT OPTION…
 }
 parts() { # parts OUT PROGRAM: what it holds of encoder and target: the bytes of 3×16 weights and 3 biases
   for part in encoder target; do
-    "$program" export $part --from "$work/$1/$2.safetensors" -o "$work/file" || return 1
+    "$program" export $part --from "$work/$1/$2/last.safetensors" -o "$work/file" || return 1
     tail -c 204 "$work/file" >"$work/$part"
   done
 }
@@ -51,11 +51,11 @@ holds 'an average starts as a copy' together start first
 program=$work/moving
 holds 'steps with a rate' run first moved --steps=3
 holds 'it follows behind' apart moved first
-cp moved/first.safetensors moved.safetensors
+cp moved/first/last.safetensors moved.safetensors
 program=$work/still
 holds 'a program that loads the encoder' run second moved --steps=1
 holds 'the average starts as what was loaded' together moved second
-holds 'and that had been trained' sh -c '"$0" export encoder --from start/first.safetensors -o fresh && ! tail -c 204 fresh | cmp -s - encoder' "$program"
+holds 'and that had been trained' sh -c '"$0" export encoder --from start/first/last.safetensors -o fresh && ! tail -c 204 fresh | cmp -s - encoder' "$program"
 holds 'a program that loads both' run third moved --steps=1
 holds 'a loaded average is no copy' apart moved third
 
@@ -65,7 +65,7 @@ program=$work/byol
 holds 'train' run pretrain whole --steps=6
 holds 'train and stop' run pretrain parted --steps=6 --stop-at=3
 holds 'go on' "$program" pretrain --data synthetic:64 --out parted --quiet --resume
-holds 'stopped and resumed equals uninterrupted' cmp whole/pretrain.safetensors parted/pretrain.safetensors
+holds 'stopped and resumed equals uninterrupted' cmp whole/pretrain/last.safetensors parted/pretrain/last.safetensors
 for measure in knn knn_target; do
   expect "$measure" 0 out '^knn: ' "$program" $measure --data synthetic:64 --out whole
 done

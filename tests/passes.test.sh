@@ -12,7 +12,7 @@ run() { # run OUT OPTION…
   "$program" train --data synthetic:200 --out "$work/$to" "$@"
 }
 # What the log says of pass $2 at step $3, without times.
-line() { sed -n '/"event":"pass","step":'"$3"',.*"pass":"'"$2"'"/ { s/"seconds":[-+0-9.e]*,//; p; }' "$work/$1/train.jsonl"; }
+line() { sed -n '/"event":"pass","step":'"$3"',.*"pass":"'"$2"'"/ { s/"seconds":[-+0-9.e]*,//; p; }' "$work/$1/train/log.jsonl"; }
 field() { sed -n 's/.*"'"$1"'":\(-\{0,1\}[0-9.e+-]*\).*/\1/p'; } # field NAME: of the last line
 near() { awk "BEGIN {d = $1 - ($2); exit !(d * d <= ($3)^2)}"; } # near VALUE WANTED TOLERANCE
 
@@ -33,10 +33,10 @@ expect 'as JSON' 0 out '"pass":"test","report":"similarity","value":.*,"test_ima
 
 program=$work/plain
 holds 'the same without passes' run without --quiet
-holds 'trains the same model, bit for bit' cmp "$work/whole/train.safetensors" "$work/without/train.safetensors"
+holds 'trains the same model, bit for bit' cmp "$work/whole/train/last.safetensors" "$work/without/train/last.safetensors"
 program=$work/train
 holds 'one thread' run one --quiet --threads 1
-holds 'trains and reports the same' sh -c 'cmp "$0/whole/train.safetensors" "$0/one/train.safetensors"' "$work"
+holds 'trains and reports the same' sh -c 'cmp "$0/whole/train/last.safetensors" "$0/one/train/last.safetensors"' "$work"
 line whole test_2 18 >"$work/a"; line one test_2 18 >"$work/b"
 holds 'its neighbours too' cmp "$work/a" "$work/b"
 
@@ -44,7 +44,7 @@ holds 'its neighbours too' cmp "$work/a" "$work/b"
 for stop in 6 9; do
   holds "stop at $stop" run s$stop --quiet --stop-at $stop
   holds 'go on' run s$stop --quiet --resume
-  holds 'stopped and resumed equals uninterrupted' cmp "$work/whole/train.safetensors" "$work/s$stop/train.safetensors"
+  holds 'stopped and resumed equals uninterrupted' cmp "$work/whole/train/last.safetensors" "$work/s$stop/train/last.safetensors"
   for pass in test train test_2 train_2; do line whole $pass 18; line whole $pass 6; done >"$work/a"
   for pass in test train test_2 train_2; do line s$stop $pass 18; line s$stop $pass 6; done >"$work/b"
   holds 'and so do its passes' cmp "$work/a" "$work/b"

@@ -12,8 +12,8 @@ fit() { # fit OUT options…: twelve steps of ten an epoch
   "$train" train --data synthetic:240 --out "$work/$to" --steps 12 --log-every 1 --quiet "$@"
 }
 # Every number of the log but times.
-values() { sed -n '/"event":"step"/ { s/"\(seconds\|images_per_s\)":[-+0-9.e]*,\{0,1\}//g; p; }' "$work/$1/train.jsonl"; }
-same() { values "$1" >"$work/a"; values "$2" >"$work/b"; [ -s "$work/a" ] && cmp "$work/a" "$work/b" && cmp "$work/$1/train.safetensors" "$work/$2/train.safetensors"; }
+values() { sed -n '/"event":"step"/ { s/"\(seconds\|images_per_s\)":[-+0-9.e]*,\{0,1\}//g; p; }' "$work/$1/train/log.jsonl"; }
+same() { values "$1" >"$work/a"; values "$2" >"$work/b"; [ -s "$work/a" ] && cmp "$work/a" "$work/b" && cmp "$work/$1/train/last.safetensors" "$work/$2/train/last.safetensors"; }
 distinct() { values one | sed -n 's/.*"'"$1"'":\([-0-9.e]*\).*/\1/p' | sort -u | wc -l; }
 
 holds 'one thread' fit one --seed 9 --threads 1
@@ -25,7 +25,7 @@ holds 'a resumed run draws what the whole run drew' same one stopped
 holds 'every step draws a Beta anew' test "$(distinct share)" = 12
 holds 'and a permutation' test "$(distinct first)" -ge 6
 holds 'another seed' fit other --seed 10
-holds 'draws other numbers' sh -c '! cmp -s "$0" "$1"' "$work/one/train.safetensors" "$work/other/train.safetensors"
+holds 'draws other numbers' sh -c '! cmp -s "$0" "$1"' "$work/one/train/last.safetensors" "$work/other/train/last.safetensors"
 
 "$train" measure --data synthetic:4800 --out "$work/one" --seed 1 >"$work/out" 2>&1
 awk '$1 == "draw:" {mean = $2} $1 == "square:" {square = $2} END {exit !(square - mean * mean > 0.02)}' "$work/out"

@@ -95,9 +95,9 @@ fit() { # fit OUT options…: the standard run, into a folder of its own
 expect 'a run' 0 err 'done, saved to' fit whole
 holds 'standard output stays empty' test ! -s "$work/out"
 holds 'piped progress is plain text' plain "$work/err"
-holds 'the log is JSON lines' json "$work/whole/pretrain.jsonl"
-holds 'a line a step' test "$(grep -c '"event":"step"' "$work/whole/pretrain.jsonl")" = $steps
-grep '"event":"step"' "$work/whole/pretrain.jsonl" >"$work/steps"
+holds 'the log is JSON lines' json "$work/whole/pretrain/log.jsonl"
+holds 'a line a step' test "$(grep -c '"event":"step"' "$work/whole/pretrain/log.jsonl")" = $steps
+grep '"event":"step"' "$work/whole/pretrain/log.jsonl" >"$work/steps"
 field loss "$work/steps" | awk '
   NR <= 5 {first += $1} {tail[NR % 5] = $1}
   END {for (i in tail) last += tail[i]; print first / 5, last / 5; exit !(NR >= 10 && last < 0.8 * first)}' >"$work/held"
@@ -124,7 +124,7 @@ fi
 holds 'compile a model that collapses' "$btc" compile tests/models/collapses.btg -o "$work/collapses"
 collapse() { # collapse PROGRAM: its log is $work/steps, what it shows in $work/err
   "$work/collapses" "$1" --data synthetic:400 --steps 50 --log-every 1 --out "$work/collapsed" >"$work/out" 2>"$work/err" </dev/null &&
-    grep '"event":"step"' "$work/collapsed/$1.jsonl" >"$work/steps"
+    grep '"event":"step"' "$work/collapsed/$1/log.jsonl" >"$work/steps"
 }
 first_last() { field "$1" "$work/steps" | awk 'NR == 1 {first = $1} {last = $1} END {print first, last; exit !('"$2"')}' >"$work/held"; }
 holds 'a run whose dimensions become one' collapse repeats
@@ -137,23 +137,23 @@ holds 'the deviation falls to 0' first_last std 'first > 0.2 && last < 0.02'
 holds 'the line says so' grep -q '^epoch 5/5 .*  std 0.0[01]  ' "$work/err"
 
 # ---- the same again, stopped and resumed ------------------------------------------------------
-same() { cmp "$work/whole/pretrain.safetensors" "$work/$1/pretrain.safetensors"; }
+same() { cmp "$work/whole/pretrain/last.safetensors" "$work/$1/pretrain/last.safetensors"; }
 holds 'the same seed, the same file' same again
 expect 'one thread instead of two' 0 err 'done' fit single --threads 1
 holds 'the same file' same single
-losses() { field loss "$work/$1/pretrain.jsonl" >"$work/$1.losses"; test -s "$work/$1.losses"; }
+losses() { field loss "$work/$1/pretrain/log.jsonl" >"$work/$1.losses"; test -s "$work/$1.losses"; }
 same_losses() { losses "$1" && losses "$2" && cmp "$work/$1.losses" "$work/$2.losses"; }
 holds 'and the same losses, digit for digit' same_losses whole single
 expect 'another seed' 0 err 'done' fit other --seed 1
-holds 'another file' sh -c '! cmp "$0/whole/pretrain.safetensors" "$0/other/pretrain.safetensors"' "$work"
+holds 'another file' sh -c '! cmp "$0/whole/pretrain/last.safetensors" "$0/other/pretrain/last.safetensors"' "$work"
 expect 'start and stop, over an epoch' 0 err 'stopped, saved' fit stopped --stop-at 7
 expect 'go on and stop' 0 err 'stopped, saved' fit stopped --resume --stop-at 31
-holds 'on the way it is another file' sh -c '! cmp "$0/whole/pretrain.safetensors" "$0/stopped/pretrain.safetensors"' "$work"
+holds 'on the way it is another file' sh -c '! cmp "$0/whole/pretrain/last.safetensors" "$0/stopped/pretrain/last.safetensors"' "$work"
 expect 'stop at the next step' 0 err 'stopped, saved' fit stopped --resume --stop-at 32
 expect 'go on to the end' 0 err 'done' "$train" pretrain --data "$data" --out "$work/stopped" --resume
 holds 'stopped and resumed equals uninterrupted' same stopped
-holds 'the log of all parts is JSON lines' json "$work/stopped/pretrain.jsonl"
-holds 'it says where it went on' test "$(grep -c '"event":"resumed"' "$work/stopped/pretrain.jsonl")" = 3
+holds 'the log of all parts is JSON lines' json "$work/stopped/pretrain/log.jsonl"
+holds 'it says where it went on' test "$(grep -c '"event":"resumed"' "$work/stopped/pretrain/log.jsonl")" = 3
 expect 'a resumed run has its seed' 1 err 'trained with --seed 0, not 5' fit stopped --resume --seed 5
 holds 'and is as it was' same stopped
 
@@ -162,7 +162,7 @@ interrupt() { # interrupt SIGNAL OUT: sends it once a step is logged; leaves the
     >"$work/out" 2>"$work/err" </dev/null &
   pid=$!
   for _ in $(seq 1000); do
-    grep -q '"step":3,' "$work/$2/pretrain.jsonl" 2>/dev/null && break
+    grep -q '"step":3,' "$work/$2/pretrain/log.jsonl" 2>/dev/null && break
     sleep 0.01
   done
   kill -"$1" $pid
@@ -178,7 +178,7 @@ for pair in INT:130 TERM:143 HUP:129 KILL:137; do
     holds 'SIGKILL: the last checkpoint is whole' "$train" export encoder --out "$work/KILL" -o "$work/encoder.KILL"
   else
     holds "SIG$signal: it says what to do" grep -q 'interrupted at step [0-9]*; saved to .*--resume' "$work/err"
-    holds "SIG$signal: the log says so" grep -q '"event":"interrupted"' "$work/$signal/pretrain.jsonl"
+    holds "SIG$signal: the log says so" grep -q '"event":"interrupted"' "$work/$signal/pretrain/log.jsonl"
   fi
   expect "SIG$signal: go on" 0 err 'done' fit "$signal" --resume
   holds "SIG$signal: equals uninterrupted" same "$signal"
@@ -210,7 +210,7 @@ holds 'torchvision names' grep -a -q '"layer1.0.conv1.weight"' "$work/encoder.sa
 holds 'without the instance' sh -c '! grep -a -q "\"encoder\." "$0"' "$work/encoder.safetensors"
 expect 'export of what is not there' 1 err "no instance 'encodr'" "$train" export encodr --out "$work/whole" -o "$work/none"
 holds 'nothing is written' test ! -e "$work/none"
-expect 'export over its own checkpoint' 1 err 'itself' "$train" export encoder --out "$work/whole" -o "$work/whole/../whole/pretrain.safetensors"
+expect 'export over its own checkpoint' 1 err 'itself' "$train" export encoder --out "$work/whole" -o "$work/whole/../whole/pretrain/last.safetensors"
 holds 'the checkpoint is as it was' same again
 
 # ---- accidents: data --------------------------------------------------------------------------
@@ -258,12 +258,12 @@ accident 'no images' 'give a number of images' restart synthetic:0
 accident 'a resumed run with other data' 'steps an epoch' resume synthetic:64
 
 # ---- accidents: checkpoints -------------------------------------------------------------------
-good=$work/whole/pretrain.safetensors size=$(wc -c <"$work/whole/pretrain.safetensors")
+good=$work/whole/pretrain/last.safetensors size=$(wc -c <"$work/whole/pretrain/last.safetensors")
 spoil() { # spoil NAME PATTERN: a run whose checkpoint is $work/spoilt: neither knn nor resume take it
-  rm -rf "$work/kept"; mkdir "$work/kept"; cp "$work/spoilt" "$work/kept/pretrain.safetensors"
+  rm -rf "$work/kept"; mkdir -p "$work/kept/pretrain"; cp "$work/spoilt" "$work/kept/pretrain/last.safetensors"
   folder_sum "$work/kept" >"$work/kept.sum"
-  accident "$1: knn" "pretrain.safetensors.*$2" "$train" knn --out "$work/kept" --data synthetic:64
-  accident "$1: --resume" "pretrain.safetensors.*$2" resume "$data"
+  accident "$1: knn" "pretrain/last.safetensors.*$2" "$train" knn --out "$work/kept" --data synthetic:64
+  accident "$1: --resume" "pretrain/last.safetensors.*$2" resume "$data"
 }
 for bytes in 0 7 8 1000 $((size / 2)) $((size - 1)); do
   head -c "$bytes" "$good" >"$work/spoilt"
@@ -282,7 +282,7 @@ flip $((size / 2)); spoil 'a flipped bit of a tensor' 'damaged'
 flip $((size - 1)); spoil 'a flipped bit at the end' ''
 head -c $size /dev/zero >"$work/spoilt"; spoil 'zeros' ''
 "$tiny" pretrain --data synthetic:64 --steps 1 --out "$work/tiny1" >"$work/held" 2>&1
-cp "$work/tiny1/pretrain.safetensors" "$work/spoilt"; spoil 'a checkpoint of another model' 'another model'
+cp "$work/tiny1/pretrain/last.safetensors" "$work/spoilt"; spoil 'a checkpoint of another model' 'another model'
 expect 'knn without a checkpoint' 1 err "run '.* pretrain' first" "$train" knn --out "$work/none" --data synthetic:64
 expect 'resume without a checkpoint' 1 err 'nothing to resume' "$train" --resume --out "$work/none" --data synthetic:64
 expect 'export without a checkpoint' 1 err "run '.* pretrain' first" "$train" export encoder --out "$work/none" -o "$work/none.safetensors"
@@ -291,17 +291,17 @@ holds 'export wrote nothing' test ! -e "$work/none.safetensors"
 # ---- accidents: the run -----------------------------------------------------------------------
 expect 'a run that diverges' 1 err 'the loss is .* at step 6 .*keeps step 4' "$diverges" --data synthetic:800 --out "$work/d" --save-every 2
 "$diverges" --data synthetic:800 --out "$work/d4" --stop-at 4 >"$work/held" 2>&1
-holds 'the checkpoint before it is good' cmp "$work/d/pretrain.safetensors" "$work/d4/pretrain.safetensors"
-holds 'its log is JSON lines' json "$work/d/pretrain.jsonl"
+holds 'the checkpoint before it is good' cmp "$work/d/pretrain/last.safetensors" "$work/d4/pretrain/last.safetensors"
+holds 'its log is JSON lines' json "$work/d/pretrain/log.jsonl"
 expect 'a resumed run that diverges' 1 err 'at step 6 .*keeps step 4' "$diverges" --data synthetic:800 --out "$work/d4" --resume
-holds 'the checkpoint stays' cmp "$work/d/pretrain.safetensors" "$work/d4/pretrain.safetensors"
+holds 'the checkpoint stays' cmp "$work/d/pretrain/last.safetensors" "$work/d4/pretrain/last.safetensors"
 expect 'a loss that is never finite' 1 err 'the loss is nan at step 1 .*nothing was saved' "$diverges" hopeless --data synthetic:800 --out "$work/d"
 expect 'a covariance without a Cholesky factor' 1 err 'the loss is nan at step 1 .*nothing was saved' "$diverges" collapsed --data synthetic:800 --out "$work/d"
-holds 'no checkpoint of it' test ! -e "$work/d/hopeless.safetensors"
+holds 'no checkpoint of it' test ! -e "$work/d/hopeless/last.safetensors"
 
 expect 'a folder under a file' 1 err 'cannot make the folder' "$train" --data synthetic:64 --out "$work/train/run"
-expect 'a file as folder' 1 err 'cannot write to the folder' "$train" --data synthetic:64 --out "$work/encoder.safetensors"
-expect 'a folder that takes nothing' 1 err 'cannot write to the folder' "$train" --data synthetic:64 --out /proc
+expect 'a file as folder' 1 err 'cannot make the folder' "$train" --data synthetic:64 --out "$work/encoder.safetensors"
+expect 'a folder that takes nothing' 1 err 'cannot make the folder' "$train" --data synthetic:64 --out /proc
 expect 'export to a full disk' 1 err 'cannot write /dev/full' "$train" export encoder --out "$work/whole" -o /dev/full
 expect 'export to a folder' 1 err 'is a folder' "$train" export encoder --out "$work/whole" -o "$work"
 mkdir "$work/disk"
@@ -309,10 +309,10 @@ if mount -t tmpfs -o size=128k none "$work/disk" 2>/dev/null; then
   mounted=$work/disk
   "$tiny" pretrain --data synthetic:64 --steps 2 --stop-at 1 --out "$work/disk/run" --quiet >"$work/held" 2>&1
   head -c 120000 /dev/zero >"$work/disk/rest" 2>/dev/null
-  cp "$work/disk/run/pretrain.safetensors" "$work/before"
+  cp "$work/disk/run/pretrain/last.safetensors" "$work/before"
   expect 'a full disk' 1 err 'cannot write .*No space left' "$tiny" pretrain --data synthetic:64 --resume --out "$work/disk/run"
-  holds 'the checkpoint before it stays' cmp "$work/before" "$work/disk/run/pretrain.safetensors"
-  holds 'nothing is left beside it' sh -c 'test "$(ls "$0" | grep -c safetensors)" = 1' "$work/disk/run"
+  holds 'the checkpoint before it stays' cmp "$work/before" "$work/disk/run/pretrain/last.safetensors"
+  holds 'nothing is left beside it' sh -c 'test "$(ls "$0" | grep -c safetensors)" = 1' "$work/disk/run/pretrain"
 else
   for name in 'a full disk' 'the checkpoint before it stays' 'nothing is left beside it'; do skip "$name" 'no right to mount'; done
 fi

@@ -66,7 +66,7 @@ static void test_read(void **state) {
     assert_int_equal(d->image[0], 1);
     assert_int_equal(d->image[2], SIDE);
     assert_int_equal(d->classes, 3);
-    assert_int_equal(d->train.images[SIDE * SIDE + 1], SIDE * SIDE + 1);
+    assert_int_equal(d->train.images->pixels[SIDE * SIDE + 1], SIDE * SIDE + 1);
     assert_int_equal(d->train.labels[4], 1);
     bt_data_free(d);
     const char *images = rt_path(*state, "train-images-idx3-ubyte");
@@ -158,8 +158,8 @@ static void test_synthetic(void **state) {
   assert_non_null(a);
   assert_int_equal(a->train.n, 20);
   assert_int_equal(a->test.n, 5);
-  assert_memory_equal(a->train.images, b->train.images, 20 * 192);
-  assert_memory_not_equal(a->train.images, a->test.images, 192);
+  assert_memory_equal(a->train.images->pixels, b->train.images->pixels, 20 * 192);
+  assert_memory_not_equal(a->train.images->pixels, a->test.images->pixels, 192);
   bt_data_free(a), bt_data_free(b);
   expect_refused("synthetic", &anything, "does not say how large");
   expect_refused("synthetic:", &need, "number of images");

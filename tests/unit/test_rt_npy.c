@@ -225,7 +225,7 @@ static void test_images(void **state) {
   if (!d) fail_msg("%s", err);
   assert_int_equal(d->image[0], 3);
   assert_int_equal(d->image[2], 2);
-  assert_memory_equal(d->train.images, pixels, sizeof pixels);
+  assert_memory_equal(d->train.images->pixels, pixels, sizeof pixels);
   assert_string_equal(d->unit, "images");
   bt_data_free(d);
 }

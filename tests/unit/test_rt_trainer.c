@@ -88,7 +88,7 @@ static void test_wrong_usage(void **state) {
 static void test_training(void **state) {
   expect(*state, DATA "--out @/run", 0, "done, saved");
   rt_expect_text(output, "epoch 2/2");
-  char *log = rt_read(rt_path(*state, "run/fit.jsonl"), NULL);
+  char *log = rt_read(rt_path(*state, "run/fit/log.jsonl"), NULL);
   rt_expect_text(log, "{\"event\":\"step\",\"step\":10,");
   rt_expect_text(log, "\"rate\":");
   rt_expect_text(log, "{\"event\":\"epoch\",\"step\":12,");
@@ -97,11 +97,11 @@ static void test_training(void **state) {
   expect(*state, DATA "--out @/run --resume", 0, "nothing to do");
   expect(*state, DATA "--out @/quiet --quiet", 0, "");
   assert_string_equal(output, "");
-  assert_true(rt_same_file(rt_path(*state, "run/fit.safetensors"),
-                           rt_path(*state, "quiet/fit.safetensors")));
+  assert_true(rt_same_file(rt_path(*state, "run/fit/last.safetensors"),
+                           rt_path(*state, "quiet/fit/last.safetensors")));
   expect(*state, DATA "--out @/run --force --seed 5", 0, "done");
-  assert_false(rt_same_file(rt_path(*state, "run/fit.safetensors"),
-                            rt_path(*state, "quiet/fit.safetensors")));
+  assert_false(rt_same_file(rt_path(*state, "run/fit/last.safetensors"),
+                            rt_path(*state, "quiet/fit/last.safetensors")));
 }
 
 // ---- reports ----
@@ -129,7 +129,7 @@ static bool is_event(const json_t *line, const char *event) {
 // A step's line has the log's own fields and every report, an epoch's the means of its steps.
 static void test_reports_are_logged(void **state) {
   expect(*state, DATA "--out @/run --log-every 1", 0, "done");
-  json_t *lines = log_lines(rt_path(*state, "run/fit.jsonl")), *line;
+  json_t *lines = log_lines(rt_path(*state, "run/fit/log.jsonl")), *line;
   size_t i, steps = 0, epochs = 0;
   double loss = 0, bias = 0;
   json_array_foreach(lines, i, line) {
@@ -185,7 +185,7 @@ static void test_passes(void **state) {
   expect(*state, "watched" DATA "--out @/run", 0, "  test  kept ");
   rt_expect_text(output, "  train_2  corner ");
   assert_null(strstr(output, "  train  "));
-  json_t *lines = log_lines(rt_path(*state, "run/watched.jsonl"));
+  json_t *lines = log_lines(rt_path(*state, "run/watched/log.jsonl"));
   const json_t *first = pass_line(lines, "test", 6, &n), *second = pass_line(lines, "test", 12, &n);
   assert_true(n == 1 && first && pass_line(lines, "train", 12, &n) && n == 1);
   assert_true(number(first, "at") == 6 && number(second, "at") == 12); // the run's step
@@ -210,8 +210,8 @@ static void test_passes(void **state) {
 static void test_passes_change_no_training(void **state) {
   expect(*state, DATA "--out @/run --epochs 3", 0, "done");
   expect(*state, "watched" DATA "--out @/run --epochs 3", 0, "done");
-  expect(*state, "export model --from @/run/fit.safetensors -o @/a", 0, "");
-  expect(*state, "export model --from @/run/watched.safetensors -o @/b", 0, "");
+  expect(*state, "export model --from @/run/fit/last.safetensors -o @/a", 0, "");
+  expect(*state, "export model --from @/run/watched/last.safetensors -o @/b", 0, "");
   assert_true(rt_same_file(rt_path(*state, "a"), rt_path(*state, "b")));
 }
 
@@ -221,13 +221,13 @@ static void test_a_signal_in_a_pass(void **state) {
   static const int steps[] = {0, 6, 7, 8, 9, 10, 17, 19};
   int n;
   expect(*state, "watched" DATA "--out @/whole", 0, "done");
-  json_t *whole = log_lines(rt_path(*state, "whole/watched.jsonl"));
+  json_t *whole = log_lines(rt_path(*state, "whole/watched/log.jsonl"));
   for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
     rt_pass_signal_at = steps[i];
     expect(*state, "watched" DATA "--out @/cut --force", 130, steps[i] < 10 ? "interrupted at step 6" : "interrupted at step 12");
     expect(*state, "watched" DATA "--out @/cut --resume", 0, "done");
-    assert_true(rt_same_file(rt_path(*state, "whole/watched.safetensors"), rt_path(*state, "cut/watched.safetensors")));
-    json_t *lines = log_lines(rt_path(*state, "cut/watched.jsonl"));
+    assert_true(rt_same_file(rt_path(*state, "whole/watched/last.safetensors"), rt_path(*state, "cut/watched/last.safetensors")));
+    json_t *lines = log_lines(rt_path(*state, "cut/watched/log.jsonl"));
     for (int64_t step = 6; step <= 12; step += 6) {
       const json_t *got = pass_line(lines, "test", step, &n), *want = pass_line(whole, "test", step, &n);
       assert_true(number(got, "first") == number(want, "first") && number(got, "kept") == number(want, "kept"));
@@ -249,9 +249,9 @@ static void test_passes_and_stopping(void **state) {
     expect(*state, line, 0, "stopped");
     snprintf(line, sizeof line, "watched" DATA "--out @/s%d --resume", step);
     expect(*state, line, 0, "done");
-    snprintf(line, sizeof line, "s%d/watched.safetensors", step);
-    assert_true(rt_same_file(rt_path(*state, "whole/watched.safetensors"), rt_path(*state, line)));
-    snprintf(line, sizeof line, "s%d/watched.jsonl", step);
+    snprintf(line, sizeof line, "s%d/watched/last.safetensors", step);
+    assert_true(rt_same_file(rt_path(*state, "whole/watched/last.safetensors"), rt_path(*state, line)));
+    snprintf(line, sizeof line, "s%d/watched/log.jsonl", step);
     json_t *lines = log_lines(rt_path(*state, line));
     assert_non_null(pass_line(lines, "test", 6, &n));
     assert_int_equal(n, 1);
@@ -276,7 +276,7 @@ static void test_threads_change_nothing(void **state) {
   expect(*state, DATA "--out @/a --threads 1", 0, "done");
   expect(*state, DATA "--out @/b --threads 3", 0, "done");
   assert_true(
-      rt_same_file(rt_path(*state, "a/fit.safetensors"), rt_path(*state, "b/fit.safetensors")));
+      rt_same_file(rt_path(*state, "a/fit/last.safetensors"), rt_path(*state, "b/fit/last.safetensors")));
 }
 
 // Stopped anywhere, in the middle of an epoch or at its end, and resumed: the same bytes.
@@ -288,8 +288,8 @@ static void test_resume_is_exact(void **state) {
     expect(*state, line, 0, "stopped");
     snprintf(line, sizeof line, DATA "--out @/s%d --resume", step);
     expect(*state, line, 0, "done");
-    snprintf(line, sizeof line, "s%d/fit.safetensors", step);
-    assert_true(rt_same_file(rt_path(*state, "whole/fit.safetensors"), rt_path(*state, line)));
+    snprintf(line, sizeof line, "s%d/fit/last.safetensors", step);
+    assert_true(rt_same_file(rt_path(*state, "whole/fit/last.safetensors"), rt_path(*state, line)));
   }
 }
 
@@ -301,8 +301,8 @@ static void test_signals(void **state) {
     rt_signal_at = 7, rt_signal = signals[i].number;
     expect(*state, DATA "--out @/cut --force", signals[i].code, "interrupted at step 8");
     expect(*state, DATA "--out @/cut --resume", 0, "done");
-    assert_true(rt_same_file(rt_path(*state, "whole/fit.safetensors"),
-                             rt_path(*state, "cut/fit.safetensors")));
+    assert_true(rt_same_file(rt_path(*state, "whole/fit/last.safetensors"),
+                             rt_path(*state, "cut/fit/last.safetensors")));
   }
 }
 
@@ -325,7 +325,7 @@ static void test_the_first_signal_counts(void **state) {
 static void test_second_interrupt_leaves_at_once(void **state) {
   rt_signal_at = 7, rt_signal_times = 2;
   expect(*state, DATA "--out @/cut --quiet", 130, "");
-  char *log = rt_read(rt_path(*state, "cut/fit.jsonl"), NULL);
+  char *log = rt_read(rt_path(*state, "cut/fit/log.jsonl"), NULL);
   assert_null(strstr(log, "interrupted"));
   free(log);
   expect(*state, DATA "--out @/cut --resume", 0, "done"); // from the end of the first epoch
@@ -337,18 +337,18 @@ static void test_resume_has_the_seed_everywhere(void **state) {
   expect(*state, DATA "--out @/whole --seed 5 --labels 50%", 0, "done");
   expect(*state, DATA "--out @/cut --seed 5 --labels 50% --stop-at 4", 0, "stopped");
   expect(*state, DATA "--out @/cut --resume --labels 50%", 0, "done");
-  assert_true(rt_same_file(rt_path(*state, "whole/fit.safetensors"),
-                           rt_path(*state, "cut/fit.safetensors")));
+  assert_true(rt_same_file(rt_path(*state, "whole/fit/last.safetensors"),
+                           rt_path(*state, "cut/fit/last.safetensors")));
 }
 
 static void test_a_torn_log(void **state) {
   expect(*state, DATA "--out @/run --stop-at 4", 0, "stopped");
-  char *log = rt_read(rt_path(*state, "run/fit.jsonl"), NULL), torn[2000];
+  char *log = rt_read(rt_path(*state, "run/fit/log.jsonl"), NULL), torn[2000];
   int n = snprintf(torn, sizeof torn, "%s{\"event\":\"st", log);
-  rt_write(rt_path(*state, "run/fit.jsonl"), torn, (size_t)n);
+  rt_write(rt_path(*state, "run/fit/log.jsonl"), torn, (size_t)n);
   free(log);
   expect(*state, DATA "--out @/run --resume", 0, "done");
-  log = rt_read(rt_path(*state, "run/fit.jsonl"), NULL);
+  log = rt_read(rt_path(*state, "run/fit/log.jsonl"), NULL);
   rt_expect_text(log, "{\"event\":\"st\n{\"event\":\"resumed\"");
   assert_null(strstr(log, "\n\n"));
   free(log);
@@ -357,22 +357,22 @@ static void test_a_torn_log(void **state) {
 // Trying whether the folder can be written touches no file in it.
 static void test_files_beside_the_checkpoint(void **state) {
   expect(*state, DATA "--out @/run --stop-at 4", 0, "stopped");
-  rt_write(rt_path(*state, "run/fit.probe"), "mine", 4);
+  rt_write(rt_path(*state, "run/fit/probe"), "mine", 4);
   expect(*state, DATA "--out @/run --resume", 0, "done");
-  assert_int_equal(access(rt_path(*state, "run/fit.probe"), F_OK), 0);
-  assert_int_equal(rt_files_in(rt_path(*state, "run")), 3);
+  assert_int_equal(access(rt_path(*state, "run/fit/probe"), F_OK), 0);
+  assert_int_equal(rt_files_in(rt_path(*state, "run/fit")), 3);
 }
 
 static void test_two_runs_in_one_folder(void **state) {
   expect(*state, DATA "--out @/run --stop-at 4", 0, "stopped");
   expect(*state, DATA "--out @/same --stop-at 4", 0, "stopped");
-  int other = open(rt_path(*state, "run/fit.jsonl"), O_RDWR);
+  int other = open(rt_path(*state, "run/fit/log.jsonl"), O_RDWR);
   assert_int_equal(flock(other, LOCK_EX), 0);
   expect(*state, DATA "--out @/run --resume", 1, "another run is writing to");
   expect(*state, DATA "--out @/run --force", 1, "another run is writing to");
   close(other);
-  assert_true(rt_same_file(rt_path(*state, "run/fit.safetensors"),
-                           rt_path(*state, "same/fit.safetensors")));
+  assert_true(rt_same_file(rt_path(*state, "run/fit/last.safetensors"),
+                           rt_path(*state, "same/fit/last.safetensors")));
   expect(*state, DATA "--out @/run --resume", 0, "done");
 }
 
@@ -386,10 +386,10 @@ static void test_full_disk(void **state) {
   expect(*state, DATA "--out @/good --stop-at 6", 0, "stopped");
   disk_full = true;
   expect(*state, DATA "--out @/run --resume", 1, "cannot write");
-  rt_expect_text(output, "fit.safetensors: File too large"); // what this limit says
-  assert_true(rt_same_file(rt_path(*state, "run/fit.safetensors"),
-                           rt_path(*state, "good/fit.safetensors")));
-  assert_int_equal(rt_files_in(rt_path(*state, "run")), 2); // checkpoint and log
+  rt_expect_text(output, "fit/last.safetensors: File too large"); // what this limit says
+  assert_true(rt_same_file(rt_path(*state, "run/fit/last.safetensors"),
+                           rt_path(*state, "good/fit/last.safetensors")));
+  assert_int_equal(rt_files_in(rt_path(*state, "run/fit")), 2); // checkpoint and log
 }
 
 static void test_few_labels(void **state) {
@@ -403,8 +403,8 @@ static void test_resume_refusals(void **state) {
   expect(*state, "--data synthetic:80 --out @/run --resume --epochs 3", 1,
          "6 steps an epoch, now there are 10");
   size_t n;
-  char *whole = rt_read(rt_path(*state, "run/fit.safetensors"), &n);
-  rt_write(rt_path(*state, "run/fit.safetensors"), whole, n - 1);
+  char *whole = rt_read(rt_path(*state, "run/fit/last.safetensors"), &n);
+  rt_write(rt_path(*state, "run/fit/last.safetensors"), whole, n - 1);
   free(whole);
   expect(*state, DATA "--out @/run --resume", 1, "truncated");
   expect(*state, DATA "--out @/run", 1, "not a checkpoint that can be resumed");
@@ -418,15 +418,15 @@ static void test_not_finite(void **state) {
   rt_break_at = 9; // the loss is still finite when the epoch's checkpoint is due
   expect(*state, DATA "--out @/worse --save-every 10", 1,
          "parameter model.weight is not finite at step 10");
-  assert_true(rt_same_file(rt_path(*state, "good/fit.safetensors"),
-                           rt_path(*state, "bad/fit.safetensors")));
-  assert_true(rt_same_file(rt_path(*state, "good/fit.safetensors"),
-                           rt_path(*state, "worse/fit.safetensors")));
+  assert_true(rt_same_file(rt_path(*state, "good/fit/last.safetensors"),
+                           rt_path(*state, "bad/fit/last.safetensors")));
+  assert_true(rt_same_file(rt_path(*state, "good/fit/last.safetensors"),
+                           rt_path(*state, "worse/fit/last.safetensors")));
 }
 
 static void test_bad_surroundings(void **state) {
   rt_write(rt_path(*state, "file"), "x", 1);
-  expect(*state, DATA "--out @/file", 1, "cannot write");
+  expect(*state, DATA "--out @/file", 1, "cannot make the folder");
   expect(*state, DATA "--out @/no/where", 1, "cannot make the folder");
   expect(*state, "--data @ --out @/run", 1, "has neither train-x.npy nor train-images");
   expect(*state, "--data synthetic:5 --out @/run", 1, "fewer than one batch");
@@ -442,7 +442,7 @@ static void test_measures(void **state) {
   expect(*state, "pixels" DATA "--out @/run --json --labels 20%", 0, "\"labels\":\"20%\"");
   rt_expect_text(output, "\"train_images\":10,");
   expect(*state, "pixels" DATA "--from @/none", 1, "cannot open");
-  expect(*state, "pixels" DATA "--from @/run/fit.safetensors", 0, "knn: ");
+  expect(*state, "pixels" DATA "--from @/run/fit/last.safetensors", 0, "knn: ");
 }
 
 static void test_reports(void **state) {
@@ -474,8 +474,8 @@ static void test_init(void **state) {
   expect(*state, DATA "--out @/other --init @/m.safetensors", 0, "model: 3 tensors from ");
   // 3 more steps of the same run than those that the first took: the state counts on.
   char text[500];
-  struct st_file *f = st_open(rt_path(*state, "other/fit.safetensors"), text, sizeof text);
-  struct st_file *g = st_open(rt_path(*state, "run/fit.safetensors"), text, sizeof text);
+  struct st_file *f = st_open(rt_path(*state, "other/fit/last.safetensors"), text, sizeof text);
+  struct st_file *g = st_open(rt_path(*state, "run/fit/last.safetensors"), text, sizeof text);
   assert_int_equal(*(const int64_t *)st_find(f, "model.seen")->data,
                    2 * *(const int64_t *)st_find(g, "model.seen")->data);
   st_close(f), st_close(g);

@@ -26,6 +26,20 @@ static void fill_image(void) {
                      sizeof((struct bt_view_step[]){__VA_ARGS__}) / sizeof(struct bt_view_step), \
                      (const struct bt_view_step[]){__VA_ARGS__}})
 
+// Views of images of one size, by as many threads as the plan has workers.
+static void view_batch(struct bt_view_plan *plan, int workers, const int64_t shape[3],
+                       const uint8_t *images, const uint32_t *index, int64_t n,
+                       struct bt_view_key key, float *out) {
+  int64_t result[3];
+  bt_view_plan_shape(plan, result);
+#pragma omp parallel for schedule(static) num_threads(workers)
+  for (int64_t i = 0; i < n; i++) {
+    struct bt_raster r = {(int)shape[0], (int)shape[1], (int)shape[2],
+                          images + index[i] * bt_count(3, shape)};
+    bt_view_apply(plan, omp_get_thread_num(), &r, index[i], key, out + i * bt_count(3, result), NULL, 0);
+  }
+}
+
 // One image of c × h × w through a view; result to out; returns its element count.
 static int64_t apply(const struct bt_view *view, int c, int h, int w, uint64_t seed, float *out) {
   const int64_t shape[3] = {c, h, w};
@@ -34,7 +48,7 @@ static int64_t apply(const struct bt_view *view, int c, int h, int w, uint64_t s
   struct bt_view_plan *plan = bt_view_plan_new(view, shape, 1, err, sizeof err);
   if (!plan) fail_msg("%s", err);
   bt_view_plan_shape(plan, result);
-  bt_view_batch(plan, image, &zero, 1, (struct bt_view_key){seed, 0, 0}, out);
+  view_batch(plan, 1, shape, image, &zero, 1, (struct bt_view_key){seed, 0, 0}, out);
   bt_view_plan_free(plan);
   return bt_count(3, result);
 }
@@ -199,14 +213,14 @@ static void test_threads_and_batches_change_nothing(void **state) {
   struct bt_view_plan *one = bt_view_plan_new(FULL_VIEW, shape, 1, err, sizeof err);
   struct bt_view_plan *four = bt_view_plan_new(FULL_VIEW, shape, 4, err, sizeof err);
   struct bt_view_key key = {9, 2, 1};
-  bt_view_batch(one, images, index, N, key, a);
-  bt_view_batch(four, images, index, N, key, b);
+  view_batch(one, 1, shape, images, index, N, key, a);
+  view_batch(four, 4, shape, images, index, N, key, b);
   assert_memory_equal(a, b, sizeof(float) * N * H * W);
-  for (int i = 0; i < N; i++) bt_view_batch(one, images, index + i, 1, key, b + i * H * W);
+  for (int i = 0; i < N; i++) view_batch(one, 1, shape, images, index + i, 1, key, b + i * H * W);
   assert_memory_equal(a, b, sizeof(float) * N * H * W);
   struct bt_view_key others[3] = {{8, 2, 1}, {9, 3, 1}, {9, 2, 2}};
   for (int i = 0; i < 3; i++) {
-    bt_view_batch(one, images, index, N, others[i], b);
+    view_batch(one, 1, shape, images, index, N, others[i], b);
     assert_memory_not_equal(a, b, sizeof(float) * N * H * W);
   }
   bt_view_plan_free(one), bt_view_plan_free(four);
@@ -266,7 +280,7 @@ static int time_views(void) {
       bt_view_plan_new(FULL_VIEW, shape, omp_get_max_threads(), err, sizeof err);
   for (uint32_t epoch = 0; epoch < 3; epoch++) {
     double start = omp_get_wtime();
-    bt_view_batch(plan, images, index, N, (struct bt_view_key){1, epoch, 0}, out);
+    view_batch(plan, omp_get_max_threads(), shape, images, index, N, (struct bt_view_key){1, epoch, 0}, out);
     printf("# %.0f views/s on %d threads\n", N / (omp_get_wtime() - start), omp_get_max_threads());
   }
   bt_view_plan_free(plan);
