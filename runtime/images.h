@@ -49,6 +49,37 @@ int64_t bt_images_unreadable(const struct bt_images *images);
 // True once, when there is such an image: `text` is a sentence that names it and says why.
 bool bt_images_warning(const struct bt_images *images, char *text, size_t room);
 
+// ---- sets ---------------------------------------------------------------------------------------
+
+// What decoded images may take in memory, all sets together; where it is used up, images are read
+// each time.
+struct bt_image_cache {
+  size_t budget;
+  _Atomic size_t used;
+};
+
+struct bt_image_list; // image_folder.h
+
+// The images of a list of files with 1 or 3 channels; what the list says of the files is taken out of
+// it. cache must live as long as the images.
+struct bt_images *bt_images_of_files(struct bt_image_list *list, int channels,
+                                     struct bt_image_cache *cache);
+// What all would take when decoded, judged by a sample of them.
+size_t bt_images_decoded_bytes(const struct bt_images *images);
+// Decodes images of files by all threads until all are in memory or the cache is full. False with err
+// where too many cannot be read. progress: what they are called on standard error, where it takes
+// long; NULL: nothing is said.
+bool bt_images_load(const struct bt_images *images, const char *progress, char *err, size_t errlen);
+// Reads the sizes of all images of files. If they are one, height and width are set to it; otherwise
+// *other is the first image whose size differs from those before it, and its size is given.
+bool bt_images_measure(struct bt_images *images, int64_t *other, int *height, int *width);
+// Are all images of files in memory, or found unreadable? Then measuring costs nothing.
+bool bt_images_loaded(const struct bt_images *images);
+// The path of an image of files, within bt_images_folder.
+const char *bt_images_path(const struct bt_images *images, int64_t i);
+const char *bt_images_folder(const struct bt_images *images);
+// The pixels, or what belongs to the files, without what is decoded.
+size_t bt_images_bytes(const struct bt_images *images);
 void bt_images_free(struct bt_images *images);
 
 #endif

@@ -138,7 +138,9 @@ static void test_truncation(void **state) {
 
 static void *column(const char *folder, const struct bt_column *c) {
   int64_t n = 0;
-  return bt_column_read(c, folder, "x.npy", &n, err, sizeof err);
+  struct bt_npy array;
+  if (!bt_npy_read(folder, "x.npy", &array, err, sizeof err)) return NULL;
+  return bt_column_of(c, &array, "x.npy", &n, err, sizeof err);
 }
 
 static void test_conversions(void **state) {
