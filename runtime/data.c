@@ -421,11 +421,14 @@ static bool check_labels(const struct bt_data *data, const struct bt_split *spli
                          const int32_t *labels, int classes, const char *why, char *err,
                          size_t errlen) {
   const char *name = split == &data->train ? "training" : "test";
-  for (int64_t i = 0; labels && i < split->n; i++)
-    if (labels[i] >= classes)
-      return bt_fail(err, errlen, "%s: label %d of %s %.*s %" PRId64 " is out of range: %s 0 to %d",
-                     data->name, labels[i], name, (int)strlen(data->unit) - 1, data->unit, i, why,
-                     classes - 1);
+  char called[160] = "";
+  for (int64_t i = 0; labels && i < split->n; i++) {
+    if (labels[i] < classes) continue;
+    if (labels[i] < data->n_class_names) snprintf(called, sizeof called, " (%s)", data->class_names[labels[i]]);
+    return bt_fail(err, errlen, "%s: label %d%s of %s %.*s %" PRId64 " is out of range: %s 0 to %d",
+                   data->name, labels[i], called, name, (int)strlen(data->unit) - 1, data->unit, i, why,
+                   classes - 1);
+  }
   return true;
 }
 
@@ -540,6 +543,18 @@ static size_t split_bytes(const struct bt_data *data, const struct bt_split *spl
 
 size_t bt_data_bytes(const struct bt_data *data) {
   return split_bytes(data, &data->train) + split_bytes(data, &data->test) + data->decoded_bytes;
+}
+
+bool bt_data_warning(const struct bt_data *data, char *text, size_t room) {
+  return bt_images_warning(data->train.images, text, room) || bt_images_warning(data->test.images, text, room);
+}
+
+bool bt_data_unreadable(const struct bt_data *data, char *text, size_t room) {
+  int64_t train = bt_images_unreadable(data->train.images), test = bt_images_unreadable(data->test.images);
+  if (!train && !test) return false;
+  snprintf(text, room, "%s: %" PRId64 " of %" PRId64 " images could not be read, and others took their places", data->name,
+           train + test, data->train.n + data->test.n);
+  return true;
 }
 
 // ---- subsets ----------------------------------------------------------------------------------

@@ -48,6 +48,10 @@ struct bt_data_need {
 struct bt_data *bt_data_open(const char *where, const struct bt_data_need *need, uint64_t seed,
                              char *err, size_t errlen);
 void bt_data_free(struct bt_data *data);
+// True where an image could not be read, once for each split: `text` is a sentence that names it.
+bool bt_data_warning(const struct bt_data *data, char *text, size_t room);
+// True where any could not: `text` is a sentence that counts them.
+bool bt_data_unreadable(const struct bt_data *data, char *text, size_t room);
 size_t bt_data_bytes(const struct bt_data *data); // with what will be decoded
 // Finds out whether all images have one size, where that is not known: image[1] and [2] become it. False
 // with err, which names the first image that has another.

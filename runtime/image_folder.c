@@ -17,7 +17,7 @@
 #define FORMATS ".jpg, .jpeg, .png"
 #define PATH 4096
 
-struct complaint {
+struct complaint { // where what is wrong is told
   char *err;
   size_t errlen;
 };
@@ -116,7 +116,7 @@ bool bt_image_folder_likely(const char *folder) {
 // ---- the images below a folder ----------------------------------------------------------------
 
 struct collection {
-  const struct complaint *place;
+  const struct complaint *complaint;
   struct bt_image_list *list;
   size_t text, text_room, room;
   int64_t others; // files passed over
@@ -160,7 +160,7 @@ static bool collect(struct collection *c, int parent, const char *name, char *pa
 static bool collect_entry(struct collection *c, int folder, const struct dirent *entry, char *path,
                           size_t length, const struct above *above) {
   size_t n = strlen(entry->d_name);
-  if (length + n + 2 > PATH) return FAIL(c->place, "%s/%s: the path is too long", c->list->folder, path);
+  if (length + n + 2 > PATH) return FAIL(c->complaint, "%s/%s: the path is too long", c->list->folder, path);
   memcpy(path + length, entry->d_name, n + 1);
   switch (kind_of(folder, entry)) {
   case IMAGE: add_image(c, path); return true;
@@ -177,7 +177,7 @@ static bool collect(struct collection *c, int parent, const char *name, char *pa
   DIR *dir = open_folder(parent, name);
   if (!dir || fstat(dirfd(dir), &st) != 0) {
     if (dir) closedir(dir);
-    return FAIL(c->place, "%s/%s: cannot read the folder: %s", c->list->folder, path, strerror(errno));
+    return FAIL(c->complaint, "%s/%s: cannot read the folder: %s", c->list->folder, path, strerror(errno));
   }
   struct above this = {above, st.st_dev, st.st_ino};
   bool ok = true;
@@ -186,7 +186,7 @@ static bool collect(struct collection *c, int parent, const char *name, char *pa
     while (ok && (entry = next_entry(dir))) ok = collect_entry(c, dirfd(dir), entry, path, length, &this);
     path[length] = 0;
     if (ok && errno)
-      ok = FAIL(c->place, "%s/%s: cannot read the folder: %s", c->list->folder, path, strerror(errno));
+      ok = FAIL(c->complaint, "%s/%s: cannot read the folder: %s", c->list->folder, path, strerror(errno));
   }
   closedir(dir);
   return ok;
@@ -204,10 +204,15 @@ static bool collect_sorted(struct collection *c, const char *name) {
   bool root = strcmp(name, ".") == 0;
   size_t length = root ? 0 : (size_t)snprintf(path, sizeof path, "%s/", name);
   int fd = open(l->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return FAIL(c->place, "%s: cannot read the folder: %s", l->folder, strerror(errno));
-  bool ok = collect(c, fd, name, path, length, NULL);
+  struct stat st;
+  if (fd < 0 || fstat(fd, &st) != 0) {
+    if (fd >= 0) close(fd);
+    return FAIL(c->complaint, "%s: cannot read the folder: %s", l->folder, strerror(errno));
+  }
+  const struct above split = {NULL, st.st_dev, st.st_ino};
+  bool ok = collect(c, fd, name, path, length, root ? NULL : &split);
   close(fd);
-  if (ok && l->n > UINT32_MAX) ok = FAIL(c->place, "%s has more images than can be counted", l->folder);
+  if (ok && l->n > UINT32_MAX) ok = FAIL(c->complaint, "%s has more images than can be counted", l->folder);
   if (ok && l->n > from)
     qsort_r(l->paths + from, (size_t)(l->n - from), sizeof *l->paths, compare_paths, l->text);
   return ok;
@@ -225,11 +230,11 @@ static bool add_class(struct collection *c, const struct bt_image_tree *t, const
   int label = class_named(t, name);
   int64_t from = l->n, others = c->others;
   if (label < 0)
-    return FAIL(c->place, "%s has the class '%s', which %s has not: the training split must have every class",
+    return FAIL(c->complaint, "%s has the class '%s', which %s has not: the training split must have every class",
                 l->folder, name, t->train.folder);
   if (!collect_sorted(c, name)) return false;
   if (l->n == from)
-    return FAIL(c->place,
+    return FAIL(c->complaint,
                 "%s/%s: the class has no images (%" PRId64 " other files; images end in " FORMATS
                 "): fill the folder, or remove it",
                 l->folder, name, c->others - others);
@@ -256,7 +261,7 @@ static bool read_classes(struct collection *c, struct bt_image_tree *t, struct l
 }
 
 static bool read_split(const struct complaint *p, struct bt_image_tree *t, struct bt_image_list *list) {
-  struct collection c = {.place = p, .list = list};
+  struct collection c = {.complaint = p, .list = list};
   struct listing l;
   if (!list_entries(p, list->folder, &l)) return false;
   bool ok = true;
