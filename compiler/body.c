@@ -37,6 +37,7 @@ struct builder {
   int n_axes;
   struct affine identity[MAX_RANK]; // coordinates of a point of the space
   VEC(struct recalled) known;
+  const struct node *node;     // that is evaluated
   const struct node *offender; // cannot be inlined here
   const struct node *relayout; // the innermost relayout on the way down
   int split_axis;              // >= 0: split it and start again
@@ -159,6 +160,7 @@ static struct value *value_new(struct builder *s, struct value v) {
   struct value *made = NEW(s->arena, struct value);
   *made = v;
   made->id = s->body->values.len;
+  made->node = s->node;
   made->axes = form_axes(&v.at);
   for (int i = 0; i < v.n_in; i++) {
     made->axes |= v.in[i]->axes;
@@ -371,12 +373,15 @@ static struct value *eval_expression(struct builder *s, const struct node *n,
 static struct value *eval(struct builder *s, const struct node *n, const struct affine *at) {
   struct value *v = recall(s, n, at);
   if (v != NULL) return v;
+  const struct node *outer = s->node;
+  s->node = n;
   if (n == s->k->product && at_point(s, n, at))
     v = product_value(s, n, at);
   else if (memory_of(s, n) != NULL && !computed_here(s, n, at))
     v = load(s, n, at);
   else
     v = eval_expression(s, n, at);
+  s->node = outer;
   if (v != NULL) remember(s, n, at, v);
   return v;
 }

@@ -38,6 +38,7 @@ struct value {
   struct buffer *buffer;
   unsigned axes; // the axes that it depends on, a bit each
   int uses;
+  const struct node *node; // the first that it was made for: its place and address, for people
 };
 
 struct body_root {

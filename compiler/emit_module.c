@@ -8,11 +8,12 @@
 #include "body.h"
 #include "codegen_internal.h"
 #include "emit_c.h"
+#include "emit_calls.h"
 #include "places.h"
 
 // ---- literals ---------------------------------------------------------------------------------
 
-static void emit_string(FILE *out, const char *s) {
+void emit_string(FILE *out, const char *s) {
   if (s == NULL) {
     fputs("NULL", out);
     return;
@@ -58,7 +59,7 @@ static void emit_dims(FILE *out, const int64_t *dim, int rank) {
   fputc('}', out);
 }
 
-static const char *dtype_constant(int t) {
+const char *emit_dtype(int t) {
   static const char *const name[] = {"BT_F32", "BT_F64", "BT_I32", "BT_I64", "BT_U8", "BT_BOOL"};
   return name[t];
 }
@@ -89,8 +90,8 @@ static void emit_argument(FILE *out, const struct kernel_argument *a,
 static void emit_call(FILE *out, const struct codegen *cg, const struct kernel *k) {
   const struct loop_kernel *l = k->same->loops;
   const char *place = place_name(cg->model->b, k->roots.data[k->roots.len - 1].node->loc);
-  fprintf(out, "  // %s%s%s\n  %s(", kernel_address(cg->arena, k), place ? "  " : "",
-          place ? place : "", l->name);
+  fprintf(out, "  // %s%s%s\n  bt_watched(frame, %d);\n  %s(", kernel_address(cg->arena, k), place ? "  " : "",
+          place ? place : "", k->id, l->name);
   for (int i = 0; i < k->arguments.len; i++) {
     fputs(i ? ", " : "", out);
     emit_argument(out, &k->arguments.data[i], l->params.data[i]);
@@ -109,7 +110,7 @@ static void emit_step(FILE *out, const struct codegen *cg, const struct codegen_
         "  (void)store, (void)arena, (void)in, (void)out;\n",
         out);
   for (int i = 0; i < p->fusion->kernels.len; i++) emit_call(out, cg, p->fusion->kernels.data[i]);
-  fputs("}\n", out);
+  fprintf(out, "  bt_watched(frame, %d);\n}\n", p->fusion->kernels.len);
 }
 
 // ---- tables -----------------------------------------------------------------------------------
@@ -124,7 +125,7 @@ static void emit_tensors(FILE *out, const struct model *m) {
     fputs("  {.name = ", out);
     emit_string(out, t->name);
     fprintf(out, ", .role = %s, .dtype = %s, .rank = %d, .shape = ", role[t->role],
-            dtype_constant(t->dtype), t->rank);
+            emit_dtype(t->dtype), t->rank);
     emit_dims(out, t->shape, t->rank);
     fprintf(out, ", .offset = %zu, .bytes = %zu, .init = {%s, ", t->offset, t->bytes,
             init[t->init.kind]);
@@ -189,7 +190,7 @@ static void emit_inputs(FILE *out, const struct codegen_program *p, const char *
     fputs("  {.name = ", out);
     emit_string(out, n->attr.s);
     fprintf(out, ", .kind = %s, .dtype = %s, .rank = %d, .shape = ", kind[n->attr.i[INPUT_KIND]],
-            dtype_constant((int)n->type.dtype), n->type.shape.rank);
+            emit_dtype((int)n->type.dtype), n->type.shape.rank);
     emit_dims(out, n->type.shape.dim, n->type.shape.rank);
     fprintf(out, ", .view = %d, .site = %d, .classes = %d},\n", (int)n->attr.i[INPUT_VIEW],
             (int)n->attr.i[INPUT_SITE], label_classes(p->program, n->attr.s));
@@ -207,7 +208,7 @@ static void emit_outputs(FILE *out, const struct codegen_program *p, const char 
     fputs("  {.name = ", out);
     emit_string(out, o->name);
     fprintf(out, ", .kind = %s, .dtype = %s, .rank = %d, .shape = ", kind[o->kind],
-            dtype_constant((int)o->node->type.dtype), o->node->type.shape.rank);
+            emit_dtype((int)o->node->type.dtype), o->node->type.shape.rank);
     emit_dims(out, o->node->type.shape.dim, o->node->type.shape.rank);
     fputs("},\n", out);
   }
@@ -252,19 +253,25 @@ static int calls_of(const struct codegen_program *p, const struct kernel *first)
   return calls;
 }
 
+// `row`, by index in cg->distinct: a kernel's row of the table, -1 for those of other programs.
 static int emit_kernel_table(FILE *out, const struct codegen *cg, const struct codegen_program *p,
-                             const char *id) {
+                             const char *id, int *row) {
   int n = 0;
   for (int i = 0; i < cg->distinct.len; i++) {
     const struct kernel *k = cg->distinct.data[i];
     int calls = calls_of(p, k);
+    row[i] = calls ? n : -1;
     if (calls == 0) continue;
     if (n++ == 0) fprintf(out, "\nstatic const struct bt_kernel_info kernels_%s[] = {\n", id);
     fputs("  {", out);
     emit_string(out, k->loops->name);
     fputs(", ", out);
     emit_string(out, k->loops->sources.len ? k->loops->sources.data[0] : "");
-    fprintf(out, ", %.17g, %.17g, %d},\n", k->loops->flops, k->loops->bytes, calls);
+    fputs(", ", out);
+    emit_string(out, k->loops->equation);
+    fprintf(out, ", %.17g, %.17g, %d", k->loops->flops, k->loops->bytes, calls);
+    if (k->loops->params.len > 0) fprintf(out, ", %d, parameters_%d", k->loops->params.len, i);
+    fputs("},\n", out);
   }
   if (n > 0) fputs("};\n", out);
   return n;
@@ -282,8 +289,14 @@ static void emit_list(FILE *out, const char *name, int n, const char *id) {
   if (n > 0) fprintf(out, "   .n_%s = %d, .%s = %s_%s,\n", name, n, name, name, id);
 }
 
-static void emit_program(FILE *out, const struct codegen_program *p, const char *id,
-                         int n_kernels) {
+struct emitted { // of a program
+  const char *id;
+  int n_kernels;
+  struct emitted_calls calls;
+};
+
+static void emit_program(FILE *out, const struct codegen_program *p, const struct emitted *e) {
+  const char *id = e->id;
   const struct program *s = p->program;
   fputs("  {.name = ", out);
   emit_string(out, s->name);
@@ -305,7 +318,10 @@ static void emit_program(FILE *out, const struct codegen_program *p, const char 
   emit_list(out, "loads", s->loads.len, id);
   emit_list(out, "evaluates", s->evaluates.len, id);
   emit_list(out, "tensors", p->tensors.len, id);
-  emit_list(out, "kernels", n_kernels, id);
+  emit_list(out, "kernels", e->n_kernels, id);
+  emit_list(out, "calls", p->fusion->kernels.len, id);
+  if (e->calls.arguments) fprintf(out, "   .arguments = arguments_%s,\n", id);
+  if (e->calls.origins) fprintf(out, "   .made = made_%s, .origins = origins_%s,\n", id, id);
   fputs("  },\n", out);
 }
 
@@ -382,23 +398,26 @@ void codegen_emit_c(FILE *out, const struct codegen *cg, const char *build, bool
   fputs("\n#if IN_PART(0)\n", out);
   emit_tensors(out, cg->model);
   emit_views(out, cg->model);
-  VEC(const char *) ids = {0};
-  VEC(int) n_kernels = {0};
+  VEC(struct emitted) emitted = {0};
+  struct formulas formulas = {0};
+  int *row = NEW_ARRAY(cg->arena, int, cg->distinct.len);
+  emit_parameters(out, cg);
   for (int i = 0; i < cg->programs.len; i++) {
     const struct codegen_program *p = &cg->programs.data[i];
     const char *id = identifier(cg->arena, p->program->name, i);
-    vec_push(cg->arena, &ids, id);
     emit_step(out, cg, p, id);
     emit_inputs(out, p, id);
     emit_outputs(out, p, id);
     emit_loads(out, p->program, id);
     emit_evaluates(out, p->program, id);
     emit_tensor_list(out, p, id);
-    vec_push(cg->arena, &n_kernels, emit_kernel_table(out, cg, p, id));
+    struct emitted e = {.id = id, .n_kernels = emit_kernel_table(out, cg, p, id, row)};
+    e.calls = emit_calls(out, cg, p, id, row, &formulas);
+    vec_push(cg->arena, &emitted, e);
   }
   fputs("\nstatic const struct bt_program programs[] = {\n", out);
   for (int i = 0; i < cg->programs.len; i++)
-    emit_program(out, &cg->programs.data[i], ids.data[i], n_kernels.data[i]);
+    emit_program(out, &cg->programs.data[i], &emitted.data[i]);
   fputs("};\n", out);
   emit_module(out, cg, build);
   if (!shared)

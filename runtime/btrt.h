@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BT_ABI 2
+#define BT_ABI 3
 #define BT_MAX_RANK 6
 #define BT_ALIGN 64 // every buffer in store and arena starts on a cache line
 
@@ -112,12 +112,40 @@ struct bt_frame {
   char *thread_scratch;      // threads × thread_bytes
   void *const *inputs;       // one per bt_program.inputs
   void *const *outputs;      // one per bt_program.outputs
+  // Called before each kernel of the step with its index in bt_program.calls, and with n_calls after the last;
+  // NULL: nobody watches.
+  void (*watch)(const struct bt_frame *frame, int call);
+  void *watcher;             // the watch's own
+};
+static inline void bt_watched(const struct bt_frame *frame, int call) {
+  if (__builtin_expect(frame->watch != NULL, 0)) frame->watch(frame, call);
+}
+
+// ---- what a step calls ------------------------------------------------------------------------
+// From these tables a watch (watch.h) finds what the kernels read and wrote, and names who made a value.
+enum bt_space { BT_ARENA, BT_STORE, BT_IN, BT_OUT };
+struct bt_argument {
+  size_t offset;        // bytes, from the beginning of the space, or of the input or output
+  enum bt_space space;
+  int slot;             // BT_IN, BT_OUT: which
+};
+struct bt_origin { const char *layer, *place; }; // "encoder.conv1@a", "nn.btg:29"; NULL: none
+struct bt_call {
+  int kernel;           // in bt_program.kernels; takes as many of bt_program.arguments, after those of the calls before
+  const char *op;       // of its last result; of a function of the user's its name
+  const char *formula;  // what it computes at each point (formula.h); NULL: one op that is no such
+  int n_origins;        // of what the formula computes, in its order, or of the op: of bt_program.made likewise
+};
+struct bt_parameter { const char *name; int64_t count; enum bt_dtype dtype; bool written; };
+struct bt_kernel_info { // one distinct kernel
+  const char *name, *source, *equation;
+  double flops, bytes;
+  int calls, n_parameters;
+  const struct bt_parameter *parameters;
 };
 
 // The images that a pass sweeps: of the training split those that the run trains on.
 enum bt_split_kind { BT_SPLIT_TRAIN, BT_SPLIT_TEST };
-
-struct bt_kernel_info { const char *name, *source; double flops, bytes; int calls; }; // one distinct kernel
 
 struct bt_program {
   const char *name;
@@ -126,13 +154,17 @@ struct bt_program {
   int64_t image[3];           // channels, height, width of `data x`; 0: whatever the data set has
   int epochs;                 // 0: nothing is minimised; sweeps once
   size_t arena_bytes, thread_bytes;
-  int n_inputs, n_outputs, n_loads, n_evaluates, n_tensors, n_kernels;
+  int n_inputs, n_outputs, n_loads, n_evaluates, n_tensors, n_kernels, n_calls;
   const struct bt_input *inputs;
   const struct bt_output *outputs;
   const struct bt_load *loads;
   const struct bt_evaluate *evaluates;
   const int *tensors;         // which of the module's tensors this program uses
   const struct bt_kernel_info *kernels;
+  const struct bt_call *calls; // in the order of the step
+  const struct bt_argument *arguments; // of all calls
+  const int *made;             // likewise: into origins
+  const struct bt_origin *origins;
   int64_t parameters;         // trained scalars
   double flops;               // a step's arithmetic
   const char *owner;          // of a pass: the program whose epochs it follows, in the table's order; NULL: no pass

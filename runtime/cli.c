@@ -35,6 +35,8 @@ static const struct option {
      FIELD(stop_at)},
     {"--resume", NULL, "go on from the checkpoint in --out", FLAG, TRAIN, FIELD(resume)},
     {"--force", NULL, "start afresh over an existing checkpoint", FLAG, TRAIN, FIELD(force)},
+    {"--find-nan", NULL, "name the op that makes the first value that is not finite; saves nothing", FLAG, TRAIN,
+     FIELD(find_nan)},
     {"--save-every", "N", "also save a checkpoint every N steps", COUNT, TRAIN, FIELD(save_every)},
     {"--log-every", "N", "steps between two lines of the log (default: 10)", COUNT, TRAIN,
      FIELD(log_every)},
@@ -261,6 +263,7 @@ static int check_scope(const struct bt_options *o, const bool *seen, int scope) 
                                     : "");
   if (o->epochs && o->steps) return wrong(o, "give --epochs or --steps, not both");
   if (o->resume && o->force) return wrong(o, "give --resume or --force, not both");
+  if (o->find_nan && o->bench) return wrong(o, "give --find-nan or --bench, not both");
   if (o->resume && o->init) return wrong(o, "give --resume or --init, not both");
   if (o->untrained && o->init) return wrong(o, "give --init or --untrained, not both");
   if (o->untrained && o->from) return wrong(o, "give --from or --untrained, not both");

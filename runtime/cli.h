@@ -14,7 +14,7 @@ struct bt_options {
   int64_t epochs, steps, stop_at, save_every, log_every, bench, threads; // 0: not given
   int64_t seed;
   int64_t cache; // bytes of decoded images
-  bool seed_given, resume, force, quiet, json, untrained, help, version;
+  bool seed_given, resume, force, find_nan, quiet, json, untrained, help, version;
   const char *labels; // as written
   double label_fraction;
 };

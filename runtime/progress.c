@@ -32,8 +32,7 @@ static void end_last_line(FILE *log) {
   if (last != '\n') fputc('\n', log);
 }
 
-bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, int64_t first_step,
-                      bool append, char *err, size_t errlen) {
+void bt_progress_begin(struct bt_progress *p, const struct bt_session *s, int64_t first_step) {
   double now = bt_now();
   *p = (struct bt_progress){.session = s,
                             .terminal = isatty(STDERR_FILENO) == 1,
@@ -42,6 +41,11 @@ bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, int64_t
                             .logged = now,
                             .first_step = first_step,
                             .logged_step = first_step};
+}
+
+bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, int64_t first_step,
+                      bool append, char *err, size_t errlen) {
+  bt_progress_begin(p, s, first_step);
   p->epoch_sums = bt_xcalloc((size_t)s->program->n_outputs, sizeof *p->epoch_sums);
   p->log_path = bt_path(s->options->out, s->program->name, "log.jsonl");
   p->log = fopen(p->log_path, "a+");
@@ -138,6 +142,28 @@ void bt_progress_event(struct bt_progress *p, const char *event, int64_t step) {
   json_t *object = json_object();
   json_object_set_new(object, "event", json_string(event));
   json_object_set_new(object, "step", json_integer(step));
+  write_line(p, object);
+}
+
+static void add_op(json_t *object, const struct bt_named_op *op) {
+  char address[512];
+  if (!op->op) return;
+  snprintf(address, sizeof address, "%s%s%s", op->layer ? op->layer : "", op->layer ? "/" : "", op->op);
+  json_object_set_new(object, "op", json_string(op->op));
+  json_object_set_new(object, "address", json_string(address));
+  if (op->place) json_object_set_new(object, "place", json_string(op->place));
+}
+
+void bt_progress_not_finite(struct bt_progress *p, int64_t step, const struct bt_finding *found) {
+  json_t *object = json_object();
+  json_object_set_new(object, "event", json_string("not finite"));
+  json_object_set_new(object, "step", json_integer(step));
+  add_op(object, &found->first);
+  if (found->infinity.op) {
+    json_t *infinity = json_object();
+    add_op(infinity, &found->infinity);
+    json_object_set_new(object, "infinity", infinity);
+  }
   write_line(p, object);
 }
 
@@ -275,6 +301,15 @@ static void warn_of_images(struct bt_progress *p) {
   if (!bt_data_warning(p->session->data, text, sizeof text)) return;
   bt_progress_end_line(p);
   fprintf(stderr, "warning: %s\n", text);
+}
+
+void bt_progress_search(struct bt_progress *p, int64_t step, int64_t last) {
+  struct line l = {0};
+  double interval = p->terminal && p->open_line ? TERMINAL_INTERVAL : PLAIN_INTERVAL;
+  if (p->session->options->quiet || bt_now() - p->shown < interval) return;
+  add_part(&l, ALWAYS, 0, "looking for the first value that is not finite:");
+  add_counter(&l, ALWAYS, "step", step, last);
+  show_line(p, &l);
 }
 
 void bt_progress_step(struct bt_progress *p, const struct bt_step_point *point) {

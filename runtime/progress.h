@@ -3,7 +3,7 @@
 #ifndef BT_PROGRESS_H
 #define BT_PROGRESS_H
 
-#include "session.h"
+#include "watch.h"
 
 #include <stdio.h>
 
@@ -24,6 +24,8 @@ struct bt_progress {
 // another run is writing to it.
 bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, int64_t first_step,
                       bool append, char *err, size_t errlen);
+// For bt_progress_search alone: without a log.
+void bt_progress_begin(struct bt_progress *p, const struct bt_session *s, int64_t first_step);
 // After a step: point->step is the number of steps done.
 void bt_progress_step(struct bt_progress *p, const struct bt_step_point *point);
 void bt_progress_epoch(struct bt_progress *p, const struct bt_step_point *point);
@@ -32,6 +34,9 @@ void bt_progress_sweep(struct bt_progress *p, const struct bt_program *pass, int
 void bt_progress_pass(struct bt_progress *p, const struct bt_step_point *point, const struct bt_program *pass,
                       const double *means, double seconds);
 void bt_progress_event(struct bt_progress *p, const char *event, int64_t step);
+void bt_progress_not_finite(struct bt_progress *p, int64_t step, const struct bt_finding *found);
+// While steps are watched: shown once it takes longer than two seconds.
+void bt_progress_search(struct bt_progress *p, int64_t step, int64_t last);
 void bt_progress_end_line(struct bt_progress *p); // before anything else is printed
 void bt_progress_close(struct bt_progress *p);
 

@@ -303,7 +303,8 @@ static void place_buffers(struct bt_session *s, char *at) {
 // Gives `step`, of s or of one of its passes, its place in the memory of s.
 static void place_step(const struct bt_session *s, struct bt_session *step) {
   place_buffers(step, s->buffers.data);
-  step->frame = (struct bt_frame){s->store.data, s->arena.data, s->scratch.data, step->inputs, step->outputs};
+  step->frame = (struct bt_frame){.store = s->store.data, .arena = s->arena.data, .thread_scratch = s->scratch.data,
+                                .inputs = step->inputs, .outputs = step->outputs};
 }
 
 static void place_kept(struct bt_session *s) {

@@ -9,13 +9,15 @@
 //
 // A checkpoint is written at the end of each epoch and of the run, every --save-every steps, and
 // when SIGINT, SIGTERM, SIGHUP or SIGPIPE arrives (a second SIGINT leaves at once). Parameters that
-// are not finite are never saved: the last good checkpoint stays.
+// are not finite are never saved: the last good checkpoint stays. Since steps can be repeated, those from
+// there on are then done again under a watch (watch.h), which names the op that began it.
 #define _GNU_SOURCE
 #include "checkpoint.h"
 #include "progress.h"
 #include "random.h"
 #include "sweep.h"
 #include "trainer.h"
+#include "watch.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -105,7 +107,7 @@ static bool check_writable(struct run *r) {
 static bool refuse_overwriting(struct run *r) {
   struct bt_progress_point old;
   char why[4096], where[64];
-  if (access(r->checkpoint, F_OK) != 0 || r->s->options->force) return true;
+  if (access(r->checkpoint, F_OK) != 0 || r->s->options->force || r->s->options->find_nan) return true;
   if (bt_checkpoint_peek(r->checkpoint, &old, why, sizeof why))
     snprintf(where, sizeof where, "step %" PRId64 " of %" PRId64, old.step, old.steps);
   else
@@ -181,10 +183,26 @@ static bool start(struct run *r) {
          bt_session_load(r->s, r->err, sizeof r->err);
 }
 
-// ---- saving -----------------------------------------------------------------------------------
+// ---- steps ------------------------------------------------------------------------------------
 
-// The first of the program's tensors with a value that is not finite, or NULL.
-static const char *broken_tensor(const struct bt_session *s) {
+static void order_epoch(struct run *r) {
+  uint32_t epoch = (uint32_t)(r->point.step / r->point.steps_per_epoch);
+  bt_shuffle(r->point.seed, epoch, (uint32_t)r->n_images, r->order);
+  for (int64_t i = 0; i < r->n_images; i++) r->order[i] = r->images[r->order[i]];
+}
+
+// The inputs of the next step.
+static void feed(struct run *r) {
+  struct bt_step_point *p = &r->point;
+  int64_t in_epoch = p->step % p->steps_per_epoch;
+  bt_session_feed(r->s, &r->s->data->train, r->order + in_epoch * r->s->program->batch, p);
+  bt_session_count(r->s, p);
+}
+
+// ---- values that are not finite ---------------------------------------------------------------
+
+// The first of the program's tensors with such a value: its index in the module; -1: none.
+static int broken_tensor(const struct bt_session *s) {
   for (int i = 0; i < s->program->n_tensors; i++) {
     const struct bt_tensor *t = &s->module->tensors[s->program->tensors[i]];
     int64_t n = bt_count(t->rank, t->shape), broken = 0;
@@ -193,31 +211,130 @@ static const char *broken_tensor(const struct bt_session *s) {
       broken += !isfinite(((const float *)data)[k]);
     for (int64_t k = 0; t->dtype == BT_F64 && k < n; k++)
       broken += !isfinite(((const double *)data)[k]);
-    if (broken) return t->name;
+    if (broken) return s->program->tensors[i];
   }
-  return NULL;
+  return -1;
 }
 
-static void describe_break(struct run *r, const char *what) {
-  char kept[512];
+// The loss of the step just done, or else a tensor after it. False: all are finite.
+static bool find_broken(const struct run *r, struct bt_watched_value *value) {
+  bool loss = !isfinite(bt_session_scalar(r->s, r->loss));
+  *value = (struct bt_watched_value){loss ? r->loss : -1, loss ? -1 : broken_tensor(r->s)};
+  return loss || value->tensor >= 0;
+}
+
+static void describe_broken(const struct run *r, struct bt_watched_value value, char *text, size_t room) {
+  double loss = value.output < 0 ? 0 : bt_session_scalar(r->s, value.output);
+  if (value.output < 0)
+    snprintf(text, room, "parameter %.160s is not finite", r->s->module->tensors[value.tensor].name);
+  else
+    snprintf(text, room, "the loss is %g", isnan(loss) ? NAN : loss); // no sign of NaN
+}
+
+static double epoch_of(const struct bt_step_point *p) { return (double)p->step / (double)p->steps_per_epoch; }
+
+// Takes steps under a watch up to `last`. True: after the step at which the run then stands, `value` is not
+// finite, and the watch knows about it.
+static bool watch_steps(struct run *r, struct bt_watch *w, int64_t last, struct bt_watched_value *value) {
+  struct bt_step_point *p = &r->point;
+  for (int64_t first = p->step; p->step < last && !signal_received;) {
+    if (p->step == first || p->step % p->steps_per_epoch == 0) order_epoch(r);
+    feed(r);
+    bt_watch_step(w);
+    p->step++;
+    bt_progress_search(&r->progress, p->step, last);
+    if (find_broken(r, value)) return true;
+  }
+  return false;
+}
+
+static void describe_finding(const struct run *r, const struct bt_finding *found, char *text, size_t room) {
+  snprintf(text, room, "\n  %s, in step %" PRId64 ": %s", found->infinity.op ? "The first nan" : "The first value that is not finite",
+           r->point.step, found->text);
+}
+
+// Back to the last checkpoint, or to the beginning.
+static bool go_back(struct run *r, char *err, size_t errlen) {
+  struct bt_progress_point old;
+  bool source_changed;
+  r->point.step = r->saved >= 0 ? r->saved : 0;
+  if (r->saved >= 0)
+    return bt_checkpoint_load(r->checkpoint, r->s->module, r->s->program, r->s->store.data, &old, &source_changed, err, errlen);
+  struct bt_options quiet = *r->s->options;
+  const struct bt_options *given = r->s->options;
+  quiet.quiet = true; // what was loaded from where was said
+  r->s->options = &quiet;
+  bt_session_initialise(r->s, r->point.seed);
+  bool ok = bt_session_load(r->s, err, errlen);
+  r->s->options = given;
+  return ok;
+}
+
+// The time for the steps since then once more; to watch one takes about as long again.
+static double time_to_repeat(const struct run *r) {
+  int64_t from = r->saved >= 0 ? r->saved : 0, here = r->point.step - r->progress.first_step;
+  return 2 * (bt_now() - r->progress.started) / (double)(here > 0 ? here : 1) * (double)(r->point.step - from);
+}
+
+static void say_how_to_find(const struct run *r, double seconds, char *text, size_t room) {
+  snprintf(text, room,
+           "\n  '%s %s%s --find-nan', with the other options of this run, names the first value that is not finite: "
+           "it takes about %.0f minutes",
+           r->s->options->self, r->s->program->name, r->saved >= 0 ? " --resume" : "", ceil(seconds / 60));
+}
+
+// Repeats the steps that led here, and says who began it. The run cannot go on from here.
+static void find_beginning(struct run *r, struct bt_finding *found, char *text, size_t room) {
+  enum { MOST_SECONDS = 60 };
+  char err[1024];
+  struct bt_watched_value value;
+  int64_t broken_at = r->point.step;
+  double seconds = time_to_repeat(r);
+  if (r->s->program->n_calls == 0) return; // no tables to watch by
+  if (seconds > MOST_SECONDS) {
+    say_how_to_find(r, seconds, text, room);
+    return;
+  }
+  struct bt_watch *w = bt_watch_new(r->s);
+  if (!go_back(r, err, sizeof err)) {
+    snprintf(text, room, "\n  The steps cannot be done again: %s", err);
+  } else if (watch_steps(r, w, broken_at, &value)) {
+    bt_watch_explain(w, value, found);
+    describe_finding(r, found, text, room);
+  } else if (signal_received) {
+    snprintf(text, room, "\n  The search for the first value that is not finite was interrupted");
+  } else {
+    snprintf(text, room, "\n  Done again from step %" PRId64 ", the same steps are finite: something here differs from one run "
+             "to the next, as products of OpenBLAS may", r->saved >= 0 ? r->saved : 0);
+  }
+  bt_watch_free(w);
+}
+
+static void describe_break(struct run *r, struct bt_watched_value value) {
+  char kept[512], what[256], more[2600] = "";
+  struct bt_finding found = {.text = ""};
+  int64_t step = r->point.step;
+  double epoch = epoch_of(&r->point);
   if (r->saved >= 0)
     snprintf(kept, sizeof kept, "%s keeps step %" PRId64, r->checkpoint, r->saved);
   else
     snprintf(kept, sizeof kept, "nothing was saved");
+  describe_broken(r, value, what, sizeof what);
+  bt_progress_end_line(&r->progress);
+  find_beginning(r, &found, more, sizeof more);
+  bt_progress_not_finite(&r->progress, step, &found);
   bt_fail(r->err, sizeof r->err,
           "%s at step %" PRId64 " (epoch %.2f): the run stops, %s. Try a lower learning rate or a "
-          "longer warm-up",
-          what, r->point.step, (double)r->point.step / (double)r->point.steps_per_epoch, kept);
+          "longer warm-up%s",
+          what, step, epoch, kept, more);
 }
+
+// ---- saving -----------------------------------------------------------------------------------
 
 static bool save(struct run *r) {
   if (r->saved == r->point.step && r->saved_due == r->passes_due) return true;
-  const char *broken = broken_tensor(r->s);
-  if (broken) {
-    char what[256];
-    snprintf(what, sizeof what, "parameter %.160s is not finite", broken);
-    return describe_break(r, what), false;
-  }
+  int broken = broken_tensor(r->s);
+  if (broken >= 0) return describe_break(r, (struct bt_watched_value){-1, broken}), false;
   struct bt_progress_point point = {r->point.seed, r->point.step, r->point.steps,
                                     r->point.steps_per_epoch, r->passes_due};
   if (!bt_checkpoint_save(r->checkpoint, r->s->module, r->s->program, r->s->store.data, &point,
@@ -228,29 +345,12 @@ static bool save(struct run *r) {
   return true;
 }
 
-// ---- steps ------------------------------------------------------------------------------------
-
-static void order_epoch(struct run *r) {
-  uint32_t epoch = (uint32_t)(r->point.step / r->point.steps_per_epoch);
-  bt_shuffle(r->point.seed, epoch, (uint32_t)r->n_images, r->order);
-  for (int64_t i = 0; i < r->n_images; i++) r->order[i] = r->images[r->order[i]];
-}
-
 static bool take_step(struct run *r) {
-  struct bt_step_point *p = &r->point;
-  int64_t in_epoch = p->step % p->steps_per_epoch;
-  bt_session_feed(r->s, &r->s->data->train, r->order + in_epoch * r->s->program->batch, p);
-  bt_session_count(r->s, p);
+  feed(r);
   bt_session_step(r->s);
-  p->step++;
-  double loss = bt_session_scalar(r->s, r->loss);
-  if (!isfinite(loss)) {
-    char what[64];
-    snprintf(what, sizeof what, "the loss is %g", isnan(loss) ? NAN : loss); // no sign of NaN
-    bt_progress_event(&r->progress, "not finite", p->step);
-    return describe_break(r, what), false;
-  }
-  bt_progress_step(&r->progress, p);
+  r->point.step++;
+  if (!isfinite(bt_session_scalar(r->s, r->loss))) return describe_break(r, (struct bt_watched_value){r->loss, -1}), false;
+  bt_progress_step(&r->progress, &r->point);
   return true;
 }
 
@@ -348,6 +448,34 @@ static int train_from_here(struct run *r) {
   return code;
 }
 
+// --find-nan: the steps from here on under a watch. Leaves no trace but what it says.
+static int find_nan(struct run *r) {
+  struct sigaction old[N_STOPPING];
+  struct bt_watched_value value;
+  struct bt_finding found;
+  int64_t stop = r->s->options->stop_at, first = r->point.step, end = stop && stop < r->point.steps ? stop : r->point.steps;
+  struct bt_watch *w = bt_watch_new(r->s);
+  bt_progress_begin(&r->progress, r->s, first);
+  catch_signals(old);
+  bool broken = watch_steps(r, w, end, &value);
+  release_signals(old);
+  bt_progress_close(&r->progress);
+  int code = 0;
+  if (broken) {
+    char what[256], more[2600];
+    describe_broken(r, value, what, sizeof what);
+    bt_watch_explain(w, value, &found);
+    describe_finding(r, &found, more, sizeof more);
+    bt_fail(r->err, sizeof r->err, "%s at step %" PRId64 " (epoch %.2f)%s", what, r->point.step, epoch_of(&r->point), more);
+    code = bt_report_error(r->s->options, r->err);
+  } else {
+    fprintf(stderr, "steps %" PRId64 " to %" PRId64 " are finite\n", first + 1, r->point.step);
+    if (signal_received) code = 128 + (int)signal_received;
+  }
+  bt_watch_free(w);
+  return code;
+}
+
 static int loss_output(const struct bt_program *p) {
   for (int i = 0; i < p->n_outputs; i++)
     if (p->outputs[i].kind == BT_OUTPUT_LOSS) return i;
@@ -361,8 +489,8 @@ int bt_train(struct bt_session *s) {
   r.loss = loss_output(s->program);
   r.n_images = bt_data_subset(&s->data->train, o->label_fraction, (uint64_t)o->seed, &r.images);
   r.order = bt_xcalloc((size_t)r.n_images, sizeof *r.order);
-  bool ok = check_writable(&r) && (o->resume ? resume(&r) : start(&r));
-  int code = ok ? train_from_here(&r) : bt_report_error(o, r.err);
+  bool ok = (o->find_nan || check_writable(&r)) && (o->resume ? resume(&r) : start(&r));
+  int code = !ok ? bt_report_error(o, r.err) : o->find_nan ? find_nan(&r) : train_from_here(&r);
   free(r.images), free(r.order), free(r.checkpoint);
   return code;
 }
