@@ -99,7 +99,7 @@ static bool list_entries(const struct complaint *p, const char *path, struct lis
   }
   int error = errno;
   closedir(dir);
-  qsort(l->folders, (size_t)l->n_folders, sizeof *l->folders, compare_names);
+  if (l->folders) qsort(l->folders, (size_t)l->n_folders, sizeof *l->folders, compare_names);
   if (!error) return true;
   listing_free(l);
   return FAIL(p, "%s: cannot read the folder: %s", path, strerror(error));
