@@ -12,6 +12,7 @@
 // are not finite are never saved: the last good checkpoint stays.
 #define _GNU_SOURCE
 #include "checkpoint.h"
+#include "loader.h"
 #include "progress.h"
 #include "random.h"
 #include "sweep.h"
@@ -62,6 +63,15 @@ static void release_signals(const struct sigaction old[N_STOPPING]) {
 
 // ---- the run ----------------------------------------------------------------------------------
 
+// Only the loader's threads read and write it, one at a time.
+struct order {
+  const uint32_t *images; // n: those with labels, or all
+  int64_t n, batch, steps_per_epoch;
+  uint64_t seed;
+  uint32_t *order; // of the epoch: indices into images
+  int64_t epoch;   // -1: none yet
+};
+
 struct run {
   struct bt_session *s;
   char *checkpoint;
@@ -72,7 +82,7 @@ struct run {
   bool saved_due;             // what it says of the passes
   uint32_t *images;           // those with labels, or all
   int64_t n_images;
-  uint32_t *order; // of this epoch: indices into images, then the images themselves
+  struct order order;
   struct bt_progress progress;
   char err[4096];
 };
@@ -230,16 +240,38 @@ static bool save(struct run *r) {
 
 // ---- steps ------------------------------------------------------------------------------------
 
-static void order_epoch(struct run *r) {
-  uint32_t epoch = (uint32_t)(r->point.step / r->point.steps_per_epoch);
-  bt_shuffle(r->point.seed, epoch, (uint32_t)r->n_images, r->order);
-  for (int64_t i = 0; i < r->n_images; i++) r->order[i] = r->images[r->order[i]];
+// The examples of a step's batch: an epoch has all of them but the last few, which are less than a batch.
+static void order_batch(void *user, int64_t step, uint32_t *index) {
+  struct order *o = user;
+  int64_t epoch = step / o->steps_per_epoch;
+  if (o->epoch != epoch) bt_shuffle(o->seed, (uint32_t)epoch, (uint32_t)o->n, o->order);
+  o->epoch = epoch;
+  const uint32_t *batch = o->order + step % o->steps_per_epoch * o->batch;
+  for (int64_t i = 0; i < o->batch; i++) index[i] = o->images[batch[i]];
+}
+
+// The loader works ahead to the end, or until passes need it for themselves. Returns the step there.
+static int64_t start_loading(struct run *r, int64_t end) {
+  const struct bt_step_point *p = &r->point;
+  int64_t epoch_ends = (p->step / p->steps_per_epoch + 1) * p->steps_per_epoch;
+  if (r->s->n_passes && epoch_ends < end) end = epoch_ends;
+  r->order.seed = p->seed, r->order.steps_per_epoch = p->steps_per_epoch;
+  struct bt_stream stream = {r->s, &r->s->data->train, order_batch, &r->order, p->seed, p->step, end, p->steps_per_epoch};
+  bt_loader_start(r->s->loader, &stream);
+  return end;
+}
+
+// Where the data cannot be read any more, what was trained so far is saved.
+static bool load_batch(struct run *r) {
+  char why[2048];
+  if (bt_loader_next(r->s->loader, why, sizeof why)) return true;
+  if (!save(r)) return false;
+  return bt_fail(r->err, sizeof r->err, "%s: the run stops, %s keeps step %" PRId64 "; --resume goes on", why, r->checkpoint, r->saved);
 }
 
 static bool take_step(struct run *r) {
   struct bt_step_point *p = &r->point;
-  int64_t in_epoch = p->step % p->steps_per_epoch;
-  bt_session_feed(r->s, &r->s->data->train, r->order + in_epoch * r->s->program->batch, p);
+  if (!load_batch(r)) return false;
   bt_session_count(r->s, p);
   bt_session_step(r->s);
   p->step++;
@@ -272,17 +304,18 @@ static bool run_pass(struct run *r, struct bt_pass *pass) {
   struct bt_sweep w = bt_pass_sweep(pass, &r->point);
   struct pass_run user = {r, &w};
   double start = bt_now(), *means = bt_xcalloc((size_t)program->n_outputs, sizeof *means);
-  bool whole = bt_sweep_reports(&w, pass->keeps, means, pass_goes_on, &user);
+  bool whole = bt_sweep_reports(&w, pass->keeps, means, pass_goes_on, &user, r->err, sizeof r->err);
   if (whole) bt_progress_pass(&r->progress, &r->point, program, means, bt_now() - start);
   free(means);
   return whole;
 }
 
-// They stay due where a signal comes before their end.
-static void run_passes(struct run *r) {
+// They stay due where a signal comes before their end. False with err where one fails.
+static bool run_passes(struct run *r) {
   for (int k = 0; k < r->s->n_passes; k++)
-    if (signal_received || !run_pass(r, &r->s->passes[k])) return;
+    if (signal_received || !run_pass(r, &r->s->passes[k])) return !*r->err;
   r->passes_due = false;
+  return true;
 }
 
 // ---- the loop ---------------------------------------------------------------------------------
@@ -290,18 +323,15 @@ static void run_passes(struct run *r) {
 static bool end_epoch(struct run *r) {
   bt_progress_epoch(&r->progress, &r->point);
   r->passes_due = r->s->n_passes > 0;
-  if (!save(r)) return false;
-  if (r->passes_due) run_passes(r);
-  return true;
+  return save(r) && (!r->passes_due || run_passes(r));
 }
 
 static bool run_steps(struct run *r, int64_t end) {
   struct bt_step_point *p = &r->point;
-  int64_t every = r->s->options->save_every;
-  bool ordered = false;
-  if (r->passes_due) run_passes(r);
+  int64_t every = r->s->options->save_every, loaded = p->step;
+  if (r->passes_due && !run_passes(r)) return false;
   while (p->step < end && !signal_received) {
-    if (!ordered || p->step % p->steps_per_epoch == 0) order_epoch(r), ordered = true;
+    if (p->step == loaded) loaded = start_loading(r, end);
     if (!take_step(r)) return false;
     bool epoch_ends = p->step % p->steps_per_epoch == 0 || p->step == p->steps;
     if (epoch_ends && !end_epoch(r)) return false;
@@ -343,6 +373,7 @@ static int train_from_here(struct run *r) {
   if (resumed) bt_progress_event(&r->progress, "resumed", r->point.step);
   catch_signals(old);
   int code = run_steps(r, end) ? finish(r, end) : fail(r);
+  bt_loader_stop(r->s->loader);
   release_signals(old);
   bt_progress_close(&r->progress);
   return code;
@@ -360,9 +391,10 @@ int bt_train(struct bt_session *s) {
   r.checkpoint = bt_path(o->out, s->program->name, BT_LAST_CHECKPOINT);
   r.loss = loss_output(s->program);
   r.n_images = bt_data_subset(&s->data->train, o->label_fraction, (uint64_t)o->seed, &r.images);
-  r.order = bt_xcalloc((size_t)r.n_images, sizeof *r.order);
+  r.order = (struct order){.images = r.images, .n = r.n_images, .batch = s->program->batch, .epoch = -1};
+  r.order.order = bt_xcalloc((size_t)r.n_images, sizeof *r.order.order);
   bool ok = check_writable(&r) && (o->resume ? resume(&r) : start(&r));
   int code = ok ? train_from_here(&r) : bt_report_error(o, r.err);
-  free(r.images), free(r.order), free(r.checkpoint);
+  free(r.images), free(r.order.order), free(r.checkpoint);
   return code;
 }
