@@ -58,25 +58,23 @@ static void start_loading(struct bench *b, int64_t steps) {
   bt_loader_start(b->s->loader, &stream);
 }
 
-// Times a batch being loaded, and the step on it.
-static bool take_step(struct bench *b, double *data, double *step) {
-  double t0 = bt_now();
+// *loaded: when the batch was there.
+static bool take_step(struct bench *b, double *loaded) {
   if (!bt_loader_next(b->s->loader, b->err, sizeof b->err)) return false;
-  double t1 = bt_now();
+  *loaded = bt_now();
   bt_session_count(b->s, &b->point);
   bt_session_step(b->s);
   b->point.step++;
-  *data = t1 - t0, *step = bt_now() - t1;
   return true;
 }
 
 // The loader stands still while the step is timed, and the step while a batch is loaded.
 static bool time_apart(struct bench *b, int64_t n) {
   for (int64_t i = -WARM_UP; i < n; i++) {
-    double data, step;
+    double start = bt_now(), loaded;
     start_loading(b, 1);
-    if (!take_step(b, &data, &step)) return false;
-    if (i >= 0) b->data[i] = data, b->step[i] = step;
+    if (!take_step(b, &loaded)) return false;
+    if (i >= 0) b->data[i] = loaded - start, b->step[i] = bt_now() - loaded;
   }
   return true;
 }
@@ -84,9 +82,9 @@ static bool time_apart(struct bench *b, int64_t n) {
 static bool time_together(struct bench *b, int64_t n) {
   start_loading(b, n + WARM_UP);
   for (int64_t i = -WARM_UP; i < n; i++) {
-    double data, step;
-    if (!take_step(b, &data, &step)) return false;
-    if (i >= 0) b->both[i] = data + step;
+    double start = bt_now(), loaded;
+    if (!take_step(b, &loaded)) return false;
+    if (i >= 0) b->both[i] = bt_now() - start;
   }
   return true;
 }
