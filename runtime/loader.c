@@ -33,7 +33,7 @@ struct worker {
   int number;
   pthread_t thread;
   struct bt_image_room room;
-  char err[1024]; // of the example that failed
+  char err[4096]; // of the example that failed
 };
 
 struct bt_loader {
@@ -57,7 +57,7 @@ struct bt_loader {
   bool running, leaving;
   bool failed;
   int64_t failed_step, failed_example; // the latter in its batch
-  char err[1024];
+  char err[4096];
 };
 
 bool bt_loader_writes(enum bt_input_kind kind) {
@@ -121,14 +121,39 @@ static struct slot *slot_of(struct bt_loader *l, int64_t step) { return &l->slot
 
 // ---- loading an example -----------------------------------------------------------------------
 
-static bool load_image(struct bt_loader *l, struct worker *w, int i, const struct bt_raster *image, uint32_t index,
+// The example's image or, where it cannot be read, the one that takes its place: then *index is that one's.
+static bool take_image(const struct bt_split *split, struct worker *w, uint32_t *index, struct bt_raster *image) {
+  int64_t taken;
+  if (!bt_images_take(split->images, *index, &w->room, image, &taken, w->err, sizeof w->err)) return false;
+  *index = (uint32_t)taken;
+  return true;
+}
+
+static bool write_pixels(const struct bt_input *input, const struct bt_raster *image, char *row, char *err, size_t errlen) {
+  const int64_t *shape = input->shape + 1;
+  if (image->channels != shape[0] || image->height != shape[1] || image->width != shape[2])
+    return bt_fail(err, errlen, "the program takes images of %" PRId64 "×%" PRId64 "×%" PRId64
+                   " (channels×height×width), not of %d×%d×%d", shape[0], shape[1], shape[2], image->channels, image->height,
+                   image->width);
+  memcpy(row, image->pixels, row_bytes(input));
+  return true;
+}
+
+// Input i of a row: the view of an image, or its pixels.
+static bool write_view(const struct bt_stream *t, int i, struct worker *w, const struct bt_raster *image, uint32_t index,
                        int64_t step, char *row) {
-  const struct bt_stream *t = &l->stream;
-  const struct bt_input *input = &t->session->program->inputs[i];
+  const struct bt_session *s = t->session;
+  const struct bt_input *input = &s->program->inputs[i];
   struct bt_view_key key = {t->seed, (uint32_t)(step / t->steps_per_epoch), (uint32_t)input->site};
-  if (input->dtype == BT_U8) return memcpy(row, image->pixels, row_bytes(input)), true;
-  if (input->dtype != BT_F32) bt_die("images as %s", bt_dtype_name(input->dtype));
-  return bt_view_apply(t->session->plans[i], w->number, image, index, key, (float *)row, w->err, sizeof w->err);
+  char why[1024];
+  bool ok = input->dtype == BT_U8
+                ? write_pixels(input, image, row, why, sizeof why)
+                : bt_view_apply(s->plans[i], w->number, image, index, key, (float *)row, why, sizeof why);
+  if (ok) return true;
+  if (t->split->images->files)
+    return bt_fail(w->err, sizeof w->err, "%s/%s: %s", bt_images_folder(t->split->images),
+                   bt_images_path(t->split->images, index), why);
+  return bt_fail(w->err, sizeof w->err, "%s: image %" PRIu32 ": %s", s->data->name, index, why);
 }
 
 // Writes row n of the batch of a step: an example with all its views, labels and arrays.
@@ -138,22 +163,17 @@ static bool load_example(struct bt_loader *l, struct worker *w, int64_t step, in
   const struct slot *slot = slot_of(l, step);
   uint32_t index = slot->index[n];
   struct bt_raster image;
-  if (l->reads_images && !bt_images_get(t->split->images, index, &w->room, &image, w->err, sizeof w->err)) return false;
+  if (l->reads_images && !take_image(t->split, w, &index, &image)) return false;
   for (int i = 0; i < s->program->n_inputs; i++) {
     const struct bt_input *input = &s->program->inputs[i];
-    char *row = slot->data + l->offsets[i] + (size_t)n * row_bytes(input);
-    switch (input->kind) {
-    case BT_INPUT_VIEW:
-      if (!load_image(l, w, i, &image, index, step, row)) return false;
-      break;
-    case BT_INPUT_LABEL:
-    case BT_INPUT_ARRAY: {
-      size_t size = row_bytes(input);
+    enum bt_input_kind kind = input->kind;
+    if (kind != BT_INPUT_VIEW && kind != BT_INPUT_LABEL && kind != BT_INPUT_ARRAY) continue;
+    size_t size = row_bytes(input);
+    char *row = slot->data + l->offsets[i] + (size_t)n * size;
+    if (kind != BT_INPUT_VIEW)
       memcpy(row, (const char *)t->split->columns[s->columns[i]] + index * size, size);
-      break;
-    }
-    default: break;
-    }
+    else if (!write_view(t, i, w, &image, index, step, row))
+      return false;
   }
   return true;
 }
@@ -345,7 +365,7 @@ void bt_loader_free(struct bt_loader *l) {
   pthread_mutex_unlock(&l->lock);
   for (int i = 0; i < l->n_workers; i++) {
     pthread_join(l->workers[i].thread, NULL);
-    free(l->workers[i].room.pixels);
+    bt_image_room_free(&l->workers[i].room);
   }
   pthread_cond_destroy(&l->work), pthread_cond_destroy(&l->progress);
   pthread_mutex_destroy(&l->lock);
