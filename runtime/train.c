@@ -208,12 +208,16 @@ static const char *broken_tensor(const struct bt_session *s) {
   return NULL;
 }
 
+static void describe_kept(const struct run *r, char *kept, size_t room) {
+  if (r->saved >= 0)
+    snprintf(kept, room, "%s keeps step %" PRId64, r->checkpoint, r->saved);
+  else
+    snprintf(kept, room, "nothing was saved");
+}
+
 static void describe_break(struct run *r, const char *what) {
   char kept[512];
-  if (r->saved >= 0)
-    snprintf(kept, sizeof kept, "%s keeps step %" PRId64, r->checkpoint, r->saved);
-  else
-    snprintf(kept, sizeof kept, "nothing was saved");
+  describe_kept(r, kept, sizeof kept);
   bt_fail(r->err, sizeof r->err,
           "%s at step %" PRId64 " (epoch %.2f): the run stops, %s. Try a lower learning rate or a "
           "longer warm-up",
@@ -263,10 +267,11 @@ static int64_t start_loading(struct run *r, int64_t end) {
 
 // Where the data cannot be read any more, what was trained so far is saved.
 static bool load_batch(struct run *r) {
-  char why[2048];
+  char why[3000], kept[512];
   if (bt_loader_next(r->s->loader, why, sizeof why)) return true;
-  if (!save(r)) return false;
-  return bt_fail(r->err, sizeof r->err, "%s: the run stops, %s keeps step %" PRId64 "; --resume goes on", why, r->checkpoint, r->saved);
+  if (r->point.step > 0 && !save(r)) return false;
+  describe_kept(r, kept, sizeof kept);
+  return bt_fail(r->err, sizeof r->err, "%s. The run stops at step %" PRId64 ", %s", why, r->point.step, kept);
 }
 
 static bool take_step(struct run *r) {
