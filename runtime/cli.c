@@ -29,6 +29,8 @@ static const struct option {
     {"--seed", "N", "key of all random numbers (default: 0)", SEED, RUN, FIELD(seed)},
     {"--threads", "N", "threads (default: the cores this process may use)", COUNT, RUN | INFO,
      FIELD(threads)},
+    {"--loaders", "N", "threads that load and view images ahead (default: as many as --threads)", COUNT,
+     RUN | INFO, FIELD(loaders)},
     {"--epochs", "N", "passes over the data (default: the program's)", COUNT, TRAIN, FIELD(epochs)},
     {"--steps", "N", "length of the run in steps, instead of epochs", COUNT, TRAIN, FIELD(steps)},
     {"--stop-at", "N", "save and stop after step N; --resume goes on from there", COUNT, TRAIN,
@@ -268,6 +270,7 @@ static int check_scope(const struct bt_options *o, const bool *seen, int scope) 
   if (o->untrained && o->init) return wrong(o, "give --init or --untrained, not both");
   if (o->untrained && o->from) return wrong(o, "give --from or --untrained, not both");
   if (o->threads > 1024) return wrong(o, "--threads %" PRId64 " is more than 1024", o->threads);
+  if (o->loaders > 1024) return wrong(o, "--loaders %" PRId64 " is more than 1024", o->loaders);
   if (scope == EXPORT && !o->instance)
     return wrong(o, "export what? Name an instance, as in encoder");
   if (scope == EXPORT && !o->output) return wrong(o, "export to where? Give -o FILE");

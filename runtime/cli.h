@@ -11,7 +11,7 @@ struct bt_options {
   const char *self;                 // argv[0]
   const struct bt_program *program; // BT_COMMAND_RUN
   const char *data, *out, *from, *init, *features, *output, *instance;
-  int64_t epochs, steps, stop_at, save_every, log_every, bench, threads; // 0: not given
+  int64_t epochs, steps, stop_at, save_every, log_every, bench, threads, loaders; // 0: not given
   int64_t seed;
   int64_t cache; // bytes of decoded images
   bool seed_given, resume, force, find_nan, quiet, json, untrained, help, version;

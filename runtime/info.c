@@ -30,12 +30,13 @@ static size_t blas_bytes(void) {
   return after > before ? after - before : 0;
 }
 
-static int fill(struct reserve rows[10], const struct bt_memory_plan *plan, size_t process,
+static int fill(struct reserve rows[11], const struct bt_memory_plan *plan, size_t process,
                 size_t blas) {
   const struct reserve all[] = {{"store (parameters, state)", plan->store},
                                 {"arena", plan->arena},
                                 {"thread scratch", plan->scratch},
-                                {"inputs and outputs", plan->buffers},
+                                {"outputs", plan->buffers},
+                                {"batches that are loaded ahead", plan->batches},
                                 {"rows that passes keep", plan->kept},
                                 {"views", plan->views},
                                 {"data", plan->data},
@@ -84,7 +85,7 @@ static int describe(const struct bt_module *m, const struct bt_program *p,
   char err[4096];
   struct bt_session s;
   struct bt_memory_plan plan;
-  struct reserve rows[10];
+  struct reserve rows[11];
   if (!bt_session_prepare(&s, m, p, o, threads, err, sizeof err)) {
     if (o->data) return bt_report_error(o, err);
     fprintf(stderr, "%s: warning: planning %s without data: %s\n", o->self, p->name, err);

@@ -32,15 +32,15 @@ static bool collect_rows(void *user, int64_t from, int64_t rows) {
 }
 
 // Steps over the examples `chosen` (n of them) of a split and collects what e measures.
-static struct features collect(struct bt_session *s, const struct bt_split *split,
-                               const uint32_t *chosen, int64_t n, const struct bt_evaluate *e) {
+static bool collect(struct bt_session *s, const struct bt_split *split, const uint32_t *chosen, int64_t n,
+                    const struct bt_evaluate *e, struct features *into, char *err, size_t errlen) {
   const struct bt_output *o = &s->program->outputs[e->features];
   int64_t d = bt_count(o->rank, o->shape) / s->program->batch;
   if (o->dtype != BT_F32) bt_die("features of %s", bt_dtype_name(o->dtype));
   struct bt_sweep w = {s, split, chosen, n, NULL};
   struct collection c = {&w, e, {bt_xcalloc((size_t)(n * d), sizeof(float)), bt_xcalloc((size_t)n, sizeof(int32_t)), n, d}};
-  bt_sweep(&w, collect_rows, &c);
-  return c.into;
+  *into = c.into;
+  return bt_sweep(&w, collect_rows, &c, err, errlen);
 }
 
 static void features_free(struct features *w) { free(w->features), free(w->labels); }
@@ -71,13 +71,14 @@ struct splits {
   const struct bt_evaluate *of; // NULL: nothing is collected
 };
 
-static void collect_splits(struct bt_session *s, struct splits *w, const uint32_t *labelled,
-                           int64_t n_labelled, const uint32_t *all, const struct bt_evaluate *e) {
-  if (w->of && w->of->features == e->features && w->of->labels == e->labels) return;
+static bool collect_splits(struct bt_session *s, struct splits *w, const uint32_t *labelled, int64_t n_labelled,
+                           const uint32_t *all, const struct bt_evaluate *e, char *err, size_t errlen) {
+  if (w->of && w->of->features == e->features && w->of->labels == e->labels) return true;
   features_free(&w->train), features_free(&w->test);
-  w->train = collect(s, &s->data->train, labelled, n_labelled, e);
-  w->test = collect(s, &s->data->test, all, s->data->test.n, e);
+  w->train = w->test = (struct features){0};
   w->of = e;
+  return collect(s, &s->data->train, labelled, n_labelled, e, &w->train, err, errlen) &&
+         collect(s, &s->data->test, all, s->data->test.n, e, &w->test, err, errlen);
 }
 
 static bool write_features(const char *path, const struct splits *w, char *err, size_t errlen) {
@@ -122,26 +123,28 @@ static void print_reports(const struct bt_session *s, const struct bt_sweep *w, 
 }
 
 // A program without `evaluate`: means of its reports over the test split's full batches.
-static int measure_reports(struct bt_session *s, const uint32_t *all) {
+static bool measure_reports(struct bt_session *s, const uint32_t *all, char *err, size_t errlen) {
   const struct bt_program *p = s->program;
   struct bt_sweep w = {s, &s->data->test, all, s->data->test.n - s->data->test.n % p->batch, NULL};
-  if (w.n == 0) return bt_report_error(s->options, "the test split is smaller than one batch");
+  if (w.n == 0) return bt_fail(err, errlen, "the test split is smaller than one batch");
   double *means = bt_xcalloc((size_t)p->n_outputs, sizeof *means);
-  bt_sweep_reports(&w, NULL, means, NULL, NULL);
-  print_reports(s, &w, NULL, means);
+  bool ok = bt_sweep_reports(&w, NULL, means, NULL, NULL, err, errlen);
+  if (ok) print_reports(s, &w, NULL, means);
   free(means);
-  return 0;
+  return ok;
 }
 
-static void measure_passes(struct bt_session *s) {
-  for (int k = 0; k < s->n_passes; k++) {
+static bool measure_passes(struct bt_session *s, char *err, size_t errlen) {
+  bool ok = true;
+  for (int k = 0; ok && k < s->n_passes; k++) {
     struct bt_pass *pass = &s->passes[k];
     struct bt_sweep w = bt_pass_sweep(pass, NULL);
     double *means = bt_xcalloc((size_t)pass->session.program->n_outputs, sizeof *means);
-    bt_sweep_reports(&w, pass->keeps, means, NULL, NULL);
-    print_reports(s, &w, bt_pass_name(pass->session.program), means);
+    ok = bt_sweep_reports(&w, pass->keeps, means, NULL, NULL, err, errlen);
+    if (ok) print_reports(s, &w, bt_pass_name(pass->session.program), means);
     free(means);
   }
+  return ok;
 }
 
 static bool has_reports(const struct bt_program *p) {
@@ -159,8 +162,8 @@ static bool measure_features(struct bt_session *s, const uint32_t *all, char *er
   for (int i = 0; ok && i < s->program->n_evaluates; i++) {
     double start = bt_now();
     const struct bt_evaluate *e = &s->program->evaluates[i];
-    collect_splits(s, &w, labelled, n, all, e);
-    if (i == 0 && s->options->features) ok = write_features(s->options->features, &w, err, errlen);
+    ok = collect_splits(s, &w, labelled, n, all, e, err, errlen);
+    if (ok && i == 0 && s->options->features) ok = write_features(s->options->features, &w, err, errlen);
     if (ok) measure_one(s, e, &w, start);
   }
   features_free(&w.train), features_free(&w.test);
@@ -171,16 +174,16 @@ static bool measure_features(struct bt_session *s, const uint32_t *all, char *er
 int bt_measure(struct bt_session *s) {
   char err[4096];
   uint32_t *all;
-  int code = 0;
+  bool ok = true;
   if (!bt_session_load(s, err, sizeof err)) return bt_report_error(s->options, err);
   if (s->program->n_evaluates == 0 && s->options->features)
     return bt_report_error(s->options, "--features: the program evaluates no features");
   bt_data_subset(&s->data->test, 1, 0, &all);
   if (s->program->n_evaluates)
-    code = measure_features(s, all, err, sizeof err) ? 0 : bt_report_error(s->options, err);
+    ok = measure_features(s, all, err, sizeof err);
   else if (has_reports(s->program))
-    code = measure_reports(s, all);
-  if (code == 0) measure_passes(s);
+    ok = measure_reports(s, all, err, sizeof err);
+  ok = ok && measure_passes(s, err, sizeof err);
   free(all);
-  return code;
+  return ok ? 0 : bt_report_error(s->options, err);
 }

@@ -2,12 +2,12 @@
 #include "session.h"
 #include "evaluate.h"
 #include "interchange.h"
+#include "loader.h"
 #include "match.h"
 #include "random.h"
 #include "views.h"
 
 #include <inttypes.h>
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,13 +122,17 @@ static bool open_data(struct bt_session *s, char *err, size_t errlen) {
                  o->labels, s->data->name, s->program->name);
 }
 
+int bt_session_loaders(const struct bt_session *s) {
+  return s->options->loaders ? (int)s->options->loaders : s->threads;
+}
+
 // A view that works on one size alone has the images' sizes looked up, where they are not known.
 static bool make_plan(struct bt_session *s, int i, const struct bt_view *view, char *err, size_t errlen) {
   char why[1024], size[4300];
-  if ((s->plans[i] = bt_view_plan_new(view, s->data->image, s->threads, why, sizeof why))) return true;
+  if ((s->plans[i] = bt_view_plan_new(view, s->data->image, bt_session_loaders(s), why, sizeof why))) return true;
   if (s->data->image[1]) return bt_fail(err, errlen, "%s", why);
   if (!bt_data_measure(s->data, size, sizeof size)) return bt_fail(err, errlen, "%s; and %s", why, size);
-  return (s->plans[i] = bt_view_plan_new(view, s->data->image, s->threads, err, errlen));
+  return (s->plans[i] = bt_view_plan_new(view, s->data->image, bt_session_loaders(s), err, errlen));
 }
 
 static bool plan_view(struct bt_session *s, int i, char *err, size_t errlen) {
@@ -256,10 +260,13 @@ static size_t input_bytes(const struct bt_input *input) {
   return tensor_bytes(input->dtype, input->rank, input->shape);
 }
 
+// The loader has the other inputs in its slots, and passes what they keep (place_kept).
+static bool is_buffered(enum bt_input_kind kind) { return kind != BT_INPUT_KEPT && !bt_loader_writes(kind); }
+
 static size_t buffer_bytes(const struct bt_program *p) {
   size_t bytes = 0;
   for (int i = 0; i < p->n_inputs; i++)
-    if (p->inputs[i].kind != BT_INPUT_KEPT) bytes += input_bytes(&p->inputs[i]);
+    if (is_buffered(p->inputs[i].kind)) bytes += input_bytes(&p->inputs[i]);
   for (int i = 0; i < p->n_outputs; i++)
     bytes += tensor_bytes(p->outputs[i].dtype, p->outputs[i].rank, p->outputs[i].shape);
   return bytes;
@@ -269,7 +276,7 @@ static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 // A program and its passes take turns in the arena, the scratch and the buffers.
 static struct bt_memory_plan plan_steps(const struct bt_session *s) {
-  struct bt_memory_plan plan = {.store = s->module->store_bytes};
+  struct bt_memory_plan plan = {.store = s->module->store_bytes, .batches = bt_loader_bytes(s)};
   for (int k = -1; k < s->n_passes; k++) {
     const struct bt_program *p = k < 0 ? s->program : s->passes[k].session.program;
     plan.arena = larger(plan.arena, p->arena_bytes);
@@ -290,7 +297,7 @@ static void place_buffers(struct bt_session *s, char *at) {
   s->inputs = bt_xcalloc((size_t)p->n_inputs, sizeof *s->inputs);
   s->outputs = bt_xcalloc((size_t)p->n_outputs, sizeof *s->outputs);
   for (int i = 0; i < p->n_inputs; i++) {
-    if (p->inputs[i].kind == BT_INPUT_KEPT) continue; // place_kept
+    if (!is_buffered(p->inputs[i].kind)) continue;
     s->inputs[i] = at;
     at += input_bytes(&p->inputs[i]);
   }
@@ -303,6 +310,7 @@ static void place_buffers(struct bt_session *s, char *at) {
 // Gives `step`, of s or of one of its passes, its place in the memory of s.
 static void place_step(const struct bt_session *s, struct bt_session *step) {
   place_buffers(step, s->buffers.data);
+  step->loader = s->loader;
   step->frame = (struct bt_frame){.store = s->store.data, .arena = s->arena.data, .thread_scratch = s->scratch.data,
                                 .inputs = step->inputs, .outputs = step->outputs};
 }
@@ -333,8 +341,9 @@ bool bt_session_open(struct bt_session *s, const struct bt_module *module,
   bool ok = bt_block_new(&s->store, plan.store, "parameters", err, errlen) &&
             bt_block_new(&s->arena, plan.arena, "arena", err, errlen) &&
             bt_block_new(&s->scratch, plan.scratch, "thread scratch", err, errlen) &&
-            bt_block_new(&s->buffers, plan.buffers, "inputs and outputs", err, errlen) &&
-            bt_block_new(&s->kept, plan.kept, "rows that passes keep", err, errlen);
+            bt_block_new(&s->buffers, plan.buffers, "outputs", err, errlen) &&
+            bt_block_new(&s->kept, plan.kept, "rows that passes keep", err, errlen) &&
+            (s->loader = bt_loader_new(s, bt_session_loaders(s), err, errlen));
   if (!ok) return bt_session_close(s), false;
   place_step(s, s);
   for (int k = 0; k < s->n_passes; k++) place_step(s, &s->passes[k].session);
@@ -349,6 +358,7 @@ static void free_step(struct bt_session *s) {
 }
 
 void bt_session_close(struct bt_session *s) {
+  bt_loader_free(s->loader);
   free_step(s);
   for (int k = 0; k < s->n_passes; k++) {
     free_step(&s->passes[k].session);
@@ -461,38 +471,6 @@ bool bt_session_load(struct bt_session *s, char *err, size_t errlen) {
 
 // ---- stepping ---------------------------------------------------------------------------------
 
-static void feed_view(struct bt_session *s, int i, const struct bt_split *split,
-                      const uint32_t *index, const struct bt_step_point *point) {
-  const struct bt_input *input = &s->program->inputs[i];
-  size_t size = (size_t)bt_count(3, input->shape + 1);
-  struct bt_view_key key = {point->seed, (uint32_t)(point->step / point->steps_per_epoch),
-                            (uint32_t)input->site};
-  if (input->dtype != BT_F32 && input->dtype != BT_U8) bt_die("images as %s", bt_dtype_name(input->dtype));
-#pragma omp parallel for schedule(static) num_threads(s->threads)
-  for (int64_t n = 0; n < s->program->batch; n++) {
-    struct bt_image_room room = {0};
-    struct bt_raster image;
-    int64_t taken;
-    char why[4400];
-    if (!bt_images_take(split->images, index[n], &room, &image, &taken, why, sizeof why)) bt_die("%s", why);
-    if (input->dtype == BT_U8)
-      memcpy((uint8_t *)s->inputs[i] + (size_t)n * size, image.pixels, size);
-    else
-      bt_view_apply(s->plans[i], omp_get_thread_num(), &image, index[n], key, (float *)s->inputs[i] + (size_t)n * size, NULL, 0);
-    bt_image_room_free(&room);
-  }
-}
-
-// Labels or another array.
-static void feed_column(struct bt_session *s, int i, const struct bt_split *split,
-                        const uint32_t *index) {
-  const struct bt_input *input = &s->program->inputs[i];
-  const char *rows = split->columns[s->columns[i]];
-  size_t size = bt_dtype_size(input->dtype) * (size_t)bt_count(input->rank - 1, input->shape + 1);
-  for (int64_t n = 0; n < s->program->batch; n++)
-    memcpy((char *)s->inputs[i] + (size_t)n * size, rows + index[n] * size, size);
-}
-
 static double schedule_value(enum bt_input_kind kind, const struct bt_step_point *p) {
   switch (kind) {
   case BT_INPUT_STEP: return (double)p->step;
@@ -500,23 +478,6 @@ static double schedule_value(enum bt_input_kind kind, const struct bt_step_point
   case BT_INPUT_EPOCH: return (double)p->step / (double)p->steps_per_epoch;
   case BT_INPUT_EPOCHS: return (double)p->steps / (double)p->steps_per_epoch;
   default: bt_die("input kind %d", (int)kind);
-  }
-}
-
-void bt_session_feed(struct bt_session *s, const struct bt_split *split, const uint32_t *index,
-                     const struct bt_step_point *point) {
-  for (int i = 0; i < s->program->n_inputs; i++) {
-    enum bt_input_kind kind = s->program->inputs[i].kind;
-    switch (kind) {
-    case BT_INPUT_VIEW: feed_view(s, i, split, index, point); break;
-    case BT_INPUT_LABEL:
-    case BT_INPUT_ARRAY: feed_column(s, i, split, index); break;
-    case BT_INPUT_KEY:
-      ((int64_t *)s->inputs[i])[0] = (int64_t)bt_draw_key(point->seed);
-      ((int64_t *)s->inputs[i])[1] = point->step;
-      break;
-    default: break; // kept rows are in place, counters are bt_session_count's
-    }
   }
 }
 

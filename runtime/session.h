@@ -6,16 +6,19 @@
 #include "cli.h"
 #include "data.h"
 
+struct bt_loader; // loader.h
+
 struct bt_session {
   const struct bt_module *module;
   const struct bt_program *program;
   const struct bt_options *options;
   int threads;
-  struct bt_block store, arena, scratch, buffers; // buffers: all inputs and outputs
+  struct bt_block store, arena, scratch, buffers; // buffers: outputs, and the inputs that no loader writes
   void **inputs, **outputs;
   struct bt_data *data;
   struct bt_view_plan **plans; // one per input; NULL unless it is a view
   int *columns;                // one per input: the data's column of labels or of an array
+  struct bt_loader *loader;    // of the program and its passes: writes the other inputs
   struct bt_frame frame;
   struct bt_pass *passes;     // those of the program, in order
   int n_passes;
@@ -32,7 +35,7 @@ struct bt_pass {
 
 // What a session takes, in bytes; measures nothing. Without data, what the compiler knows.
 struct bt_memory_plan {
-  size_t store, arena, scratch, buffers, kept, views, data, features;
+  size_t store, arena, scratch, buffers, batches, kept, views, data, features;
 };
 void bt_session_plan(const struct bt_session *s, struct bt_memory_plan *plan);
 
@@ -45,6 +48,7 @@ bool bt_session_open(struct bt_session *s, const struct bt_module *module,
 bool bt_session_prepare(struct bt_session *s, const struct bt_module *module,
                         const struct bt_program *program, const struct bt_options *options,
                         int threads, char *err, size_t errlen);
+int bt_session_loaders(const struct bt_session *s); // threads of its loader
 void bt_session_find_passes(struct bt_session *s); // nothing else: where even data is missing
 void bt_session_close(struct bt_session *s);
 
@@ -59,9 +63,6 @@ struct bt_step_point {
   uint64_t seed;
   int64_t step, steps, steps_per_epoch;
 };
-// Fills the inputs for the examples `index` (program->batch of them) of a split, with draws of the point.
-void bt_session_feed(struct bt_session *s, const struct bt_split *split, const uint32_t *index,
-                     const struct bt_step_point *point);
 // Fills the inputs `step`, `steps`, `epoch`, `epochs`.
 void bt_session_count(struct bt_session *s, const struct bt_step_point *point);
 void bt_session_step(struct bt_session *s);

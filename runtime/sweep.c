@@ -3,25 +3,33 @@
 // Draws are keyed by the number of the batch, whatever the run's step is: every sweep of a pass draws the
 // same, so what changes from one epoch to the next is the model.
 #include "sweep.h"
+#include "loader.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-bool bt_sweep(const struct bt_sweep *w, bt_sweep_visit *visit, void *user) {
+static void order_sweep(void *user, int64_t step, uint32_t *index) {
+  const struct bt_sweep *w = user;
+  int64_t batch = w->session->program->batch, from = step * batch;
+  for (int64_t i = 0; i < batch; i++) index[i] = w->images[from + i < w->n ? from + i : w->n - 1];
+}
+
+bool bt_sweep(const struct bt_sweep *w, bt_sweep_visit *visit, void *user, char *err, size_t errlen) {
   struct bt_session *s = w->session;
   int64_t batch = s->program->batch, batches = (w->n + batch - 1) / batch;
   struct bt_step_point point = {(uint64_t)s->options->seed, 0, batches, batches};
-  uint32_t *index = bt_xcalloc((size_t)batch, sizeof *index);
+  struct bt_stream stream = {s, w->split, order_sweep, (void *)w, point.seed, 0, batches, batches};
   bool whole = true;
-  for (int64_t from = 0; whole && from < w->n; from += batch, point.step++) {
-    int64_t rows = w->n - from < batch ? w->n - from : batch;
-    for (int64_t i = 0; i < batch; i++) index[i] = w->images[from + (i < rows ? i : rows - 1)];
-    bt_session_feed(s, w->split, index, &point);
+  if (errlen) *err = 0;
+  bt_loader_start(s->loader, &stream);
+  for (; whole && point.step < batches; point.step++) {
+    int64_t from = point.step * batch, rows = w->n - from < batch ? w->n - from : batch;
+    if (!(whole = bt_loader_next(s->loader, err, errlen))) break;
     bt_session_count(s, w->run ? w->run : &point);
     bt_session_step(s);
     whole = visit(user, from, rows);
   }
-  free(index);
+  bt_loader_stop(s->loader);
   return whole;
 }
 
@@ -55,11 +63,12 @@ static bool visit_reports(void *user, int64_t from, int64_t rows) {
   return !r->goes_on || r->goes_on(r->user, from + rows);
 }
 
-bool bt_sweep_reports(const struct bt_sweep *w, char *const *keeps, double *means, bt_sweep_goes_on *goes_on, void *user) {
+bool bt_sweep_reports(const struct bt_sweep *w, char *const *keeps, double *means, bt_sweep_goes_on *goes_on, void *user,
+                      char *err, size_t errlen) {
   int n = w->session->program->n_outputs;
   memset(means, 0, sizeof *means * (size_t)n);
   struct reports r = {.sweep = w, .keeps = keeps, .sums = means, .goes_on = goes_on, .user = user};
-  bool whole = bt_sweep(w, visit_reports, &r);
+  bool whole = bt_sweep(w, visit_reports, &r, err, errlen);
   for (int i = 0; i < n && r.batches; i++) means[i] /= (double)r.batches;
   return whole;
 }

@@ -13,6 +13,7 @@
 // there on are then done again under a watch (watch.h), which names the op that began it.
 #define _GNU_SOURCE
 #include "checkpoint.h"
+#include "loader.h"
 #include "progress.h"
 #include "random.h"
 #include "sweep.h"
@@ -64,6 +65,15 @@ static void release_signals(const struct sigaction old[N_STOPPING]) {
 
 // ---- the run ----------------------------------------------------------------------------------
 
+// Only the loader's threads read and write it, one at a time.
+struct order {
+  const uint32_t *images; // n: those with labels, or all
+  int64_t n, batch, steps_per_epoch;
+  uint64_t seed;
+  uint32_t *order; // of the epoch: indices into images
+  int64_t epoch;   // -1: none yet
+};
+
 struct run {
   struct bt_session *s;
   char *checkpoint;
@@ -74,7 +84,7 @@ struct run {
   bool saved_due;             // what it says of the passes
   uint32_t *images;           // those with labels, or all
   int64_t n_images;
-  uint32_t *order; // of this epoch: indices into images, then the images themselves
+  struct order order;
   struct bt_progress progress;
   char err[4096];
 };
@@ -183,20 +193,27 @@ static bool start(struct run *r) {
          bt_session_load(r->s, r->err, sizeof r->err);
 }
 
-// ---- steps ------------------------------------------------------------------------------------
+// ---- batches ----------------------------------------------------------------------------------
 
-static void order_epoch(struct run *r) {
-  uint32_t epoch = (uint32_t)(r->point.step / r->point.steps_per_epoch);
-  bt_shuffle(r->point.seed, epoch, (uint32_t)r->n_images, r->order);
-  for (int64_t i = 0; i < r->n_images; i++) r->order[i] = r->images[r->order[i]];
+// The examples of a step's batch: an epoch has all of them but the last few, which are less than a batch.
+static void order_batch(void *user, int64_t step, uint32_t *index) {
+  struct order *o = user;
+  int64_t epoch = step / o->steps_per_epoch;
+  if (o->epoch != epoch) bt_shuffle(o->seed, (uint32_t)epoch, (uint32_t)o->n, o->order);
+  o->epoch = epoch;
+  const uint32_t *batch = o->order + step % o->steps_per_epoch * o->batch;
+  for (int64_t i = 0; i < o->batch; i++) index[i] = o->images[batch[i]];
 }
 
-// The inputs of the next step.
-static void feed(struct run *r) {
-  struct bt_step_point *p = &r->point;
-  int64_t in_epoch = p->step % p->steps_per_epoch;
-  bt_session_feed(r->s, &r->s->data->train, r->order + in_epoch * r->s->program->batch, p);
-  bt_session_count(r->s, p);
+// The loader works ahead to the end, or until passes need it for themselves. Returns the step there.
+static int64_t start_loading(struct run *r, int64_t end) {
+  const struct bt_step_point *p = &r->point;
+  int64_t epoch_ends = (p->step / p->steps_per_epoch + 1) * p->steps_per_epoch;
+  if (r->s->n_passes && epoch_ends < end) end = epoch_ends;
+  r->order.seed = p->seed, r->order.steps_per_epoch = p->steps_per_epoch;
+  struct bt_stream stream = {r->s, &r->s->data->train, order_batch, &r->order, p->seed, p->step, end, p->steps_per_epoch};
+  bt_loader_start(r->s->loader, &stream);
+  return end;
 }
 
 // ---- values that are not finite ---------------------------------------------------------------
@@ -214,6 +231,13 @@ static int broken_tensor(const struct bt_session *s) {
     if (broken) return s->program->tensors[i];
   }
   return -1;
+}
+
+static void describe_kept(const struct run *r, char *kept, size_t room) {
+  if (r->saved >= 0)
+    snprintf(kept, room, "%s keeps step %" PRId64, r->checkpoint, r->saved);
+  else
+    snprintf(kept, room, "nothing was saved");
 }
 
 // The loss of the step just done, or else a tensor after it. False: all are finite.
@@ -234,12 +258,13 @@ static void describe_broken(const struct run *r, struct bt_watched_value value, 
 static double epoch_of(const struct bt_step_point *p) { return (double)p->step / (double)p->steps_per_epoch; }
 
 // Takes steps under a watch up to `last`. True: after the step at which the run then stands, `value` is not
-// finite, and the watch knows about it.
-static bool watch_steps(struct run *r, struct bt_watch *w, int64_t last, struct bt_watched_value *value) {
+// finite, and the watch knows about it. Writes err where the data cannot be read.
+static bool watch_steps(struct run *r, struct bt_watch *w, int64_t last, struct bt_watched_value *value, char *err, size_t errlen) {
   struct bt_step_point *p = &r->point;
-  for (int64_t first = p->step; p->step < last && !signal_received;) {
-    if (p->step == first || p->step % p->steps_per_epoch == 0) order_epoch(r);
-    feed(r);
+  for (int64_t loaded = p->step; p->step < last && !signal_received;) {
+    if (p->step == loaded) loaded = start_loading(r, last);
+    if (!bt_loader_next(r->s->loader, err, errlen)) return false;
+    bt_session_count(r->s, p);
     bt_watch_step(w);
     p->step++;
     bt_progress_search(&r->progress, p->step, last);
@@ -286,7 +311,7 @@ static void say_how_to_find(const struct run *r, double seconds, char *text, siz
 // Repeats the steps that led here, and says who began it. The run cannot go on from here.
 static void find_beginning(struct run *r, struct bt_finding *found, char *text, size_t room) {
   enum { MOST_SECONDS = 60 };
-  char err[1024];
+  char err[1024] = "";
   struct bt_watched_value value;
   int64_t broken_at = r->point.step;
   double seconds = time_to_repeat(r);
@@ -296,11 +321,12 @@ static void find_beginning(struct run *r, struct bt_finding *found, char *text, 
     return;
   }
   struct bt_watch *w = bt_watch_new(r->s);
-  if (!go_back(r, err, sizeof err)) {
-    snprintf(text, room, "\n  The steps cannot be done again: %s", err);
-  } else if (watch_steps(r, w, broken_at, &value)) {
+  bool back = go_back(r, err, sizeof err);
+  if (back && watch_steps(r, w, broken_at, &value, err, sizeof err)) {
     bt_watch_explain(w, value, found);
     describe_finding(r, found, text, room);
+  } else if (*err) {
+    snprintf(text, room, "\n  The steps cannot be done again: %s", err);
   } else if (signal_received) {
     snprintf(text, room, "\n  The search for the first value that is not finite was interrupted");
   } else {
@@ -315,10 +341,7 @@ static void describe_break(struct run *r, struct bt_watched_value value) {
   struct bt_finding found = {.text = ""};
   int64_t step = r->point.step;
   double epoch = epoch_of(&r->point);
-  if (r->saved >= 0)
-    snprintf(kept, sizeof kept, "%s keeps step %" PRId64, r->checkpoint, r->saved);
-  else
-    snprintf(kept, sizeof kept, "nothing was saved");
+  describe_kept(r, kept, sizeof kept);
   describe_broken(r, value, what, sizeof what);
   bt_progress_end_line(&r->progress);
   find_beginning(r, &found, more, sizeof more);
@@ -345,8 +368,21 @@ static bool save(struct run *r) {
   return true;
 }
 
+// ---- steps ------------------------------------------------------------------------------------
+
+// Where the data cannot be read any more, what was trained so far is saved.
+static bool load_batch(struct run *r) {
+  char why[3000], kept[512];
+  if (bt_loader_next(r->s->loader, why, sizeof why)) return true;
+  if (r->point.step > 0 && !save(r)) return false;
+  describe_kept(r, kept, sizeof kept);
+  return bt_fail(r->err, sizeof r->err, "%s. The run stops at step %" PRId64 ", %s", why, r->point.step, kept);
+}
+
 static bool take_step(struct run *r) {
-  feed(r);
+  struct bt_step_point *p = &r->point;
+  if (!load_batch(r)) return false;
+  bt_session_count(r->s, p);
   bt_session_step(r->s);
   r->point.step++;
   if (!isfinite(bt_session_scalar(r->s, r->loss))) return describe_break(r, (struct bt_watched_value){r->loss, -1}), false;
@@ -372,17 +408,18 @@ static bool run_pass(struct run *r, struct bt_pass *pass) {
   struct bt_sweep w = bt_pass_sweep(pass, &r->point);
   struct pass_run user = {r, &w};
   double start = bt_now(), *means = bt_xcalloc((size_t)program->n_outputs, sizeof *means);
-  bool whole = bt_sweep_reports(&w, pass->keeps, means, pass_goes_on, &user);
+  bool whole = bt_sweep_reports(&w, pass->keeps, means, pass_goes_on, &user, r->err, sizeof r->err);
   if (whole) bt_progress_pass(&r->progress, &r->point, program, means, bt_now() - start);
   free(means);
   return whole;
 }
 
-// They stay due where a signal comes before their end.
-static void run_passes(struct run *r) {
+// They stay due where a signal comes before their end. False with err where one fails.
+static bool run_passes(struct run *r) {
   for (int k = 0; k < r->s->n_passes; k++)
-    if (signal_received || !run_pass(r, &r->s->passes[k])) return;
+    if (signal_received || !run_pass(r, &r->s->passes[k])) return !*r->err;
   r->passes_due = false;
+  return true;
 }
 
 // ---- the loop ---------------------------------------------------------------------------------
@@ -390,18 +427,15 @@ static void run_passes(struct run *r) {
 static bool end_epoch(struct run *r) {
   bt_progress_epoch(&r->progress, &r->point);
   r->passes_due = r->s->n_passes > 0;
-  if (!save(r)) return false;
-  if (r->passes_due) run_passes(r);
-  return true;
+  return save(r) && (!r->passes_due || run_passes(r));
 }
 
 static bool run_steps(struct run *r, int64_t end) {
   struct bt_step_point *p = &r->point;
-  int64_t every = r->s->options->save_every;
-  bool ordered = false;
-  if (r->passes_due) run_passes(r);
+  int64_t every = r->s->options->save_every, loaded = p->step;
+  if (r->passes_due && !run_passes(r)) return false;
   while (p->step < end && !signal_received) {
-    if (!ordered || p->step % p->steps_per_epoch == 0) order_epoch(r), ordered = true;
+    if (p->step == loaded) loaded = start_loading(r, end);
     if (!take_step(r)) return false;
     bool epoch_ends = p->step % p->steps_per_epoch == 0 || p->step == p->steps;
     if (epoch_ends && !end_epoch(r)) return false;
@@ -443,6 +477,7 @@ static int train_from_here(struct run *r) {
   if (resumed) bt_progress_event(&r->progress, "resumed", r->point.step);
   catch_signals(old);
   int code = run_steps(r, end) ? finish(r, end) : fail(r);
+  bt_loader_stop(r->s->loader);
   release_signals(old);
   bt_progress_close(&r->progress);
   return code;
@@ -457,7 +492,8 @@ static int find_nan(struct run *r) {
   struct bt_watch *w = bt_watch_new(r->s);
   bt_progress_begin(&r->progress, r->s, first);
   catch_signals(old);
-  bool broken = watch_steps(r, w, end, &value);
+  bool broken = watch_steps(r, w, end, &value, r->err, sizeof r->err);
+  bt_loader_stop(r->s->loader);
   release_signals(old);
   bt_progress_close(&r->progress);
   int code = 0;
@@ -467,6 +503,8 @@ static int find_nan(struct run *r) {
     bt_watch_explain(w, value, &found);
     describe_finding(r, &found, more, sizeof more);
     bt_fail(r->err, sizeof r->err, "%s at step %" PRId64 " (epoch %.2f)%s", what, r->point.step, epoch_of(&r->point), more);
+    code = bt_report_error(r->s->options, r->err);
+  } else if (*r->err) {
     code = bt_report_error(r->s->options, r->err);
   } else {
     fprintf(stderr, "steps %" PRId64 " to %" PRId64 " are finite\n", first + 1, r->point.step);
@@ -488,9 +526,17 @@ int bt_train(struct bt_session *s) {
   r.checkpoint = bt_path(o->out, s->program->name, BT_LAST_CHECKPOINT);
   r.loss = loss_output(s->program);
   r.n_images = bt_data_subset(&s->data->train, o->label_fraction, (uint64_t)o->seed, &r.images);
+<<<<<<< HEAD
   r.order = bt_xcalloc((size_t)r.n_images, sizeof *r.order);
   bool ok = (o->find_nan || check_writable(&r)) && (o->resume ? resume(&r) : start(&r));
   int code = !ok ? bt_report_error(o, r.err) : o->find_nan ? find_nan(&r) : train_from_here(&r);
   free(r.images), free(r.order), free(r.checkpoint);
+=======
+  r.order = (struct order){.images = r.images, .n = r.n_images, .batch = s->program->batch, .epoch = -1};
+  r.order.order = bt_xcalloc((size_t)r.n_images, sizeof *r.order.order);
+  bool ok = check_writable(&r) && (o->resume ? resume(&r) : start(&r));
+  int code = ok ? train_from_here(&r) : bt_report_error(o, r.err);
+  free(r.images), free(r.order.order), free(r.checkpoint);
+>>>>>>> loader
   return code;
 }

@@ -1,5 +1,6 @@
 // test_rt_trainer.c: the command line from outside, on a hand-made module: each run is a process.
 #define _GNU_SOURCE
+#include "image_files.h"
 #include "random.h"
 #include "rt_module.h"
 #include "safetensors.h"
@@ -279,6 +280,58 @@ static void test_threads_change_nothing(void **state) {
       rt_same_file(rt_path(*state, "a/fit/last.safetensors"), rt_path(*state, "b/fit/last.safetensors")));
 }
 
+// Passes have the loader in between.
+static void test_loaders_change_nothing(void **state) {
+  char line[200], path[100];
+  for (int n = 1; n <= 8; n *= 2) {
+    snprintf(line, sizeof line, "watched" DATA "--out @/%d --loaders %d --epochs 4", n, n);
+    expect(*state, line, 0, "done");
+    snprintf(path, sizeof path, "%d/watched/last.safetensors", n);
+    assert_true(rt_same_file(rt_path(*state, "1/watched/last.safetensors"), rt_path(*state, path)));
+  }
+  expect(*state, DATA "--out @/x --loaders 0", 2, "whole number from 1");
+  expect(*state, DATA "--out @/x --loaders 1025", 2, "more than 1024");
+}
+
+// ---- images that cannot be read ----
+
+// 50 images to train on and 13 to test; of those of `broken` two cannot be read, which is one too many.
+static void make_images(const char *folder, const char *broken) {
+  char command[600], name[64];
+  snprintf(command, sizeof command, "cd '%s' && mkdir -p d/train/a d/train/b d/test/a d/test/b", folder);
+  assert_int_equal(system(command), 0);
+  for (int i = 0; i < 63; i++) {
+    const char *split = i < 50 ? "train" : "test";
+    snprintf(name, sizeof name, "d/%s/%c/%02d.png", split, 'a' + i % 2, i);
+    image_png(rt_path(folder, name), i, PNG_COLOR_TYPE_GRAY, 8, RT_SIDE, RT_SIDE, IMAGE_PLAIN);
+    if ((i == 10 || i == 20 || i == 50 || i == 60) && strcmp(split, broken) == 0) rt_write(rt_path(folder, name), "x", 1);
+  }
+}
+
+// The steps before are kept, and when the images are there again the run goes on.
+static void test_unreadable_images(void **state) {
+  make_images(*state, "train");
+  expect(*state, "--data @/d --cache 0 --out @/run --epochs 3 --loaders 1", 1, "2 of 50 images cannot be read");
+  rt_expect_text(output, "The run stops at step 5, ");
+  rt_expect_text(output, "fit/last.safetensors keeps step 5");
+  expect(*state, "--data @/d --cache 0 --out @/run --resume", 1, "keeps step ");
+  make_images(*state, "none");
+  expect(*state, "--data @/d --cache 0 --out @/run --resume", 0, "done");
+}
+
+static void test_unreadable_images_of_a_pass(void **state) {
+  int n;
+  make_images(*state, "test");
+  expect(*state, "watched --data @/d --cache 0 --out @/run", 1, "2 of 13 images cannot be read");
+  expect(*state, "pixels --data @/d --cache 0 --untrained", 1, "2 of 13 images cannot be read");
+  expect(*state, "brightness --data @/d --cache 0", 1, "2 of 13 images cannot be read");
+  make_images(*state, "none");
+  expect(*state, "watched --data @/d --cache 0 --out @/run --resume", 0, "done");
+  json_t *lines = log_lines(rt_path(*state, "run/watched/log.jsonl"));
+  assert_true(pass_line(lines, "test", 6, &n) && n == 1); // it was due
+  json_decref(lines);
+}
+
 // Stopped anywhere, in the middle of an epoch or at its end, and resumed: the same bytes.
 static void test_resume_is_exact(void **state) {
   char line[200];
@@ -523,6 +576,9 @@ int main(void) {
       WITH_FOLDER(test_passes_and_stopping),
       WITH_FOLDER(test_passes_that_do_not_fit),
       WITH_FOLDER(test_threads_change_nothing),
+      WITH_FOLDER(test_loaders_change_nothing),
+      WITH_FOLDER(test_unreadable_images),
+      WITH_FOLDER(test_unreadable_images_of_a_pass),
       WITH_FOLDER(test_resume_is_exact),
       WITH_FOLDER(test_signals),
       WITH_FOLDER(test_resume_refusals),
