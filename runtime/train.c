@@ -526,17 +526,10 @@ int bt_train(struct bt_session *s) {
   r.checkpoint = bt_path(o->out, s->program->name, BT_LAST_CHECKPOINT);
   r.loss = loss_output(s->program);
   r.n_images = bt_data_subset(&s->data->train, o->label_fraction, (uint64_t)o->seed, &r.images);
-<<<<<<< HEAD
-  r.order = bt_xcalloc((size_t)r.n_images, sizeof *r.order);
-  bool ok = (o->find_nan || check_writable(&r)) && (o->resume ? resume(&r) : start(&r));
-  int code = !ok ? bt_report_error(o, r.err) : o->find_nan ? find_nan(&r) : train_from_here(&r);
-  free(r.images), free(r.order), free(r.checkpoint);
-=======
   r.order = (struct order){.images = r.images, .n = r.n_images, .batch = s->program->batch, .epoch = -1};
   r.order.order = bt_xcalloc((size_t)r.n_images, sizeof *r.order.order);
-  bool ok = check_writable(&r) && (o->resume ? resume(&r) : start(&r));
-  int code = ok ? train_from_here(&r) : bt_report_error(o, r.err);
+  bool ok = (o->find_nan || check_writable(&r)) && (o->resume ? resume(&r) : start(&r));
+  int code = !ok ? bt_report_error(o, r.err) : o->find_nan ? find_nan(&r) : train_from_here(&r);
   free(r.images), free(r.order.order), free(r.checkpoint);
->>>>>>> loader
   return code;
 }
