@@ -631,18 +631,16 @@ int64_t bt_formula_search(const struct bt_formula *f, int root, const void *data
   return nan >= 0 ? nan : infinity;
 }
 
-double bt_formula_value(const struct bt_formula *f, const struct bt_formula_memory *memory, int root, int64_t address) {
+bool bt_formula_value(const struct bt_formula *f, const struct bt_formula_memory *memory, int root, int64_t address, double *value) {
   const struct root *r = &f->roots[root];
   struct evaluation e = {f, memory, MOST_VALUES};
   struct point p = point_new(&e, &f->bodies[r->body]);
-  double y = NAN, x;
-  if (!point_find(&p, &r->at, address)) bt_die("a formula has no element %lld", (long long)address);
-  bool first = true;
-  do {
-    x = value_at(&p, r->value).real;
-    y = first ? x : r->fold == SUM ? y + x : r->fold == REDUCE_MAX ? larger(y, x) : smaller(y, x);
-    first = false;
-  } while (r->fold != STORE && next_folded(r, &p));
+  bool found = point_find(&p, &r->at, address);
+  if (found) *value = value_at(&p, r->value).real;
+  while (found && r->fold != STORE && next_folded(r, &p)) {
+    double x = value_at(&p, r->value).real;
+    *value = r->fold == SUM ? *value + x : r->fold == REDUCE_MAX ? larger(*value, x) : smaller(*value, x);
+  }
   point_free(&p);
-  return y;
+  return found;
 }
