@@ -538,6 +538,12 @@ static bool follow_product(const struct search *s, struct point *p, const struct
   return t.found || made_of_terms(&t, v->origin, "matmul", "terms with factors", result);
 }
 
+// Can the fold of these be what is sought? A NaN comes of infinities, an infinity of a sum that is too large.
+static bool can_make(const struct terms *t, enum bt_dtype type) {
+  double largest = fmax(fabs(t->lo), fabs(t->hi));
+  return t->s->nan ? isinf(largest) : largest * (double)t->n > (type == BT_F32 ? 0x1.fffffep127 : 0x1.fffffffffffffp1023);
+}
+
 // Does the fold go over this axis?
 static bool is_folded(const struct root *r, const struct body *b, int axis) { return r->at.k[axis] == 0 && b->extent[axis] > 1; }
 
@@ -562,7 +568,8 @@ static bool follow_root(const struct search *s, int root, int64_t address) {
   } else if (found) {
     do t.n++;
     while (!visit_value(&t, &p, r->value) && s->e->left > 0 && next_folded(r, &p));
-    found = t.found || (s->e->left > 0 && made_of_terms(&t, r->origin, fold_names[r->fold], "values", element(&s->e->memory[r->argument], address).real));
+    found = t.found || (s->e->left > 0 && can_make(&t, s->e->memory[r->argument].type) &&
+                        made_of_terms(&t, r->origin, fold_names[r->fold], "values", element(&s->e->memory[r->argument], address).real));
   }
   point_free(&p);
   return found;

@@ -38,21 +38,38 @@ static bool is_alone(const struct check *c, int root) {
   return true;
 }
 
+static double largest_of(const void *data, enum bt_dtype type, int64_t count) {
+  double largest = 0;
+  bool real = type == BT_F32 || type == BT_F64;
+  for (int64_t i = 0; real && i < count; i++)
+    if (isfinite(real_at(data, type, i))) largest = fmax(largest, fabs(real_at(data, type, i)));
+  return largest;
+}
+
+// A formula that means other elements or another op is wrong by far. What cancels is as exact as what it is made
+// of, and a sum of n terms in f32 is n roundings off.
+static double tolerance_of(const struct check *c, const void *data, enum bt_dtype type, int64_t count) {
+  double operands = 1, terms = 1;
+  for (int i = 0; i < c->n; i++) {
+    operands = fmax(operands, largest_of(c->memory[i].data, c->memory[i].type, c->memory[i].count));
+    terms = fmax(terms, (double)c->memory[i].count / (double)count);
+  }
+  return 1e-4 * largest_of(data, type, count) + (1e-6 + 0x1p-24 * terms) * operands;
+}
+
 static void check_root(struct check *c, const struct bt_frame *f, int call, int root) {
   int argument = bt_formula_argument(c->formula, root);
   const struct bt_kernel_info *k = &c->program->kernels[c->program->calls[call].kernel];
   const struct bt_parameter *p = &k->parameters[argument];
   const void *data = address(f, &c->arguments[argument]);
-  bool real = p->dtype == BT_F32 || p->dtype == BT_F64;
-  double largest = 0;
-  for (int64_t i = 0; real && i < p->count; i++)
-    if (isfinite(real_at(data, p->dtype, i))) largest = fmax(largest, fabs(real_at(data, p->dtype, i)));
-  for (int i = 0; real && is_alone(c, root) && i < ELEMENTS; i++) {
+  if ((p->dtype != BT_F32 && p->dtype != BT_F64) || !is_alone(c, root)) return;
+  double tolerance = tolerance_of(c, data, p->dtype, p->count);
+  for (int i = 0; i < ELEMENTS; i++) {
     int64_t at = (p->count - 1) * i / (ELEMENTS - 1);
     double want, is = real_at(data, p->dtype, at);
     if (!bt_formula_value(c->formula, c->memory, root, at, &want)) continue; // another kernel's part of the place
     c->compared++;
-    if (want == is || (isnan(want) && isnan(is)) || fabs(want - is) <= 1e-4 * largest) continue;
+    if (want == is || (isnan(want) && isnan(is)) || fabs(want - is) <= tolerance) continue;
     fail_msg("%s of %s, call %d, %s[%lld] is %.9g, its formula says %.9g:\n%s\n%s", k->name, c->program->name, call, p->name, (long long)at, is,
              want, k->equation, c->program->calls[call].formula);
   }
