@@ -538,6 +538,12 @@ static bool follow_product(const struct search *s, struct point *p, const struct
   return t.found || made_of_terms(&t, v->origin, "matmul", "terms with factors", result);
 }
 
+// Can the fold of these be what is sought? A NaN comes of infinities, an infinity of a sum that is too large.
+static bool can_make(const struct terms *t, enum bt_dtype type) {
+  double largest = fmax(fabs(t->lo), fabs(t->hi));
+  return t->s->nan ? isinf(largest) : largest * (double)t->n > (type == BT_F32 ? 0x1.fffffep127 : 0x1.fffffffffffffp1023);
+}
+
 // Does the fold go over this axis?
 static bool is_folded(const struct root *r, const struct body *b, int axis) { return r->at.k[axis] == 0 && b->extent[axis] > 1; }
 
@@ -562,7 +568,8 @@ static bool follow_root(const struct search *s, int root, int64_t address) {
   } else if (found) {
     do t.n++;
     while (!visit_value(&t, &p, r->value) && s->e->left > 0 && next_folded(r, &p));
-    found = t.found || (s->e->left > 0 && made_of_terms(&t, r->origin, fold_names[r->fold], "values", element(&s->e->memory[r->argument], address).real));
+    found = t.found || (s->e->left > 0 && can_make(&t, s->e->memory[r->argument].type) &&
+                        made_of_terms(&t, r->origin, fold_names[r->fold], "values", element(&s->e->memory[r->argument], address).real));
   }
   point_free(&p);
   return found;
@@ -631,18 +638,16 @@ int64_t bt_formula_search(const struct bt_formula *f, int root, const void *data
   return nan >= 0 ? nan : infinity;
 }
 
-double bt_formula_value(const struct bt_formula *f, const struct bt_formula_memory *memory, int root, int64_t address) {
+bool bt_formula_value(const struct bt_formula *f, const struct bt_formula_memory *memory, int root, int64_t address, double *value) {
   const struct root *r = &f->roots[root];
   struct evaluation e = {f, memory, MOST_VALUES};
   struct point p = point_new(&e, &f->bodies[r->body]);
-  double y = NAN, x;
-  if (!point_find(&p, &r->at, address)) bt_die("a formula has no element %lld", (long long)address);
-  bool first = true;
-  do {
-    x = value_at(&p, r->value).real;
-    y = first ? x : r->fold == SUM ? y + x : r->fold == REDUCE_MAX ? larger(y, x) : smaller(y, x);
-    first = false;
-  } while (r->fold != STORE && next_folded(r, &p));
+  bool found = point_find(&p, &r->at, address);
+  if (found) *value = value_at(&p, r->value).real;
+  while (found && r->fold != STORE && next_folded(r, &p)) {
+    double x = value_at(&p, r->value).real;
+    *value = r->fold == SUM ? *value + x : r->fold == REDUCE_MAX ? larger(*value, x) : smaller(*value, x);
+  }
   point_free(&p);
-  return y;
+  return found;
 }

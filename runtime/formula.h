@@ -36,8 +36,8 @@ int64_t bt_formula_search(const struct bt_formula *f, int root, const void *argu
 // What the kernel's arguments held when it ran; `count` elements each.
 struct bt_formula_memory { const void *data; enum bt_dtype type; int64_t count; };
 
-// The root's element, in double: what the kernel wrote but for rounding.
-double bt_formula_value(const struct bt_formula *f, const struct bt_formula_memory *memory, int root, int64_t element);
+// The root's element: what the kernel wrote but for rounding. False: the root has no such element.
+bool bt_formula_value(const struct bt_formula *f, const struct bt_formula_memory *memory, int root, int64_t element, double *value);
 
 // Where a value that is not finite came from.
 struct bt_blame {

@@ -301,6 +301,38 @@ expect 'a loss that is never finite' 1 err 'the loss is nan at step 1 .*nothing 
 expect 'a covariance without a Cholesky factor' 1 err 'the loss is nan at step 1 .*nothing was saved' "$diverges" collapsed --data synthetic:800 --out "$work/d"
 holds 'no checkpoint of it' test ! -e "$work/d/hopeless/last.safetensors"
 
+# Who began it: the op, the layer and the line, which a comment in the model marks.
+holds 'compile models that make values which are not finite' "$btc" compile tests/models/not_finite.btg -o "$work/not_finite"
+holds 'and for any x86-64' "$btc" compile tests/models/not_finite.btg -o "$work/not_finite_x86" --march=x86-64
+line() { sed -n "/# $1\$/=" tests/models/not_finite.btg; } # line COMMENT
+culprit() { # culprit PROGRAM OP LAYER COMMENT WHAT: what the message and the log name, with either trainer
+  for suffix in '' _x86; do
+    out=$work/culprit$suffix
+    "$work/not_finite$suffix" "$1" --data synthetic:800 --out "$out" --save-every 3 --force >"$work/out" 2>"$work/err" </dev/null
+    [ $? = 1 ] && grep -q "$5, at not_finite.btg:$(line "$4") in $3\$" "$work/err" &&
+      json "$out/$1/log.jsonl" && grep -q '"event":"not finite".*"op":"'"$2"'".*"place":"not_finite.btg:'"$(line "$4")"'"' "$out/$1/log.jsonl"
+    verdict $? "$1$suffix: $2 in $3"
+    "$work/not_finite$suffix" "$1" --data synthetic:800 --out "$out.3" --stop-at 3 --force >"$work/held" 2>&1
+    holds "$1$suffix: the checkpoint before it is good" cmp "$out/$1/last.safetensors" "$out.3/$1/last.safetensors"
+  done
+}
+culprit negative_log log head@a negative_log 'in step 4: log(-[0-9.]*) = nan'
+culprit steep_root rsqrt y steep_root 'in step 4: .*inf.* = nan'
+culprit no_norm div unit no_norm 'made of an infinity: .* / 0 = inf'
+culprit overflow exp e 'overflow: infinite' 'made of an infinity: exp(1[0-9.]*) = inf'
+culprit overflow div share 'overflow: nan' 'The first nan, in step 4: -\{0,1\}inf / inf = nan'
+culprit masked sqrt y masked 'in step 4: sqrt(-[0-9.]*) = nan'
+culprit large mul loss large 'in step 4: .* = inf'
+search() { "$work/not_finite" negative_log --data synthetic:800 "$@"; }
+expect '--find-nan' 1 err 'in step 4: log(' search --out "$work/searched" --find-nan
+holds 'it writes nothing' test ! -e "$work/searched"
+expect '--find-nan where all is finite' 0 err 'steps 1 to 3 are finite' search --out "$work/searched" --find-nan --stop-at 3
+folder_sum "$work/culprit" >"$work/culprit.sum"
+expect '--resume --find-nan' 1 err 'in step 4: log(' search --out "$work/culprit" --resume --find-nan
+folder_sum "$work/culprit" >"$work/culprit.sum2"
+holds 'it writes nothing either' cmp "$work/culprit.sum" "$work/culprit.sum2"
+expect '--find-nan --bench' 2 err 'not both' search --find-nan --bench 2
+
 expect 'a folder under a file' 1 err 'cannot make the folder' "$train" --data synthetic:64 --out "$work/train/run"
 expect 'a file as folder' 1 err 'cannot make the folder' "$train" --data synthetic:64 --out "$work/encoder.safetensors"
 expect 'a folder that takes nothing' 1 err 'cannot make the folder' "$train" --data synthetic:64 --out /proc

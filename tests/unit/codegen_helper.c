@@ -1,5 +1,6 @@
 // codegen_helper.c: see codegen_helper.h.
 #include "codegen_helper.h"
+#include "formula_check.h"
 #include "regions.h"
 
 #include <dlfcn.h>
@@ -246,8 +247,9 @@ struct step_result step_run(struct compiled *n, int p, unsigned seed, int thread
   }
   int before = omp_get_max_threads();
   omp_set_num_threads(threads);
-  prog->step(
-      &(struct bt_frame){(char *)store.at, (char *)arena.at, (char *)scratch.at, in_at, out_at});
+  struct bt_frame frame = {.store = (char *)store.at, .arena = (char *)arena.at, .thread_scratch = (char *)scratch.at, .inputs = in_at, .outputs = out_at};
+  if (threads == 1) formula_check_step(prog, &frame);
+  else prog->step(&frame);
   omp_set_num_threads(before);
   check_store(n, &store);
   for (int i = 0; i < prog->n_outputs; i++) {

@@ -14,6 +14,7 @@ enum { RT_BATCH = 8, RT_SIDE = 4, RT_PIXELS = RT_SIDE * RT_SIDE };
 
 // What the test wants to happen: at a step, a signal or a loss or a parameter that is not finite.
 static int64_t rt_signal_at = -1, rt_nan_at = -1, rt_break_at = -1;
+static int64_t rt_nan_once = -1; // in this step of the process: not again where the run's step is repeated
 static int rt_signal = SIGINT, rt_signal_times = 1;
 static bool rt_pipe_breaks; // SIGPIPE follows the signal
 static int64_t rt_steps_taken;
@@ -40,6 +41,7 @@ static void rt_fit_step(const struct bt_frame *f) {
   const int64_t *key = f->inputs[4];
   float *w = (float *)(f->store), *b = (float *)(f->store + 64), *v = (float *)(f->store + 192);
   float rate = 0.1f * (1 - step / steps), loss = 0, gradient[RT_PIXELS] = {0}, gb = 0;
+  bt_watched(f, 0);
   for (int i = 0; i < RT_BATCH; i++) {
     float z = *b, t = (float)(y[i] % 2);
     for (int j = 0; j < RT_PIXELS; j++) z += w[j] * x[i * RT_PIXELS + j];
@@ -54,11 +56,12 @@ static void rt_fit_step(const struct bt_frame *f) {
   for (int i = 0; key[1] == rt_signal_at && i < rt_signal_times; i++) raise(rt_signal);
   if (key[1] == rt_signal_at && rt_pipe_breaks) raise(SIGPIPE);
   if (key[1] == rt_break_at) w[3] = INFINITY;
-  *(float *)f->outputs[0] = key[1] == rt_nan_at ? NAN : loss;
+  *(float *)f->outputs[0] = key[1] == rt_nan_at || rt_steps_taken == rt_nan_once ? NAN : loss;
   *(float *)f->outputs[1] = rate;
   *(float *)f->outputs[2] = *b;
   *(float *)f->outputs[3] = 12345;
   *(float *)f->outputs[4] = key[1] == 1 ? NAN : 1;
+  bt_watched(f, 1);
   rt_steps_taken++;
 }
 
@@ -155,6 +158,14 @@ static const struct bt_evaluate rt_evaluates[] = {{BT_EVALUATE_knn, 0, 1, {5, 0.
                                                   {BT_EVALUATE_linear_probe, 0, 1, {1e-4, 50}}};
 static const int rt_fit_tensors[] = {0, 1, 2, 3}, rt_pixels_tensors[] = {0, 1};
 
+// The step of `fit` as one kernel.
+static const struct bt_parameter rt_parameters[] = {{"x", RT_BATCH * RT_PIXELS, BT_F32, false}, {"w", RT_PIXELS, BT_F32, true}, {"loss", 1, BT_F32, true}};
+static const struct bt_kernel_info rt_kernels[] = {{"toy_1", "toy.btg:3", "a toy", 0, 0, 1, 3, rt_parameters}};
+static const struct bt_argument rt_arguments[] = {{0, BT_IN, 0}, {0, BT_STORE, 0}, {0, BT_OUT, 0}};
+static const struct bt_call rt_calls[] = {{0, "toy", NULL, 1}};
+static const struct bt_origin rt_origins[] = {{"model@a", "toy.btg:3"}};
+static const int rt_made[] = {0};
+
 static const struct bt_program rt_programs[] = {{.name = "fit",
                                                  .step = rt_fit_step,
                                                  .batch = RT_BATCH,
@@ -168,6 +179,13 @@ static const struct bt_program rt_programs[] = {{.name = "fit",
                                                  .outputs = rt_fit_outputs,
                                                  .n_tensors = 4,
                                                  .tensors = rt_fit_tensors,
+                                                 .n_kernels = 1,
+                                                 .kernels = rt_kernels,
+                                                 .n_calls = 1,
+                                                 .calls = rt_calls,
+                                                 .arguments = rt_arguments,
+                                                 .origins = rt_origins,
+                                                 .made = rt_made,
                                                  .parameters = 17,
                                                  .flops = 1e3},
                                                 {.name = "pixels",

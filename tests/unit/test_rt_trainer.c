@@ -40,7 +40,7 @@ static int train(const char *folder, const char *line) {
   snprintf(output, sizeof output, "%s", text);
   free(text);
   unlink(log);
-  rt_signal_at = rt_nan_at = rt_break_at = rt_pass_signal_at = -1;
+  rt_signal_at = rt_nan_at = rt_nan_once = rt_break_at = rt_pass_signal_at = -1;
   rt_signal = SIGINT, rt_signal_times = 1, disk_full = ignored = rt_pipe_breaks = false;
   return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
@@ -477,6 +477,42 @@ static void test_not_finite(void **state) {
                            rt_path(*state, "worse/fit/last.safetensors")));
 }
 
+// The line of the log's last event.
+static char *last_line(const char *path) {
+  char *text = rt_read(path, NULL), *end = text + strlen(text) - 1;
+  *end = 0;
+  char *line = strdup(strrchr(text, '\n') + 1);
+  free(text);
+  return line;
+}
+
+static void test_who_began_it(void **state) {
+  rt_nan_at = 8;
+  expect(*state, DATA "--out @/run", 1, "keeps step 6");
+  rt_expect_text(output, "The first value that is not finite, in step 9: toy = nan, at toy.btg:3 in model@a\n    by kernel 0 of 1, toy_1: a toy\n");
+  rt_expect_text(output, "which reads x from ");
+  rt_expect_text(output, ", all finite");
+  char *line = last_line(rt_path(*state, "run/fit/log.jsonl"));
+  rt_expect_text(line, "{\"event\":\"not finite\",\"step\":9,\"op\":\"toy\",\"address\":\"model@a/toy\",\"place\":\"toy.btg:3\"}");
+  free(line);
+  rt_break_at = 3; // the loss shows it a step later
+  expect(*state, DATA "--out @/run2", 1, "the loss is ");
+  rt_expect_text(output, "at step 5 (");
+  rt_expect_text(output, "in step 4: toy = inf");
+  rt_nan_at = 2;
+  expect(*state, DATA "--out @/none --find-nan", 1, "the loss is nan at step 3 (epoch 0.50)\n  The first");
+  rt_nan_at = 8;
+  expect(*state, DATA "--out @/none --find-nan --stop-at 8", 0, "steps 1 to 8 are finite");
+  assert_true(access(rt_path(*state, "none"), F_OK) != 0);
+}
+
+static void test_not_again(void **state) {
+  rt_nan_once = 8;
+  expect(*state, DATA "--out @/run", 1, "Done again from step 6, the same steps are finite");
+  rt_nan_at = 8, rt_signal_at = 7;
+  expect(*state, DATA "--out @/signal --find-nan", 130, "steps 1 to 8 are finite");
+}
+
 static void test_bad_surroundings(void **state) {
   rt_write(rt_path(*state, "file"), "x", 1);
   expect(*state, DATA "--out @/file", 1, "cannot make the folder");
@@ -583,6 +619,8 @@ int main(void) {
       WITH_FOLDER(test_signals),
       WITH_FOLDER(test_resume_refusals),
       WITH_FOLDER(test_not_finite),
+      WITH_FOLDER(test_who_began_it),
+      WITH_FOLDER(test_not_again),
       WITH_FOLDER(test_bad_surroundings),
       WITH_FOLDER(test_measures),
       WITH_FOLDER(test_reports),
