@@ -121,6 +121,7 @@ void diag_error(struct btc *b, struct loc loc, const char *format, ...) __attrib
 void diag_warning(struct btc *b, struct loc loc, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void diag_note(struct btc *b, struct loc loc, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void diag_fixit(struct btc *b, const char *replacement); // attaches to the latest error or warning
+void diag_note_fixit(struct btc *b, const char *replacement); // to the latest note
 void diag_flush(struct btc *b, FILE *out);               // prints and forgets what is collected
 bool diag_is_full(const struct btc *b);          // past the limit of errors: no more of them are kept
 // What was found since the mark is not counted, nor printed if it was not yet: an attempt may fail.

@@ -565,6 +565,42 @@ static void test_state_threads(void **state) {
 
 static double number_of(const struct values *v, const char *name) { return value_named(v, name)->data[0]; }
 
+// One update for each application in order, whether or not its result is used; several updates of one body follow
+// one another, whatever else is bound between.
+static void test_updates_in_order(void **state) {
+  (void)state;
+  struct btc *b = fresh();
+  struct model *m = model_of_text(
+      b,
+      "module cell()(x: f32) -> f32 {\n  state s: f32 = 1\n  state other: f32 = 5\n  let before = s\n"
+      "  update s = 2 * s + x\n  let z = s\n  update s = s + 100\n  update other = other + z\n  return before\n}\n"
+      "c = cell()\nprogram p { data x: f32[1]\n let dead = c(sum(x))\n report r: c(2 * sum(x))\n"
+      "  report s: c.s }\n");
+  struct program *p = program_named(m, "p");
+  struct values v = {.arena = b->arena, .model = m};
+  set_value(&v, "x", tensor64_new(b->arena, &(struct tensor_type){BT_F32, shape_of(1, (int64_t)1)}));
+  value_named(&v, "x")->data[0] = 3;
+  struct tensor64 **r = step(&v, p->graph);
+  const double first = 2 * 1 + 3 + 100, second = 2 * first + 6 + 100;
+  assert_true(r[p->graph->outputs.data[0].node->id]->data[0] == first);
+  assert_true(r[p->graph->outputs.data[1].node->id]->data[0] == second);
+  assert_true(number_of(&v, "c.s") == second);
+  assert_true(number_of(&v, "c.other") == 5 + (first - 100) + (second - 100));
+  btc_free(b);
+}
+
+// What is bound in a pass ends with it, a name of the program that it binds anew included.
+static void test_pass_binds_for_itself(void **state) {
+  (void)state;
+  struct btc *b = fresh();
+  struct model *m = model_of_text(b, "program p { data x: f32[4]\n let k = 2\n let seen = 0.5\n"
+                                     "  pass test { let k = 3\n let seen: f32[k] = x[0..3]\n report s: sum(seen) }\n"
+                                     "  pass test { let part: f32[k] = x[0..2]\n report t: sum(part) * seen } }\n");
+  const struct graph *second = program_named(m, "p.test_2")->graph;
+  assert_int_equal(count_nodes(second, OP_constant, 0), 1); // 0.5
+  btc_free(b);
+}
+
 // An average reads tensors of its own, gets no gradient, and follows behind the optimiser what it averages:
 // parameters, and the states that its own applications do not update. Its applications update its own.
 static void test_averages(void **state) {
@@ -911,6 +947,8 @@ int main(void) {
       cmocka_unit_test(test_picking),
       cmocka_unit_test(test_static_expressions),
       cmocka_unit_test(test_state_threads),
+      cmocka_unit_test(test_updates_in_order),
+      cmocka_unit_test(test_pass_binds_for_itself),
       cmocka_unit_test(test_averages),
       cmocka_unit_test(test_parts),
       cmocka_unit_test(test_modes_of_items),
