@@ -59,6 +59,12 @@ uint64_t str_hash(const char *s);          // FNV-1a, 64 bits
 // it; else NULL.
 const char *str_nearest(const char *word, const char *const *candidates, int n);
 
+// ---- numbers ----------------------------------------------------------------------------------
+// x towards 0 as an integer of `bits` bits (32 or 64), the nearest there is; of NaN 0.
+int64_t to_integer(double x, int bits);
+// x - y floor(x / y), with the sign of y. Exact but where one y is added, and rounded once.
+double floor_remainder(double x, double y);
+
 // ---- source places ----------------------------------------------------------------------------
 // A half-open run of one file. Lines and columns count from 1; column counts bytes. `line` 0: no
 // place. `file` indexes btc.files.
