@@ -394,8 +394,8 @@ struct value tensor_unary(struct elab *e, struct frame *f, enum op op, struct lo
 struct value tensor_transpose(struct elab *e, struct frame *f, struct loc loc, struct value x);
 struct value tensor_matmul(struct elab *e, struct frame *f, struct loc loc, struct value a,
                            struct value b);
-// Labels of the data must be below `classes`, which they count or index: the trainer checks them
-// before it begins.
+// Labels and indices of the data must be below `classes`, which they count or pick from: the trainer checks
+// them before it begins.
 void note_classes(struct elab *e, const struct node *labels, int64_t classes);
 // Rows of x along an axis, picked by a tensor of integers.
 struct value tensor_take(struct elab *e, struct frame *f, struct loc loc, struct value x,
