@@ -589,6 +589,26 @@ static void test_updates_in_order(void **state) {
   btc_free(b);
 }
 
+// What the data's labels and indices must be below: what is picked from by them, wherever the numbers go whole.
+static void test_classes(void **state) {
+  (void)state;
+  struct btc *b = fresh();
+  struct model *m = model_of_text(
+      b, "program p {\n data x: f32[4, 6], y: i32[4], pair: i32[4, 2], far: i64[4], part: i32[4, 2], all: i32[4]\n"
+         "  report r: sum(one_hot(y, 5)) + sum(take(x, pair', 1)) + sum(gather(x, i32(reshape(far, [4, 1])), 1))\n"
+         "  report s: sum(take(x, part[.., 0], 1)) + sum(f32(part) @ x[0..2]) + sum(x[y]) + sum(f32(all)) }\n");
+  const struct program *p = program_named(m, "p");
+  static const struct {
+    const char *name;
+    int classes;
+  } wanted_classes[] = {{"y", 4}, {"pair", 6}, {"far", 6}, {"part", 0}, {"all", 0}};
+  for (int i = 0; i < 5; i++)
+    for (int k = 0; k < p->inputs.len; k++)
+      if (str_eq(p->inputs.data[k].name, wanted_classes[i].name))
+        assert_int_equal(p->inputs.data[k].classes, wanted_classes[i].classes);
+  btc_free(b);
+}
+
 // What is bound in a pass ends with it, a name of the program that it binds anew included.
 static void test_pass_binds_for_itself(void **state) {
   (void)state;
@@ -949,6 +969,7 @@ int main(void) {
       cmocka_unit_test(test_state_threads),
       cmocka_unit_test(test_updates_in_order),
       cmocka_unit_test(test_pass_binds_for_itself),
+      cmocka_unit_test(test_classes),
       cmocka_unit_test(test_averages),
       cmocka_unit_test(test_parts),
       cmocka_unit_test(test_modes_of_items),
