@@ -39,7 +39,7 @@ expect 'of an exported file' 0 out '^ 3 1.5 3 1.5 ' embed "$work/encoder.safeten
 expect 'of one instance of a file' 0 out '^ 3 1.5 3 1.5 ' embed "encoder=$work/run/pretrain/last.safetensors"
 sed 's/"knn"/"both"/' "$runtime/../examples/embed.c" >"$work/both.c"
 "${CC:-cc}" -fopenmp -I"$runtime" "$work/both.c" "$(dirname "$btc")/libbtrt.a" -ljansson -lz -lm -lopenblas -o "$work/both"
-expect 'weights that are not whole' 1 err 'encoder.safetensors has no tensor other.w' "$work/both" "$work/model.so" "$work/encoder.safetensors"
+expect 'weights that are not whole' 1 err 'encoder.safetensors has no tensor other.w' "$work/both" "$work/model.so" "encoder=$work/encoder.safetensors"
 expect 'a program that is not there' 1 err 'the model has no program knm' sh -c \
   'sed "s/\"knn\"/\"knm\"/" "$1/../examples/embed.c" >"$2/none.c" && '"${CC:-cc}"' -fopenmp -I"$1" "$2/none.c" "$3/libbtrt.a" -ljansson -lz -lm -lopenblas -o "$2/none" && "$2/none" "$2/model.so" x' sh "$runtime" "$work" "$(dirname "$btc")"
 head -c 20 "$work/batches" >"$work/short"
