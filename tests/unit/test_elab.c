@@ -326,8 +326,15 @@ static void test_resnet50_is_torchvisions(void **state) {
   btc_free(b);
 }
 
+static void check_silent(const char *path) {
+  struct btc *b = fresh();
+  model_of_file(b, path);
+  btc_free(b);
+}
+
 static void test_examples(void **state) {
   (void)state;
+  assert_true(each_file("examples", check_silent) >= 5); // no warnings either
   struct btc *b = fresh();
   struct model *m = model_of_file(b, "examples/fashion_mnist.btg");
   struct program *p = program_named(m, "pretrain");
@@ -586,6 +593,23 @@ static void test_updates_in_order(void **state) {
   assert_true(r[p->graph->outputs.data[1].node->id]->data[0] == second);
   assert_true(number_of(&v, "c.s") == second);
   assert_true(number_of(&v, "c.other") == 5 + (first - 100) + (second - 100));
+  btc_free(b);
+}
+
+// Parameters by the path of bindings: items of lists by index, functions counted; what stands in several places is
+// under its first.
+static void test_parameter_names(void **state) {
+  (void)state;
+  struct btc *b = fresh();
+  struct model *m = model_of_text(
+      b, "module layer(n: int)(x: f32) -> f32 { param w: f32 = n\n return w * x }\n"
+         "module outer(m: module)(x: f32) -> f32 {\n  inner = [relu, m]\n  if true { tail = layer(1) }\n"
+         "  return tail(inner(x)) }\n"
+         "shared = layer(2)\nnet = [layer(3), relu, [relu, layer(4)], shared, outer(layer(5))]\nagain = [shared, net.0]\n"
+         "program p { data x: f32[1]\n report r: net(sum(x)) + again(sum(x)) }\n");
+  static const char *const names[] = {"net.0.w", "net.2.1.w", "shared.w", "net.4.inner.1.w", "net.4.tail.w"};
+  assert_int_equal(m->tensors.len, 5);
+  for (int i = 0; i < 5; i++) assert_string_equal(m->tensors.data[i].name, names[i]);
   btc_free(b);
 }
 
@@ -970,6 +994,7 @@ int main(void) {
       cmocka_unit_test(test_updates_in_order),
       cmocka_unit_test(test_pass_binds_for_itself),
       cmocka_unit_test(test_classes),
+      cmocka_unit_test(test_parameter_names),
       cmocka_unit_test(test_averages),
       cmocka_unit_test(test_parts),
       cmocka_unit_test(test_modes_of_items),
