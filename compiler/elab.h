@@ -298,6 +298,7 @@ struct elab {
   bool exhausted;                 // too many: nothing more is evaluated
   VEC(struct library_name) library; // what the standard library declares, once it was asked for
   bool muted;                     // the latest error was said before: so are its notes
+  int64_t repeated;               // errors that were said before: a loop ends with its first one, and too many end all
 };
 
 // ---- elab_scope.c -----------------------------------------------------------------------------

@@ -198,8 +198,9 @@ static struct value for_list(struct elab *e, struct frame *f, const struct expr 
   if (items.kind == V_ERROR || !name_bindable(e, f, x->string, x->loc)) return value_error();
   struct value v = value_list(e, x->loc, V_LIST);
   int before = f->locals.len;
+  int64_t repeated = e->repeated;
   bool poisoned = false;
-  for (int i = 0; i < items.list->len; i++) {
+  for (int i = 0; i < items.list->len && e->repeated == repeated; i++) {
     struct binding b = {.name = x->string, .value = items.list->data[i], .loc = x->loc};
     f->locals.len = before;
     vec_push(e->b->arena, &f->locals, b); // hides a local of this name for the while

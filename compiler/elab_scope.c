@@ -4,7 +4,7 @@
 
 #include "elab.h"
 
-enum { FRAME_MAX_DEPTH = 200, ENTRIES_NESTED_MOST = 400, CALL_NOTES = 6, CANDIDATES = 512 };
+enum { FRAME_MAX_DEPTH = 200, ENTRIES_NESTED_MOST = 400, CALL_NOTES = 6, CANDIDATES = 512, REPEATED_MOST = 1000 };
 
 // ---- diagnostics ------------------------------------------------------------------------------
 
@@ -40,6 +40,7 @@ void elab_error(struct elab *e, const struct frame *f, struct loc loc, const cha
   const char *message = str_vprintf(e->b->arena, format, ap);
   va_end(ap);
   e->muted = e->exhausted || already_said(e->b, loc, message); // what is not evaluated seems to lack
+  if (e->muted && ++e->repeated > REPEATED_MOST) e->exhausted = true; // each costs a search for similar names
   if (e->muted) return;
   diag_error(e->b, loc, "%s", message);
   note_calls(e, f && f->reports_as ? f->reports_as : f, loc);

@@ -98,7 +98,8 @@ static void run_for(struct elab *e, struct frame *f, const struct stmt *s, state
     else skip_block(e, f, s->body);
     return;
   }
-  for (int i = 0; i < items.list->len && !f->returned; i++) {
+  int64_t repeated = e->repeated;
+  for (int i = 0; i < items.list->len && !f->returned && e->repeated == repeated; i++) {
     if (!elab_spend(e, f, s->loc, 1)) break;
     frame_bind(e, f, s->name.name, s->name.loc, items.list->data[i]);
     block_run(e, f, s->body, rule);
