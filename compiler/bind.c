@@ -31,7 +31,8 @@ bool region_bind(struct btc *b, struct region *r, const struct kernel_binding *k
   region_derive(r);
   if (!name_is_free(b, r, k)) return false;
   struct user_kernel *u = NEW(b->arena, struct user_kernel);
-  *u = (struct user_kernel){k->function, k->source, prototype_header(b, r, k->function), k->function_loc};
+  *u = (struct user_kernel){k->function, k->source, prototype_header(b, r, k->function), k->function_loc,
+                            prototype_arguments(b->arena, r)};
   struct variant v = {.name = k->function,
                       .help = str_printf(b->arena, "a C function of %s", k->source),
                       .graph = call_of(b, r, k),

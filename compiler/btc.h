@@ -59,6 +59,12 @@ uint64_t str_hash(const char *s);          // FNV-1a, 64 bits
 // it; else NULL.
 const char *str_nearest(const char *word, const char *const *candidates, int n);
 
+// ---- numbers ----------------------------------------------------------------------------------
+// x towards 0 as an integer of `bits` bits (32 or 64), the nearest there is; of NaN 0.
+int64_t to_integer(double x, int bits);
+// x - y floor(x / y), with the sign of y. Exact but where one y is added, and rounded once.
+double floor_remainder(double x, double y);
+
 // ---- source places ----------------------------------------------------------------------------
 // A half-open run of one file. Lines and columns count from 1; column counts bytes. `line` 0: no
 // place. `file` indexes btc.files.
@@ -121,6 +127,7 @@ void diag_error(struct btc *b, struct loc loc, const char *format, ...) __attrib
 void diag_warning(struct btc *b, struct loc loc, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void diag_note(struct btc *b, struct loc loc, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void diag_fixit(struct btc *b, const char *replacement); // attaches to the latest error or warning
+void diag_note_fixit(struct btc *b, const char *replacement); // to the latest note
 void diag_flush(struct btc *b, FILE *out);               // prints and forgets what is collected
 bool diag_is_full(const struct btc *b);          // past the limit of errors: no more of them are kept
 // What was found since the mark is not counted, nor printed if it was not yet: an attempt may fail.

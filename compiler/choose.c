@@ -83,7 +83,7 @@ const char *variant_request_parse(struct arena *a, const char *text, struct vari
 
 // ---- addresses ----------------------------------------------------------------------------------
 
-enum fit { NO_FIT, BY_GLOB, BY_BEGINNING, WHOLE };
+enum fit { NO_FIT, OF_OWNER_BY_GLOB, OF_OWNER_BY_BEGINNING, OF_OWNER, BY_GLOB, BY_BEGINNING, WHOLE };
 
 static enum fit fit_of(const char *pattern, const char *address) {
   if (str_eq(pattern, address)) return WHOLE;
@@ -104,13 +104,20 @@ static enum fit fit_of(const char *pattern, const char *address) {
 
 static const char *behind_program(const char *address) { return strchr(address, '/') + 1; }
 
+// A program's requests are for its passes too, those of `pretrain` for `pretrain.test`, where nothing else is.
+static enum fit fit_in_program(const struct variant_request *q, const char *address, enum fit fit) {
+  size_t n = strlen(q->program);
+  if (strncmp(q->program, address, n) != 0 || (address[n] != '/' && address[n] != '.')) return NO_FIT;
+  if (address[n] == '/' || fit == NO_FIT) return fit;
+  return fit == WHOLE ? OF_OWNER : fit == BY_BEGINNING ? OF_OWNER_BY_BEGINNING : OF_OWNER_BY_GLOB;
+}
+
 // The address may be given with the program or without; a glob only where it has a "/", or `p*` would be all of `pretrain`.
 static enum fit request_fit(const struct variant_request *q, const char *address) {
   const char *rest = behind_program(address);
-  size_t program = (size_t)(rest - address) - 1;
-  if (q->program && (strlen(q->program) != program || strncmp(q->program, address, program) != 0)) return NO_FIT;
   enum fit of_rest = fit_of(q->address, rest);
-  if (of_rest != NO_FIT || q->program) return of_rest;
+  if (q->program) return fit_in_program(q, address, of_rest);
+  if (of_rest != NO_FIT) return of_rest;
   enum fit of_all = fit_of(q->address, address);
   return of_all == BY_GLOB && !strchr(q->address, '/') ? NO_FIT : of_all;
 }

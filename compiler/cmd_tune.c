@@ -57,6 +57,8 @@ static void print_region(struct btc *b, const struct region *r, const struct tun
   else
     printf("  %s, %.4f ms, instead of %s, %.4f ms: %.2f times as fast\n\n", tune_text(b->arena, &best->request), 1e3 * best->seconds,
            tune_text(b->arena, &base->request), 1e3 * base->seconds, base->seconds / best->seconds);
+  if (str_eq(r->chosen_by, "schedule"))
+    printf("  the file's `schedule` asks for %s here, and comes before what is stored\n\n", tune_text(b->arena, &base->request));
   fflush(stdout);
 }
 
@@ -91,6 +93,9 @@ static bool new_program(const tuned_regions *list, int i) {
   return i == 0 || program_length(list->data[i - 1].region) != n || strncmp(list->data[i - 1].region->address, r->address, n) != 0;
 }
 
+// A pass has no block of its own, and what its program's block says it has already: its addresses are whole.
+static bool is_pass(const struct region *r) { return memchr(r->address, '.', program_length(r)); }
+
 // Addresses that are a path are written as one, the others as strings.
 static bool is_path(const char *s) {
   return s[strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")] == 0;
@@ -99,8 +104,10 @@ static bool is_path(const char *s) {
 static void print_schedule(struct btc *b, const tuned_regions *list) {
   for (int i = 0; i < list->len; i++) {
     const struct region *r = list->data[i].region;
-    const char *address = r->address + program_length(r) + 1, *quote = is_path(address) ? "" : "\"";
-    if (new_program(list, i)) printf("%sschedule %.*s {\n", i ? "}\n" : "", (int)program_length(r), r->address);
+    bool pass = is_pass(r);
+    const char *address = pass ? r->address : r->address + program_length(r) + 1, *quote = is_path(address) ? "" : "\"";
+    if (new_program(list, i) && pass) printf("%sschedule {\n", i ? "}\n" : "");
+    else if (new_program(list, i)) printf("%sschedule %.*s {\n", i ? "}\n" : "", (int)program_length(r), r->address);
     printf("  %s%s%s: %s\n", quote, address, quote, tune_text(b->arena, &list->data[list->data[i].same].entry.request));
   }
   printf("}\n");

@@ -60,6 +60,11 @@ void diag_fixit(struct btc *b, const char *replacement) {
   b->diags.data[i].fixit = str_ndup(b->arena, replacement, strlen(replacement));
 }
 
+void diag_note_fixit(struct btc *b, const char *replacement) {
+  if (diag_is_full(b) || b->diags.len == 0) return;
+  b->diags.data[b->diags.len - 1].fixit = str_ndup(b->arena, replacement, strlen(replacement));
+}
+
 struct diag_mark diag_mark(const struct btc *b) { return (struct diag_mark){b->diags.len, b->n_errors, b->n_warnings}; }
 
 void diag_rewind(struct btc *b, struct diag_mark mark) {
@@ -254,6 +259,6 @@ void diag_flush(struct btc *b, FILE *out) {
   }
   b->diags.len = 0;
   if (diag_is_full(b))
-    fprintf(out, "btc: %d more errors not shown (the limit is %d)\n",
-            b->n_errors - b->opt.max_errors, b->opt.max_errors);
+    fprintf(out, "btc: %d more error%s not shown (the limit is %d)\n",
+            b->n_errors - b->opt.max_errors, b->n_errors - b->opt.max_errors == 1 ? "" : "s", b->opt.max_errors);
 }

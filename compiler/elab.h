@@ -23,6 +23,7 @@
 //   elab_builtin.c   the functions that the language has; elab_reduce.c, elab_shape.c, elab_take.c,
 //                    elab_einsum.c, elab_triangular.c, elab_random.c: their families
 //   elab_check.c     bodies that nothing applies
+//   elab_lint.c      state updates that no gradient accompanies
 //   elab_scope.c     names, frames, diagnostics
 //   elab_unit.c      files, imports, -D
 //   elab_limits.c    limits on what is evaluated
@@ -175,6 +176,7 @@ struct binding {
   struct value value;
   struct loc loc;
   const char *state; // its full name, for states
+  struct loc let;    // `let name`; line 0: bound otherwise, or among others
 };
 
 // One activation: of a function, module, view, program, or of a declaration's expression.
@@ -187,6 +189,8 @@ struct frame {
   const char *address;       // for node.path
   const char *prefix;        // for names of parameters and instances: "encoder.layer1", or NULL
   struct average *average;   // whose parameters its modules read in place of their own; NULL: none
+  struct application *within; // the outermost application that trains; NULL: none
+  struct application *list;   // of the list that is being applied here
   bool training;
   enum bt_role state_role;
   int depth;
@@ -197,7 +201,7 @@ struct frame {
   struct view_run *view;     // of a view's body
   struct value result;       // after `return`
   bool returned;
-  bool poisoned; // a statement failed: what it should have bound is missing
+  bool unfinished; // a statement failed: a result or an output that is missing is no mistake of its own
   // While its arguments are checked: the caller, whose mistake it would be.
   struct frame *reports_as;
 };
@@ -230,8 +234,16 @@ struct average {
 
 // What a parameter or state was fixed to, and where.
 struct tensor_site {
-  struct loc declared, applied;
+  const struct frame *applied;
   struct average *average; // whose it is; NULL: none's
+};
+// An application in training mode, and all that it applies in turn.
+struct application {
+  struct loc call;
+  struct value result;
+  const char *state; // the first that it updates; NULL: none
+  struct loc update;
+  VEC(const char *) parameters;
 };
 // How often an instance, or an average's, was applied in the program so far.
 struct application_count {
@@ -275,6 +287,7 @@ struct elab {
   VEC(struct kept) kept;          // by its passes so far
   VEC(struct name_at) reported;   // its reports
   VEC(struct application_count) applications; // in it
+  VEC(struct application *) trained; // in it, in training mode
   int64_t rows;                   // of the first array of its data
   VEC(struct name_at) loaded;     // what follows `load`: "encoder.layer1"
   VEC(struct binding) defined;    // constants that -D rebinds
@@ -296,6 +309,7 @@ void elab_error(struct elab *e, const struct frame *f, struct loc loc, const cha
 void elab_note(struct elab *e, struct loc loc, const char *format, ...)
     __attribute__((format(printf, 3, 4))); // of the latest error, if it was reported
 void elab_fixit(struct elab *e, const char *replacement);
+void elab_note_fixit(struct elab *e, const char *replacement); // of the latest note
 void elab_warning(struct elab *e, struct loc loc, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 // ", did you mean `x`?" or "".
@@ -310,11 +324,18 @@ struct frame *frame_push(struct elab *e, struct frame *caller, struct unit *u, c
                          struct loc call); // NULL after a diagnostic: too deep
 // A name that is bound already is bound anew.
 void frame_bind(struct elab *e, struct frame *f, const char *name, struct loc loc, struct value v);
+bool same_place(struct loc a, struct loc b); // begin there both
+// Where the calls that led to `was` part from those that led to `now`: the innermost place of the first that is
+// another. The same call in a loop has no such place, then it is the call.
+struct loc parting_call(const struct frame *was, const struct frame *now);
 struct binding *frame_find(struct frame *f, const char *name);
 struct value name_value(struct elab *e, struct frame *f, const char *name,
                         struct loc loc); // diagnoses
 bool name_bindable(struct elab *e, struct frame *f, const char *name,
                    struct loc loc); // may a local take it? diagnoses
+// Binds a local. A name that it cannot take is a local from then on all the same, one that is not known: what
+// follows would be no mistake of its own.
+void local_bind(struct elab *e, struct frame *f, const char *name, struct loc loc, struct value v);
 struct value entry_value(struct elab *e, struct frame *f, struct entry *n, struct loc loc);
 void graph_at(struct elab *e, const struct frame *f,
               struct loc loc); // place and address of new nodes
@@ -374,13 +395,20 @@ struct value tensor_unary(struct elab *e, struct frame *f, enum op op, struct lo
 struct value tensor_transpose(struct elab *e, struct frame *f, struct loc loc, struct value x);
 struct value tensor_matmul(struct elab *e, struct frame *f, struct loc loc, struct value a,
                            struct value b);
-// Labels of the data must be below `classes`, which they count or index: the trainer checks them
-// before it begins.
+// Labels and indices of the data must be below `classes`, which they count or pick from: the trainer checks
+// them before it begins.
 void note_classes(struct elab *e, const struct node *labels, int64_t classes);
 // Rows of x along an axis, picked by a tensor of integers.
 struct value tensor_take(struct elab *e, struct frame *f, struct loc loc, struct value x,
                          const struct value *indices, int axis);
 struct value tensor_slice(struct elab *e, struct frame *f, const struct expr *x, struct value v);
+
+// ---- elab_lint.c ------------------------------------------------------------------------------
+// The outermost application that a call in frame f is, or belongs to; NULL: it does not train.
+struct application *lint_application(struct elab *e, const struct frame *f, struct loc call);
+void lint_parameter(struct elab *e, const struct frame *f, const char *name);
+void lint_update(const struct frame *f, const char *state, struct loc loc);
+void lint_program(struct elab *e); // warns, at its end
 
 // ---- elab_call.c ------------------------------------------------------------------------------
 struct label {
@@ -420,8 +448,6 @@ void block_run(struct elab *e, struct frame *f, const struct block *block,
                bool (*statement)(struct elab *e, struct frame *f, const struct stmt *s));
 bool body_statement(struct elab *e, struct frame *f,
                     const struct stmt *s); // of functions and modules
-bool common_statement(struct elab *e, struct frame *f,
-                      const struct stmt *s); // let, if, for: true where it was one
 const char *statement_word(enum stmt_kind kind); // of those that belong in a program: "keep"
 // What a parameter or state of the model is now, in the program: a state's last update, or its value at
 // the start of the step.
@@ -467,6 +493,7 @@ bool slot_fill(struct elab *e, struct frame *f, const struct slot *s, const stru
 const struct builtin *builtin_find(const char *name);
 const char *builtin_name(const struct builtin *b);
 bool builtin_input(const char *name, enum bt_input_kind *kind); // step, steps, epoch, epochs
+bool builtin_word(const char *name); // one of those, or training, eval, frozen, ema
 struct value builtin_call(struct elab *e, struct frame *f, const struct builtin *b,
                           const arg_list *args, struct loc call);
 struct value builtin_apply(struct elab *e, struct frame *f, const struct builtin *b,
@@ -492,5 +519,6 @@ struct optimizer {
   struct loc loc;
   struct frame *frame;
 };
+bool optimizer_selects(struct elab *e, const struct optimizer *o, const char *param);
 
 #endif

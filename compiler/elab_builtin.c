@@ -300,6 +300,13 @@ bool builtin_input(const char *name, enum bt_input_kind *kind) {
   return false;
 }
 
+bool builtin_word(const char *name) {
+  enum bt_input_kind kind;
+  for (int i = 0; i < N_WORDS; i++)
+    if (strcmp(words[i], name) == 0) return true;
+  return builtin_input(name, &kind);
+}
+
 int builtin_names(const char **out, int most) {
   int n = 0;
   for (int i = 0; i < N_BUILTINS && n < most; i++) out[n++] = table[i].name;

@@ -170,7 +170,7 @@ static struct value run_body(struct elab *e, struct frame *callee, const struct 
   } else {
     block_run(e, callee, d->body, body_statement);
   }
-  if (!callee->returned && !callee->poisoned) {
+  if (!callee->returned && !callee->unfinished) {
     elab_error(e, callee, d->name.loc, "`%s` ends without `return`", d->name.name);
     return value_error();
   }
@@ -269,9 +269,11 @@ static struct value run_module(struct elab *e, struct frame *f, struct instance 
   apply_as(callee, as);
   in->module->applied = true;
   note_application(e, in, callee);
+  callee->within = lint_application(e, f, call);
   frame_bind_config(e, callee, d, in->config);
   if (!bind_inputs(e, callee, f, d, given)) return value_error();
   struct value r = run_body(e, callee, d);
+  if (callee->within != f->within && callee->within != f->list) callee->within->result = r;
   return as->mode == MODE_FROZEN ? freeze(e, f, call, r) : r;
 }
 
@@ -304,12 +306,18 @@ static struct value not_callable(struct elab *e, struct frame *f, const struct v
   return value_error();
 }
 
-static struct value apply_list(struct elab *e, struct frame *f, struct value list, struct value x,
-                               int from, struct loc call) {
-  for (int i = from; i < list.list->len && x.kind != V_ERROR; i++) {
+// The first item takes the call's arguments, or what is given.
+static struct value apply_list(struct elab *e, struct frame *f, struct value list, const arg_list *args,
+                               const struct given *given, struct loc call) {
+  struct application *before = f->list;
+  f->list = lint_application(e, f, call);
+  struct value x = args ? apply_value(e, f, list.list->data[0], args, call) : given->value;
+  for (int i = args ? 1 : 0; i < list.list->len && x.kind != V_ERROR; i++) {
     struct given g = {.value = x, .loc = call, .present = true};
     x = apply_given(e, f, list.list->data[i], &g, 1, call);
   }
+  if (f->list) f->list->result = x;
+  f->list = before;
   return x;
 }
 
@@ -341,7 +349,7 @@ static bool unconfigured(const struct value *v) { return v->kind == V_MODULE && 
 struct value apply_given(struct elab *e, struct frame *f, struct value callee, struct given *given,
                          int n, struct loc call) {
   if (callee.kind == V_LIST && n >= 1 && value_is_callable(&callee))
-    return apply_list(e, f, callee, given[0].value, 0, call);
+    return apply_list(e, f, callee, NULL, given, call);
   if (callee.kind == V_BUILTIN) return builtin_apply(e, f, callee.builtin, given, n, call);
   if (unconfigured(&callee)) {
     elab_error(e, f, callee.loc, "%s is applied; configure it first: `%s(…)`",
@@ -396,7 +404,7 @@ struct value apply_value(struct elab *e, struct frame *f, struct value callee, c
   if (callee.kind == V_VIEW) return call_view(e, f, callee, args, call);
   if (unconfigured(&callee)) return configure(e, f, callee, args, call);
   if (callee.kind == V_LIST && value_is_callable(&callee) && callee.list->len > 0)
-    return apply_list(e, f, callee, apply_value(e, f, callee.list->data[0], args, call), 1, call);
+    return apply_list(e, f, callee, args, NULL, call);
   const param_list *inputs;
   const char *name;
   struct label labels[MOST_PARAMS];

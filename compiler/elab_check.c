@@ -34,9 +34,8 @@ static bool check_statement(struct elab *e, struct frame *f, const struct stmt *
   case S_STATE: check_type(e, f, s->type); // fall through
   case S_BIND:
     expr_value(e, f, s->value);
-    if (!name_bindable(e, f, s->name.name, s->name.loc)) return true;
-    frame_bind(e, f, s->name.name, s->name.loc, value_error());
-    if (s->kind == S_STATE) f->locals.data[f->locals.len - 1].state = s->name.name;
+    local_bind(e, f, s->name.name, s->name.loc, value_error());
+    if (s->kind == S_STATE) frame_find(f, s->name.name)->state = s->name.name;
     return true;
   case S_RETURN: check_return(e, f, s); return true;
   case S_REPORT: expr_value(e, f, s->value); return true;

@@ -63,7 +63,7 @@ static double float_arithmetic(enum token_op op, double a, double b) {
   case OP_MUL: return a * b;
   case OP_DIV: return a / b;
   case OP_FLOORDIV: return floor(a / b);
-  case OP_MOD: return a - b * floor(a / b);
+  case OP_MOD: return floor_remainder(a, b);
   case OP_POW: return pow(a, b);
   default: die("operator %s on numbers", token_op_text(op));
   }

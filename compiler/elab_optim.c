@@ -13,7 +13,7 @@ static bool path_covers(const char *path, const char *name) {
   return strncmp(path, name, n) == 0 && (name[n] == '.' || name[n] == '\0');
 }
 
-static bool selected(struct elab *e, const struct optimizer *o, const char *name) {
+bool optimizer_selects(struct elab *e, const struct optimizer *o, const char *name) {
   for (int i = 0; i < o->on.len; i++)
     if (path_covers(path_text(e->b->arena, &o->on.data[i]), name)) return true;
   return o->on.len == 0;
@@ -23,7 +23,7 @@ static node_list parameters_of(struct elab *e, const struct graph *g, const stru
   node_list list = {0};
   for (int i = 0; i < g->nodes.len; i++) {
     struct node *n = g->nodes.data[i];
-    if (n->op == OP_param && dtype_is_float(n->type.dtype) && selected(e, o, n->attr.s))
+    if (n->op == OP_param && dtype_is_float(n->type.dtype) && optimizer_selects(e, o, n->attr.s))
       vec_push(e->b->arena, &list, n);
   }
   return list;

@@ -105,7 +105,7 @@ static void run_keep(struct elab *e, struct frame *f, const struct stmt *s) {
   struct value kept = value_error();
   bool bindable = keep_is_new(e, f, &s->name);
   bool ok = bindable && v.kind != V_ERROR && keeps_rows_of(e, f, &v) && kept_value(e, f, s, &v, &kept);
-  if (!ok) f->poisoned = true;
+  if (!ok) f->unfinished = true;
   if (!bindable) return;
   struct kept k = {.name = s->name.name, .loc = s->name.loc, .value = ok ? kept : value_error(), .by = e->program};
   vec_push(e->b->arena, &e->kept, k);
@@ -170,7 +170,7 @@ static struct program *pass_new(struct elab *e, struct frame *f, const struct st
 }
 
 static void check_pass(struct elab *e, struct frame *f, const struct stmt *s, int errors) {
-  if (f->poisoned || e->b->n_errors > errors || e->graph->outputs.len) return;
+  if (f->unfinished || e->b->n_errors > errors || e->graph->outputs.len) return;
   elab_error(e, f, s->loc, "the pass computes nothing: it has no `report` or `keep`");
 }
 
@@ -178,7 +178,7 @@ static void check_pass(struct elab *e, struct frame *f, const struct stmt *s, in
 // frame has it.
 static void leave_scope(struct elab *e, struct frame *f, const struct frame *before, int first_kept) {
   f->training = before->training;
-  f->locals.len = before->locals.len;
+  f->locals = before->locals;
   f->axes.len = before->axes.len;
   f->packs.len = before->packs.len;
   for (int i = first_kept; i < e->kept.len; i++) {
@@ -200,6 +200,8 @@ void run_pass(struct elab *e, struct frame *f, const struct stmt *s) {
   e->graph = e->program->graph;
   memset(&e->reported, 0, sizeof e->reported);
   memset(&e->applications, 0, sizeof e->applications);
+  memset(&f->locals, 0, sizeof f->locals); // bound anew, names of the program are the pass's own
+  for (int i = 0; i < before.locals.len; i++) vec_push(e->b->arena, &f->locals, before.locals.data[i]);
   f->training = false;
   block_run(e, f, s->body, pass_statement);
   check_pass(e, f, s, errors);

@@ -108,7 +108,7 @@ static void run_data(struct elab *e, struct frame *f, const struct stmt *s) {
     if (!data_is_new(e, f, n)) continue;
     bool images = str_eq(n->type->name, "u8");
     struct value v = images ? data_images(e, f, n) : data_tensor(e, f, n);
-    if (name_bindable(e, f, n->name, n->loc)) frame_bind(e, f, n->name, n->loc, v);
+    local_bind(e, f, n->name, n->loc, v);
   }
 }
 
@@ -117,7 +117,7 @@ static void run_data(struct elab *e, struct frame *f, const struct stmt *s) {
 // A run-time scalar in f32, of a scalar or a number.
 static bool scalar(struct elab *e, struct frame *f, struct value *v, const char *what) {
   // What would have been an output is missing: that nothing else says so is no mistake.
-  f->poisoned |= v->kind == V_ERROR;
+  f->unfinished |= v->kind == V_ERROR;
   if (v->kind == V_ERROR || !as_tensor(e, f, v, BT_F32, what)) return false;
   if (value_rank(v) == 0 && v->node->type.dtype == BT_F32) return true;
   elab_error(e, f, v->loc, "%s is one f32 number, not %s%s", what, tensor_text(e, v),
@@ -272,7 +272,7 @@ static void run_evaluate(struct elab *e, struct frame *f, const struct stmt *s) 
   struct bt_evaluate ev = {.kind = (enum bt_evaluate_kind)row};
   struct given given[EVALUATE_SLOTS + 2];
   if (!evaluate_arguments(e, f, s, row, &ev, given)) {
-    f->poisoned = true; // an output is missing: that nothing else is computed is no mistake
+    f->unfinished = true; // an output is missing: that nothing else is computed is no mistake
     return;
   }
   char wrong[200];
@@ -378,6 +378,18 @@ static void run_optimizer(struct elab *e, struct frame *f, const struct stmt *s)
   e->program->optimizer = o;
 }
 
+// What is bound is known all the same: what follows is no mistake.
+static void run_bind(struct elab *e, struct frame *f, const struct stmt *s) {
+  struct value v = expr_value(e, f, s->value);
+  elab_error(e, f, s->name.loc,
+             "instances are bound at the top of the file, where programs share them; a value is "
+             "bound by `let %s = …`",
+             s->name.name);
+  bool value = v.kind != V_ERROR && !value_is_callable(&v);
+  if (value) elab_fixit(e, str_printf(e->b->arena, "let %s", s->name.name));
+  local_bind(e, f, s->name.name, s->name.loc, value ? v : value_error());
+}
+
 bool program_statement(struct elab *e, struct frame *f, const struct stmt *s) {
   switch (s->kind) {
   case S_DATA: run_data(e, f, s); break;
@@ -397,12 +409,7 @@ bool program_statement(struct elab *e, struct frame *f, const struct stmt *s) {
   case S_UPDATE:
     elab_error(e, f, s->loc, "parameters and states belong to modules, not to programs");
     break;
-  case S_BIND:
-    elab_error(e, f, s->name.loc,
-               "instances are bound at the top of the file, where programs share them; a value is "
-               "bound by `let %s = …`",
-               s->name.name);
-    break;
+  case S_BIND: run_bind(e, f, s); break;
   default: return body_statement(e, f, s);
   }
   return true;
@@ -421,7 +428,7 @@ static bool block_minimizes(const struct block *b) {
 
 static void check_complete(struct elab *e, struct frame *f, const struct decl *d, int errors) {
   struct program *p = e->program;
-  if (f->poisoned || e->b->n_errors > errors) return;
+  if (f->unfinished || e->b->n_errors > errors) return;
   if (p->batch == 0) p->batch = e->rows; // no images and no labels: the first array's rows
   if (p->loss && !p->optimizer)
     elab_error(
@@ -458,11 +465,13 @@ void program_elaborate(struct elab *e, struct unit *u, const struct decl *d, str
   int errors = e->b->n_errors;
   e->reported.len = 0;
   e->applications.len = 0;
+  e->trained.len = 0;
   e->kept.len = 0;
   f->training = e->minimizes = block_minimizes(d->body);
   block_run(e, f, d->body, program_statement);
   check_complete(e, f, d, errors);
   warn_unread(e);
+  lint_program(e);
   e->graph = NULL;
   e->program = NULL;
 }

@@ -8,7 +8,7 @@ enum { FRAME_MAX_DEPTH = 200, ENTRIES_NESTED_MOST = 400, CALL_NOTES = 6, CANDIDA
 
 // ---- diagnostics ------------------------------------------------------------------------------
 
-static bool same_place(struct loc a, struct loc b) {
+bool same_place(struct loc a, struct loc b) {
   return a.file == b.file && a.line == b.line && a.column == b.column;
 }
 
@@ -62,6 +62,10 @@ void elab_fixit(struct elab *e, const char *replacement) {
   if (!e->muted) diag_fixit(e->b, replacement);
 }
 
+void elab_note_fixit(struct elab *e, const char *replacement) {
+  if (!e->muted) diag_note_fixit(e->b, replacement);
+}
+
 void elab_warning(struct elab *e, struct loc loc, const char *format, ...) {
   va_list ap;
   va_start(ap, format);
@@ -89,6 +93,7 @@ struct frame *frame_push(struct elab *e, struct frame *caller, struct unit *u, c
   f->address = caller->address;
   f->prefix = caller->prefix;
   f->average = caller->average;
+  f->within = caller->within;
   f->state_role = caller->state_role;
   if (f->depth < FRAME_MAX_DEPTH) return f;
   elab_error(e, NULL, call, "calls nest deeper than %d levels", FRAME_MAX_DEPTH);
@@ -101,9 +106,23 @@ void frame_bind(struct elab *e, struct frame *f, const char *name, struct loc lo
   else vec_push(e->b->arena, &f->locals, b);
 }
 
+struct loc parting_call(const struct frame *was, const struct frame *now) {
+  const struct frame *first = was;
+  while (was->caller && now->caller && (!was->call.line || same_place(was->call, now->call)))
+    was = was->caller, now = now->caller;
+  return was->call.line ? was->call : first->call;
+}
+
 struct binding *frame_find(struct frame *f, const char *name) {
   for (int i = f->locals.len - 1; i >= 0; i--)
     if (str_eq(f->locals.data[i].name, name)) return &f->locals.data[i];
+  return NULL;
+}
+
+// The import that is called `name`, or NULL.
+static const struct import *import_as(const struct unit *u, const char *name) {
+  for (int i = 0; i < u->imports.len; i++)
+    if (str_eq(u->imports.data[i].as, name)) return &u->imports.data[i];
   return NULL;
 }
 
@@ -115,22 +134,32 @@ bool name_bindable(struct elab *e, struct frame *f, const char *name, struct loc
     elab_note(e, axis->loc, "the axis");
     return false;
   }
+  struct pack *pack = frame_pack(f, name);
+  if (pack) {
+    elab_error(e, f, loc, "`..%s` names axes here; a local cannot take its name", name);
+    elab_note(e, pack->loc, "the axes");
+    return false;
+  }
   struct entry *n = unit_entry(f->unit, name);
-  if (n && n->decl->kind != D_CONST) {
+  const struct import *file = import_as(f->unit, name);
+  if (file || (n && n->decl->kind != D_CONST)) {
     elab_error(
         e, f, loc,
         "`%s` is declared in this file or its imports; only locals and constants may be shadowed",
         name);
-    elab_note(e, n->decl->name.loc, "the declaration");
+    elab_note(e, file ? file->loc : n->decl->name.loc, "the declaration");
     return false;
   }
-  enum bt_input_kind kind;
-  if (builtin_find(name) || builtin_input(name, &kind)) {
+  if (builtin_find(name) || builtin_word(name)) {
     elab_error(e, f, loc,
                "`%s` is a word of the language; only locals and constants may be shadowed", name);
     return false;
   }
   return true;
+}
+
+void local_bind(struct elab *e, struct frame *f, const char *name, struct loc loc, struct value v) {
+  frame_bind(e, f, name, loc, name_bindable(e, f, name, loc) ? v : value_error());
 }
 
 void graph_at(struct elab *e, const struct frame *f, struct loc loc) {
@@ -167,10 +196,12 @@ static void bound_wrong(struct elab *e, struct frame *f, const struct entry *n,
   if (v->kind == V_MODULE)
     elab_error(e, f, loc, "`%s` is a module; `%s = %s(…)` configures it and binds an instance",
                v->entry->name, n->name, v->entry->name);
-  else
-    elab_error(e, f, loc,
+  else {
+    elab_error(e, f, n->decl->name.loc,
                "`%s = …` binds an instance, but this is %s; a constant is written `const %s = …`",
                n->name, value_text(e, v), n->name);
+    elab_fixit(e, str_printf(e->b->arena, "const %s", n->name));
+  }
 }
 
 static struct value evaluate_entry(struct elab *e, struct entry *n) {
@@ -271,8 +302,7 @@ static int visible_names(struct frame *f, const char **out) {
 
 static struct value unknown_name(struct elab *e, struct frame *f, const char *name,
                                  struct loc loc) {
-  // After a mistake in the frame, or a missing import, the name may be what is missing.
-  if (f->poisoned || f->unit->incomplete) return value_error();
+  if (f->unit->incomplete) return value_error(); // it may be what a missing import has
   const char *names[CANDIDATES];
   int n = visible_names(f, names);
   const char *library = std_file_with(e, name);
@@ -308,9 +338,8 @@ struct value name_value(struct elab *e, struct frame *f, const char *name, struc
     struct value v = entry_value(e, f, n, loc);
     return e->checking && n->decl->kind == D_CONST ? value_error() : v;
   }
-  for (int i = 0; i < f->unit->imports.len; i++)
-    if (str_eq(f->unit->imports.data[i].as, name))
-      return (struct value){.kind = V_UNIT, .loc = loc, .unit = f->unit->imports.data[i].unit};
+  const struct import *file = import_as(f->unit, name);
+  if (file) return (struct value){.kind = V_UNIT, .loc = loc, .unit = file->unit};
   if (str_eq(name, "training")) return e->checking ? value_error() : value_bool(loc, f->training);
   const struct builtin *built = builtin_find(name);
   if (built) return (struct value){.kind = V_BUILTIN, .loc = loc, .builtin = built};

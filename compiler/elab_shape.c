@@ -285,11 +285,12 @@ struct value builtin_eye(struct call *c) {
 
 void note_classes(struct elab *e, const struct node *labels, int64_t classes) {
   struct program *p = e->program;
-  while (labels->op == OP_reshape) labels = labels->in[0];
-  for (int i = 0; p && i < p->inputs.len; i++) {
+  while (labels->op == OP_reshape || labels->op == OP_transpose || labels->op == OP_broadcast || labels->op == OP_cast)
+    labels = labels->in[0]; // the same numbers; a part of an array may be other than the rest
+  for (int i = 0; p && classes <= INT32_MAX && i < p->inputs.len; i++) {
     struct bt_input *in = &p->inputs.data[i];
-    if (labels->op != OP_input || in->kind != BT_INPUT_LABEL || !str_eq(in->name, labels->attr.s))
-      continue;
+    bool data = in->kind == BT_INPUT_LABEL || (in->kind == BT_INPUT_ARRAY && !dtype_is_float(in->dtype));
+    if (labels->op != OP_input || !data || !str_eq(in->name, labels->attr.s)) continue;
     if (in->classes == 0 || classes < in->classes) in->classes = (int)classes;
   }
 }

@@ -8,14 +8,22 @@ typedef bool statement_rule(struct elab *e, struct frame *f, const struct stmt *
 
 // ---- let --------------------------------------------------------------------------------------
 
-static void bind_let(struct elab *e, struct frame *f, const struct typed_name *name,
+// `let name`, or nowhere if they are on two lines.
+static struct loc word_and_name(struct loc statement, struct loc name) {
+  if (statement.line != name.line || name.end_line != name.line) return (struct loc){0};
+  statement.end_line = name.end_line;
+  statement.end_column = name.end_column;
+  return statement;
+}
+
+static void bind_let(struct elab *e, struct frame *f, const struct typed_name *name, struct loc let,
                      struct value v) {
   const char *what = str_printf(e->b->arena, "`%s`", name->name);
   if (e->checking) check_type(e, f, name->type);
   if (v.kind != V_ERROR && name->type && !type_bind(e, f, name->type, &v, f, v.loc, what))
     v = value_error();
-  if (!name_bindable(e, f, name->name, name->loc)) return;
-  frame_bind(e, f, name->name, name->loc, v);
+  local_bind(e, f, name->name, name->loc, v);
+  frame_find(f, name->name)->let = let;
   if (f->decl && f->decl->kind == D_PROGRAM && v.kind == V_TENSOR)
     graph_label(e->graph, name->name, v.node);
 }
@@ -27,7 +35,8 @@ static void let_tuple(struct elab *e, struct frame *f, const struct stmt *s, str
     elab_error(e, f, s->loc, "%d name%s for %d value%s", s->names.len, s->names.len == 1 ? "" : "s",
                have, have == 1 ? "" : "s");
   for (int i = 0; i < s->names.len; i++)
-    bind_let(e, f, &s->names.data[i], fits ? v.list->data[i] : value_error());
+    bind_let(e, f, &s->names.data[i], s->names.len == 1 ? word_and_name(s->loc, s->names.data[i].loc) : (struct loc){0},
+             fits ? v.list->data[i] : value_error());
 }
 
 static void run_let(struct elab *e, struct frame *f, const struct stmt *s) {
@@ -45,6 +54,20 @@ static void run_let(struct elab *e, struct frame *f, const struct stmt *s) {
 
 // ---- if, for ----------------------------------------------------------------------------------
 
+// A block that cannot be run: what it would have bound is not known, what else it would have done is missing.
+static void skip_block(struct elab *e, struct frame *f, const struct block *block) {
+  f->unfinished = true;
+  for (int i = 0; block && i < block->stmts.len; i++) {
+    const struct stmt *s = block->stmts.data[i];
+    bool binds = s->kind == S_PARAM || s->kind == S_STATE || s->kind == S_BIND || s->kind == S_FOR || s->kind == S_KEEP;
+    for (int k = 0; k < s->names.len; k++)
+      frame_bind(e, f, s->names.data[k].name, s->names.data[k].loc, value_error());
+    if (binds) frame_bind(e, f, s->name.name, s->name.loc, value_error());
+    skip_block(e, f, s->body);
+    skip_block(e, f, s->else_body);
+  }
+}
+
 static void run_if(struct elab *e, struct frame *f, const struct stmt *s, statement_rule *rule) {
   struct value c = expr_value(e, f, s->value);
   if (c.kind == V_ERROR && e->checking) {
@@ -57,7 +80,8 @@ static void run_if(struct elab *e, struct frame *f, const struct stmt *s, statem
     if (taken) block_run(e, f, taken, rule);
     return;
   }
-  f->poisoned = true;
+  skip_block(e, f, s->body);
+  skip_block(e, f, s->else_body);
   if (c.kind == V_TENSOR)
     elab_error(e, f, s->value->loc,
                "`if` is decided at compile time, but this is %s; use `where(condition, x, y)`",
@@ -68,13 +92,10 @@ static void run_if(struct elab *e, struct frame *f, const struct stmt *s, statem
 
 static void run_for(struct elab *e, struct frame *f, const struct stmt *s, statement_rule *rule) {
   struct value items = range_items(e, f, expr_value(e, f, s->value), "`for`");
-  if (items.kind == V_ERROR && e->checking && name_bindable(e, f, s->name.name, s->name.loc)) {
-    frame_bind(e, f, s->name.name, s->name.loc, value_error());
-    block_run(e, f, s->body, rule);
-    return;
-  }
-  if (items.kind == V_ERROR || !name_bindable(e, f, s->name.name, s->name.loc)) {
-    f->poisoned = true;
+  local_bind(e, f, s->name.name, s->name.loc, value_error());
+  if (items.kind == V_ERROR) {
+    if (e->checking) block_run(e, f, s->body, rule);
+    else skip_block(e, f, s->body);
     return;
   }
   int64_t repeated = e->repeated;
@@ -94,12 +115,36 @@ void block_run(struct elab *e, struct frame *f, const struct block *block, state
     case S_IF: run_if(e, f, s, rule); break;
     case S_FOR: run_for(e, f, s, rule); break;
     default:
-      if (!rule(e, f, s) && !e->checking) f->poisoned = true;
+      if (!rule(e, f, s) && !e->checking) f->unfinished = true;
     }
   }
 }
 
 // ---- params and states ------------------------------------------------------------------------
+
+static bool leads_to(const struct value *v, const struct instance *in) {
+  for (int i = 0; v->kind == V_LIST && i < v->list->len; i++)
+    if (leads_to(&v->list->data[i], in)) return true;
+  return v->kind == V_MODULE && v->entry == in->module && v->config == in->config;
+}
+
+// Where a module that has no name was bound as a value.
+static void note_value_binding(struct elab *e, struct frame *f, const struct instance *in) {
+  bool module = f->decl && f->decl->kind == D_MODULE;
+  for (int i = 0; i < f->locals.len; i++) {
+    const struct binding *b = &f->locals.data[i];
+    if (!b->let.line || !leads_to(&b->value, in)) continue;
+    elab_note(e, b->let, "`let` binds a value; an instance is bound by `%s = …`%s", b->name,
+              module ? "" : " at the top of the file, or in a module");
+    if (module) elab_note_fixit(e, b->name);
+  }
+  for (int i = 0; i < f->unit->entries.len; i++) {
+    const struct entry *n = f->unit->entries.data[i];
+    if (n->decl->kind != D_CONST || n->state != ENTRY_DONE || !leads_to(&n->value, in)) continue;
+    elab_note(e, word_and_name(n->decl->loc, n->decl->name.loc), "`const` binds a value; an instance is bound by `%s = …`", n->name);
+    elab_note_fixit(e, n->name);
+  }
+}
 
 static bool own(struct elab *e, struct frame *f, const struct name_at *name, const char *what) {
   if (!f->instance) {
@@ -120,6 +165,7 @@ static bool own(struct elab *e, struct frame *f, const struct name_at *name, con
   elab_error(e, f, f->call,
              "an inline `%s` owns %s, which would have no name; bind it first: `name = %s(…)`",
              module, what, module);
+  note_value_binding(e, f->caller, f->instance);
   elab_note(e, name->loc, "`%s` is declared here", name->name);
   return false;
 }
@@ -158,7 +204,7 @@ static bool fix_tensor(struct elab *e, struct frame *f, const struct stmt *s, st
                        struct average *average) {
   int at = model_tensor_index(e->model, new.name);
   if (at < 0) {
-    struct tensor_site site = {s->name.loc, f->call, average};
+    struct tensor_site site = {f, average};
     vec_push(e->b->arena, &e->model->tensors, new);
     vec_push(e->b->arena, &e->sites, site);
     return true;
@@ -173,7 +219,7 @@ static bool fix_tensor(struct elab *e, struct frame *f, const struct stmt *s, st
   else
     elab_error(e, f, f->call, "`%s` would be %s here, but is %s since its first application", new.name,
                type_text(e->b->arena, &here), type_text(e->b->arena, &fixed));
-  elab_note(e, e->sites.data[at].applied, "the first application");
+  elab_note(e, parting_call(e->sites.data[at].applied, f), "the first application");
   elab_note(e, s->name.loc, "`%s` is declared here", s->name.name);
   return false;
 }
@@ -216,12 +262,12 @@ static bool declare_tensor(struct elab *e, struct frame *f, const struct stmt *s
   }
   const char *name = s->name.name;
   ok = ok && own_tensor(e, f, s, state ? f->state_role : BT_PARAM, &t, init, &name);
-  if (!name_bindable(e, f, s->name.name, s->name.loc)) return false;
   if (ok) {
     graph_at(e, f, s->loc);
     v.node = current_tensor(e, model_tensor_index(e->model, name));
+    if (!state) lint_parameter(e, f, name);
   }
-  frame_bind(e, f, s->name.name, s->name.loc, ok ? v : value_error());
+  local_bind(e, f, s->name.name, s->name.loc, ok ? v : value_error());
   if (state) frame_find(f, s->name.name)->state = name;
   return true; // the name is bound: nothing follows from a mistake in it
 }
@@ -262,10 +308,11 @@ static bool run_update(struct elab *e, struct frame *f, const struct stmt *s) {
   const char *name = b->state;
   if (v.kind == V_ERROR || was.kind == V_ERROR || !state_type_fits(e, f, s, &was, &v)) return true;
   graph_update(e->graph, name, v.node);
+  lint_update(f, name, s->loc);
   struct value now = was;
   now.node = v.node;
   frame_bind(e, f, s->name.name, s->name.loc, now);
-  f->locals.data[f->locals.len - 1].state = name;
+  frame_find(f, s->name.name)->state = name;
   return true;
 }
 
@@ -293,9 +340,10 @@ static bool bind_child(struct elab *e, struct frame *f, const struct stmt *s) {
                "only a module owns instances; bind `%s` at the top of the file or in a module, or "
                "a value by `let`",
                name);
+    if (!value_is_callable(&v) && v.kind != V_ERROR) elab_fixit(e, str_printf(e->b->arena, "let %s", name));
     v = value_error();
   }
-  if (!name_bindable(e, f, name, s->name.loc)) return true;
+  if (!name_bindable(e, f, name, s->name.loc)) v = value_error();
   for (int i = 0; v.kind != V_ERROR && i < f->owned.len; i++) {
     if (!str_eq(f->owned.data[i].name, name)) continue;
     elab_error(
@@ -328,12 +376,13 @@ static bool bind_child(struct elab *e, struct frame *f, const struct stmt *s) {
 static bool run_return(struct elab *e, struct frame *f, const struct stmt *s) {
   f->result =
       s->values.len == 1 ? expr_value(e, f, s->values.data[0]) : value_list(e, s->loc, V_TUPLE);
+  bool failed = false;
   for (int i = 0; s->values.len > 1 && i < s->values.len; i++) {
     struct value v = expr_value(e, f, s->values.data[i]);
-    if (v.kind == V_ERROR) f->poisoned = true;
+    failed |= v.kind == V_ERROR;
     value_append(e, &f->result, v);
   }
-  if (s->values.len > 1 && f->poisoned) f->result = value_error();
+  if (failed) f->result = value_error();
   f->returned = true;
   return true;
 }

@@ -8,6 +8,17 @@
 // Both are one op (ops/gather.c): the second picks from x as one long row, by indices that count in
 // it.
 #include "elab_builtin.h"
+#include "fold.h"
+
+// Of indices that are one constant, as `take(x, 7, 0)` has them. False after a diagnostic.
+static bool constant_fits(struct elab *e, struct frame *f, const struct value *indices, int64_t size) {
+  double at;
+  const struct node *n = indices->node;
+  while (n->op == OP_reshape) n = n->in[0];
+  if (!fold_constant(n, &at) || (at >= -(double)size && at < (double)size)) return true;
+  elab_error(e, f, indices->loc, "index %.0f is outside an axis of size %lld", at, (long long)size);
+  return false;
+}
 
 static bool is_index_type(dtype t) { return t == BT_I32 || t == BT_I64; }
 
@@ -34,7 +45,7 @@ struct value tensor_take(struct elab *e, struct frame *f, struct loc loc, struct
     shape.dim[i] = value_dim(from, at);
     r.axes[i] = from->axes[at];
   }
-  if (!size_fits(e, f, loc, &shape)) return value_error();
+  if (!constant_fits(e, f, indices, value_dim(&x, axis)) || !size_fits(e, f, loc, &shape)) return value_error();
   graph_at(e, f, loc);
   note_classes(e, indices->node, value_dim(&x, axis));
   r.node = graph_node(e->graph, OP_gather, (struct node *[]){x.node, indices->node}, 2,
@@ -104,7 +115,8 @@ static struct node *flat_indices(struct graph *g, const struct shape *x, struct 
 struct value builtin_gather(struct call *c) {
   struct value x, indices;
   int axis;
-  if (!arguments(c, &x, &indices, &axis) || !gather_fits(c, &x, &indices, axis))
+  if (!arguments(c, &x, &indices, &axis) || !gather_fits(c, &x, &indices, axis) ||
+      !constant_fits(c->e, c->f, &indices, value_dim(&x, axis)))
     return value_error();
   graph_at(c->e, c->f, c->loc);
   note_classes(c->e, indices.node, value_dim(&x, axis));

@@ -167,6 +167,20 @@ static bool ambiguous(struct elab *e, struct frame *f, struct loc loc, const str
   return misaligned(e, f, loc, v, n, what, why);
 }
 
+// x / norm(x, over: 1) of axes without names, [4, 5] and [4], which NumPy's rule has meet at the end: where the sizes
+// fit in order, "; `reshape(…, [4, 1])` …", else "".
+static const char *reshape_mend(struct elab *e, const struct value *wide, const struct value *v) {
+  int rank = value_rank(v), matched = 0;
+  const char *shape = "";
+  for (int i = 0; i < value_rank(wide); i++) {
+    bool fits = matched < rank && value_dim(v, matched) == value_dim(wide, i);
+    shape = str_printf(e->b->arena, "%s%s%lld", shape, i ? ", " : "", fits ? (long long)value_dim(v, matched) : 1LL);
+    matched += fits;
+  }
+  if (rank == 0 || rank == value_rank(wide) || matched < rank) return "";
+  return str_printf(e->b->arena, "; without names the last axes meet: `reshape(…, [%s])` of the smaller one says which it has", shape);
+}
+
 bool tensors_align(struct elab *e, struct frame *f, struct loc loc, struct value *v, int n,
                    const char *what) {
   int wide = 0, places[3][MAX_RANK];
@@ -184,8 +198,12 @@ bool tensors_align(struct elab *e, struct frame *f, struct loc loc, struct value
     const struct axis *clash[2] = {NULL};
     for (int k = 0; k < value_rank(&v[i]); k++) {
       if (merge_axis(e, &to, places[i][k], &v[i], k, &why, clash)) continue;
-      return clash[0] ? misnamed(e, f, loc, v, n, what, why, clash[0], clash[1])
-                      : misaligned(e, f, loc, v, n, what, why);
+      if (clash[0]) return misnamed(e, f, loc, v, n, what, why, clash[0], clash[1]);
+      const struct value *narrow = &v[i];
+      for (int j = 0; j < n; j++)
+        if (value_rank(&v[j]) > 0 && value_rank(&v[j]) < value_rank(narrow)) narrow = &v[j];
+      why = str_printf(e->b->arena, "%s%s", why, reshape_mend(e, &v[wide], narrow));
+      return misaligned(e, f, loc, v, n, what, why);
     }
   }
   struct shape shape = {.rank = to.rank};

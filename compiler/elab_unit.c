@@ -109,9 +109,11 @@ static void declare(struct elab *e, struct unit *u, const struct decl *d) {
     elab_note(e, before->decl->name.loc, "the first declaration");
     return;
   }
-  if (builtin_find(d->name.name)) {
+  enum bt_input_kind scalar;
+  bool word = builtin_word(d->name.name) && !builtin_input(d->name.name, &scalar);
+  if (word || builtin_find(d->name.name)) {
     elab_error(e, NULL, d->name.loc,
-               "`%s` is a function of the language and cannot be declared again", d->name.name);
+               "`%s` is a %s of the language and cannot be declared again", d->name.name, word ? "word" : "function");
     return;
   }
   struct entry *n = NEW(e->b->arena, struct entry);

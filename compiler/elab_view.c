@@ -250,6 +250,6 @@ struct value view_apply(struct elab *e, struct frame *f, struct value view, stru
   body->view = &run;
   if (view.config) frame_bind_config(e, body, n->decl, view.config);
   block_run(e, body, n->decl->body, view_statement);
-  if (body->poisoned) return value_error();
+  if (body->unfinished) return value_error();
   return view_tensor(e, f, n, &run, d, call);
 }

@@ -181,7 +181,12 @@ static void emit_load(struct emitter *c, lx e) {
 
 static void emit_convert(struct emitter *c, lx e) {
   enum loop_type from = e->a->type, to = e->type;
-  if (e->lanes == 1) {
+  bool saturates = (from == LT_F32 || from == LT_F64) && (to == LT_I32 || to == LT_I64);
+  if (saturates) {
+    fprintf(c->out, "%c%s_to_%s(", e->lanes == 1 ? 's' : 'v', loop_type_name(from), loop_type_name(to));
+    emit(c, e->a, PREC_ANY);
+    fputc(')', c->out);
+  } else if (e->lanes == 1) {
     fputs(to == LT_BOOL ? "(" : "(", c->out);
     if (to != LT_BOOL) fprintf(c->out, "%s)", value_type(to, 1));
     emit(c, e->a, PREC_UNARY);

@@ -319,7 +319,7 @@ lx lx_const(struct lb *b, enum loop_type t, int lanes, double v) {
   if (is_float(t))
     e->real = v;
   else
-    e->integer = (int64_t)v;
+    e->integer = to_integer(v, t == LT_I32 ? 32 : 64);
   return e;
 }
 lx lx_int(struct lb *b, int64_t v) {

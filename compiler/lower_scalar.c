@@ -37,12 +37,12 @@ static lx in_reals2(enum loop_op op, lx a, lx b) {
   return lx_convert(lx_binary(op, lx_convert(a, LT_F64), lx_convert(b, LT_F64)), a->type);
 }
 
-// x - y floor(x / y), in f64: in f32 a quotient just below a whole number is rounded up to it, and the result then
-// has the wrong sign. Integers by 0 are 0, as in NumPy.
+// x - y floor(x / y). Of integers in f64, where it is exact up to 2^53; by 0 they are 0, as in NumPy.
 static lx modulo(lx x, lx y) {
-  if (x->type == LT_F64) return lx_sub(x, lx_mul(y, lx_unary(LX_FLOOR, lx_div(x, y))));
-  lx rest = lx_convert(modulo(lx_convert(x, LT_F64), lx_convert(y, LT_F64)), x->type);
-  return real(x) ? rest : lx_select(lx_eq(y, like(y, 0)), like(x, 0), rest);
+  if (real(x)) return lx_binary(LX_FLOORMOD, x, y);
+  lx a = lx_convert(x, LT_F64), b = lx_convert(y, LT_F64);
+  lx rest = lx_sub(a, lx_mul(b, lx_unary(LX_FLOOR, lx_div(a, b))));
+  return lx_select(lx_eq(y, like(y, 0)), like(x, 0), lx_convert(rest, x->type));
 }
 
 static lx choose(lx c, lx yes, lx no) {

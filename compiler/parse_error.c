@@ -308,7 +308,7 @@ static bool report_misplaced_statement(struct report *r) {
   const struct word *w = parse_word_of_kind(r->found->kind);
   if (!w || !(w->classes & WORD_STMT) || !report_has(r, T_FN)) return false;
   diag_error(r->p->b, r->found->loc,
-             "`%s` stands in a block; a file holds declarations (`name = …` makes an instance)",
+             "`%s` stands in a block; a file holds declarations (`name = …` makes an instance, `const name = …` a constant)",
              w->text);
   return true;
 }

@@ -51,6 +51,13 @@ static argument_list arguments_of(struct arena *a, const struct region *r) {
   return list;
 }
 
+const char *const *prototype_arguments(struct arena *a, const struct region *r) {
+  argument_list list = arguments_of(a, r);
+  const char **names = NEW_ARRAY(a, const char *, list.len);
+  for (int i = 0; i < list.len; i++) names[i] = list.data[i].name;
+  return names;
+}
+
 static void print_lines(FILE *out, struct btc *b, const struct region *r) {
   place_list places = {0};
   for (int i = 0; i < r->nodes.len; i++) places_add(b, &places, r->nodes.data[i]->loc);

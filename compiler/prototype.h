@@ -6,6 +6,8 @@
 
 // Whether a C function can be called so.
 bool prototype_may_name(const char *function);
+// The names of its arguments: the region's inputs, then its results.
+const char *const *prototype_arguments(struct arena *a, const struct region *r);
 // The whole header: what is computed, the sizes as constants, the prototype of `function`.
 const char *prototype_header(struct btc *b, const struct region *r, const char *function);
 

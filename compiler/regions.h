@@ -30,6 +30,7 @@ struct user_kernel {
   const char *source;   // path of the C file
   const char *header;   // its prototype and sizes as C (prototype.h); included before the file
   struct loc loc;       // where the .btg file binds it
+  const char *const *arguments; // names in the prototype, in its order
 };
 
 // How nodes are lowered. Zeros are the defaults: products by our own kernels with what surrounds them

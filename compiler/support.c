@@ -5,6 +5,7 @@
 // address sanitizer a chunk is poisoned but for what was handed out, with a gap after every
 // allocation, so that an overrun inside the arena is caught like one on the heap.
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -261,4 +262,18 @@ _Noreturn void die_at(const char *file, int line, const char *format, ...) {
   fputc('\n', stderr);
   va_end(ap);
   abort();
+}
+
+// ---- numbers ----------------------------------------------------------------------------------
+int64_t to_integer(double x, int bits) {
+  double bound = ldexp(1, bits - 1);
+  if (isnan(x)) return 0;
+  if (x < -bound) return bits == 32 ? INT32_MIN : INT64_MIN;
+  if (x >= bound) return bits == 32 ? INT32_MAX : INT64_MAX;
+  return (int64_t)x;
+}
+
+double floor_remainder(double x, double y) {
+  double r = fmod(x, y);
+  return r != 0 && (r < 0) != (y < 0) ? r + y : r;
 }

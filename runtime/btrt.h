@@ -74,7 +74,7 @@ struct bt_input {
   int rank;
   int64_t shape[BT_MAX_RANK];
   int view, site;
-  int classes;     // BT_INPUT_LABEL: labels are below it; 0: any
+  int classes;     // labels and indices are below it (an array's indices may count from the end); 0: any
 };
 enum bt_output_kind {
   BT_OUTPUT_LOSS,   // f32 scalar

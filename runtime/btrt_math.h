@@ -109,6 +109,23 @@ BTRT_FN vi32 btrt_iota(void) {
   return r;
 }
 
+// ---- conversion -------------------------------------------------------------------------------
+// Real numbers to integers: towards 0, what lies outside to the nearest there is, NaN to 0, as in Rust and LLVM's
+// fptosi.sat; in C it is undefined.
+#define BTRT_TO_INTEGER(F, I, type, least, most, bound)                                                       \
+  BTRT_FN type s##F##_to_##I(double x) {                                                                      \
+    return x != x ? 0 : x < -(bound) ? (least) : x >= (bound) ? (most) : (type)x;                             \
+  }                                                                                                           \
+  BTRT_FN v##I v##F##_to_##I(v##F x) {                                                                        \
+    v##I r = {0};                                                                                             \
+    for (int l = 0; l < BTRT_LANES; l++) r[l] = s##F##_to_##I(x[l]);                                          \
+    return r;                                                                                                 \
+  }
+BTRT_TO_INTEGER(f32, i32, int32_t, INT32_MIN, INT32_MAX, 0x1p31)
+BTRT_TO_INTEGER(f32, i64, int64_t, INT64_MIN, INT64_MAX, 0x1p63)
+BTRT_TO_INTEGER(f64, i32, int32_t, INT32_MIN, INT32_MAX, 0x1p31)
+BTRT_TO_INTEGER(f64, i64, int64_t, INT64_MIN, INT64_MAX, 0x1p63)
+
 // ---- transposition ----------------------------------------------------------------------------
 // Blocks of lanes x lanes by Eklundh's method: for sizes s = lanes/2, …, 1, the s x s blocks off the
 // diagonal of each 2s x 2s block change places.
@@ -462,6 +479,22 @@ BTRT_FN vf64 pow_vf64(vf64 x, vf64 y) {
   return x;
 }
 
+// What is left of x after floor(x / y) times y, with the sign of y: fmod is exact, and what it gives with the sign of
+// x is one y away.
+BTRT_FN double floormod_sf64(double x, double y) {
+  double r = fmod(x, y);
+  return r != 0 && (r < 0) != (y < 0) ? r + y : r;
+}
+BTRT_FN vf64 floormod_vf64(vf64 x, vf64 y) {
+  for (int l = 0; l < BTRT_LANES; l++) x[l] = floormod_sf64(x[l], y[l]);
+  return x;
+}
+BTRT_FN float floormod_sf32(float x, float y) { return (float)floormod_sf64(x, y); }
+BTRT_FN vf32 floormod_vf32(vf32 x, vf32 y) {
+  for (int l = 0; l < BTRT_LANES; l++) x[l] = floormod_sf32(x[l], y[l]);
+  return x;
+}
+
 BTRT_FN double rsqrt_sf64(double x) { return 1 / sqrt(x); }
 BTRT_FN double sigmoid_sf64(double x) {
   double e = exp(-fabs(x));
@@ -509,5 +542,6 @@ BTRT_FN float rsqrt_sf32(float x) { return 1.0f / sqrtf(x); }
 #define btrt_sigmoid(x) _Generic((x), BTRT_REALS(sigmoid, sigmoid_sf32, sigmoid_sf64))(x)
 #define btrt_softplus(x) _Generic((x), BTRT_REALS(softplus, softplus_sf32, softplus_sf64))(x)
 #define btrt_pow(x, y) _Generic((x) + (y), BTRT_REALS(pow, pow_sf32, pow_sf64))((x), (y))
+#define btrt_floormod(x, y) _Generic((x) + (y), BTRT_REALS(floormod, floormod_sf32, floormod_sf64))((x), (y))
 
 #endif

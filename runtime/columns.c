@@ -89,6 +89,18 @@ static bool bad_value(const struct reading *r, const struct bt_npy *npy, int64_t
               what);
 }
 
+// Indices that count from the end are negative.
+static bool index_fits(const struct bt_column *c, int64_t value) {
+  return c->label || !c->classes || (value < c->classes && value >= -(int64_t)c->classes);
+}
+
+static bool bad_index(const struct reading *r, const struct bt_npy *npy, int64_t i, int64_t value) {
+  char what[120];
+  snprintf(what, sizeof what, "the index %" PRId64 ", which is out of range: the program picks by it from 0 to %d", value,
+           r->column->classes - 1);
+  return bad_value(r, npy, i, what);
+}
+
 static bool convert_floats(const struct reading *r, const struct bt_npy *npy, void *to) {
   int64_t count = bt_count(npy->rank, npy->shape);
   if (!is_float(r->column->dtype))
@@ -110,6 +122,7 @@ static bool convert_wholes(const struct reading *r, const struct bt_npy *npy, vo
     if (r->column->dtype == BT_I32 && value != (int32_t)value)
       return bad_value(r, npy, i, "a number that 32 bits do not hold");
     if (r->column->label && value < 0) return bad_value(r, npy, i, "a negative label");
+    if (!index_fits(r->column, value)) return bad_index(r, npy, i, value);
     put_whole(to, r->column->dtype, i, value);
   }
   return true;
@@ -142,7 +155,7 @@ void *bt_column_synthetic(const struct bt_column *column, int64_t n, uint64_t se
       if (is_float(column->dtype))
         put_float(to, column->dtype, k, bt_random_normal(&r));
       else
-        put_whole(to, column->dtype, k, bt_random_bits(&r) & 1);
+        put_whole(to, column->dtype, k, column->classes == 1 ? 0 : bt_random_bits(&r) & 1);
   }
   return to;
 }

@@ -11,7 +11,7 @@ struct bt_column {
   int rank; // of one row
   int64_t shape[BT_MAX_RANK];
   bool label;  // i32 classes
-  int classes; // labels are below it; 0: any
+  int classes; // labels are below it, and other whole numbers, which are indices, nor below minus it; 0: any
 };
 
 size_t bt_column_bytes(const struct bt_column *column); // of one row

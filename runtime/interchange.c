@@ -135,6 +135,16 @@ static bool init_by_names(const struct st_file *f, const char *path, const struc
          read_instance(f, path, module, instance, store, given, note, notelen, err, errlen);
 }
 
+// What the file has of others, where one instance is asked for. Of a file with bare names the rest is listed.
+static void say_unused(const struct st_file *f, const char *path, const struct bt_module *module, const char *instance,
+                       char *note, size_t notelen) {
+  struct bt_selection s = bt_select_instance(module, instance);
+  int unused = st_count(f) - s.n;
+  if (unused > 0 && !bt_match_instance(f, path, instance).bare)
+    say(note, notelen, "%s: %d of %d tensors in %s are not its own, and are not used\n", instance, unused, st_count(f), path);
+  free(s.tensors);
+}
+
 static bool has_instance(const struct bt_module *module, const char *instance) {
   struct bt_selection s = bt_select_instance(module, instance);
   free(s.tensors);
@@ -163,7 +173,8 @@ bool bt_instances_init(const char *argument, const struct bt_module *module,
             (f = st_open(path, err, errlen)) != NULL;
   if (ok && instance)
     ok = read_instance(f, path, module, instance, store, given, note, notelen, err, errlen);
-  else if (ok)
+  if (ok && instance) say_unused(f, path, module, instance, note, notelen);
+  if (ok && !instance)
     ok = init_by_names(f, path, module, &tops, store, given, note, notelen, err, errlen);
   st_close(f);
   tops_free(&tops);

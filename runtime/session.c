@@ -88,7 +88,7 @@ static bool add_need(struct bt_session *s, struct bt_column *columns, struct bt_
     if (input->kind != BT_INPUT_LABEL && input->kind != BT_INPUT_ARRAY) continue;
     if (!make_column(s, i, &column, err, errlen)) return false;
     s->columns[i] = column_of(need, columns, &column);
-    if (input->classes && (!need->classes || input->classes < need->classes))
+    if (column.label && input->classes && (!need->classes || input->classes < need->classes))
       need->classes = input->classes;
   }
   return true;

@@ -109,6 +109,7 @@ expect 'another file with the same objective profits' 0 out 'by tuned' sh -c 'se
 cat "$model" "$work/schedule" >"$work/pasted.btg"
 expect 'the schedule can be pasted' 0 out 'by schedule' "$btc" variants "$work/pasted.btg" objective --no-tuned
 expect 'and compiles' 0 out . env BTC_TUNED= "$btc" compile "$work/pasted.btg" --emit=c
+expect 'tune says that the schedule comes first' 0 out 'the file.s .schedule. asks for .* here, and comes before what is stored' env BTC_TUNED= "$btc" tune "$work/pasted.btg" objective --seconds 0.1
 expect 'tune of a function tries arguments' 0 out '(mc: \|(kc: \|(nc: ' "$btc" tune "$model" --function barlow_twins --shape za=11x131 --shape zb=11x131 --seconds 200
 expect 'both are kept' 0 out 'by tuned' "$btc" variants "$model" objective
 expect 'tune without a store' 0 out '^schedule' env BTC_TUNED= "$btc" tune "$model" objective --seconds 0.1

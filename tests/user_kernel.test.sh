@@ -40,6 +40,8 @@ expect 'by the schedule' 0 out '^  \* covariance .*by schedule' "$btc" variants 
 expect 'by --variant' 0 out '^  \* covariance .*by --variant' "$btc" variants bound.btg objective --variant objective=covariance
 expect 'from another folder' 0 out '^program pretrain' sh -c 'cd elsewhere && "$0" check ../taken.btg' "$btc"
 
+expect 'explain calls its arguments as the prototype does' 0 out '^ *writes  *d_zb  *f32\[40, 300\]' "$btc" explain taken.btg
+
 # ---- what it computes ----
 expect 'btc bench finds it right' 0 out '^  covariance .*e-[0-9]*$' "$btc" bench bound.btg objective --seconds 0.1 $small
 sed 's|2 \* (a\[i\] - b\[i\])|(a[i] - b[i])|' covariance.c >wrong.c

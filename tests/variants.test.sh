@@ -111,6 +111,12 @@ expect 'a schedule' 0 out '^  \* unfused .*by schedule$' "$btc" variants "$work/
 expect 'a glob in it' 0 out '^  \* blas .*by schedule$' "$btc" variants "$work/s.btg" projector.3/dinput@a
 expect '--variant counts more' 0 out "^  \* gemm .*$by_option" "$btc" variants "$work/s.btg" projector.3/dinput@a --variant '*=gemm'
 expect 'a schedule for a program that is not looked at' 0 out '^features/' "$btc" variants "$work/s.btg" --program features
+sed '/^  optimizer/a\  pass test { report twins: twins(projector(x), projector(y), 0.01) }' "$work/body" >"$work/passes"
+{ cat "$work/passes"; echo 'schedule pretrain { objective: unfused  "projector.0": blas }'; } >"$work/s.btg"
+expect 'a schedule is for the passes of its program' 0 out '^  \* blas .*by schedule$' "$btc" variants "$work/s.btg" pretrain.test/projector.0
+{ cat "$work/s.btg"; echo 'schedule { "pretrain.test/projector.0": gemm }'; } >"$work/own.btg"
+expect 'a pass may have its own' 0 out '^  \* gemm .*by schedule$' "$btc" variants "$work/own.btg" pretrain.test/projector.0
+expect 'which is not for its program' 0 out '^  \* blas .*by schedule$' "$btc" variants "$work/own.btg" pretrain/projector.0
 scheduled 'no such region in a schedule' 1 err 'scheduled.btg:22:12: error: no region is called .objektive.; did you mean .objective.?' 'schedule { objektive: unfused }'
 scheduled 'of that program' 1 err 'no region of program features is called .objective.' 'schedule features { objective: unfused }'
 scheduled 'no such variant in a schedule' 1 err ':22:23: error: pretrain/objective has no variant .unfusd.; did you mean .unfused.?' 'schedule { objective: unfusd }'

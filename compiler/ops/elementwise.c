@@ -106,7 +106,7 @@ UNARY(stop_gradient, x)
 BINARY(add, x + y)
 BINARY(sub, x - y)
 BINARY(mul, product(n->type.dtype, x, y))
-BINARY(mod, x - y * floor(x / y))
+BINARY(mod, dtype_is_float(n->type.dtype) ? floor_remainder(x, y) : x - y * floor(x / y))
 BINARY(pow, pow(x, y))
 BINARY(min, y < x || isnan(y) ? y : x)
 BINARY(max, y > x || isnan(y) ? y : x)
@@ -127,11 +127,12 @@ static void eval_where(const struct node *n, const struct tensor64 *const *in, s
 
 static void eval_cast(const struct node *n, const struct tensor64 *const *in, struct tensor64 *out) {
   dtype t = n->type.dtype;
+  bool saturates = (t == BT_I32 || t == BT_I64) && dtype_is_float(in[0]->type.dtype);
   for (int64_t i = 0, count = shape_count(&n->type.shape); i < count; i++) {
     double x = in[0]->data[i];
-    out->data[i] = dtype_is_float(t) ? x : t == BT_BOOL ? x != 0 : trunc(x);
+    out->data[i] = dtype_is_float(t) ? x : t == BT_BOOL ? x != 0 : saturates ? (double)to_integer(x, 8 * (int)dtype_size(t)) : trunc(x);
   }
-  wrap_integers(out);
+  if (!saturates) wrap_integers(out);
 }
 
 // ---- gradients --------------------------------------------------------------------------------

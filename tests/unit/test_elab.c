@@ -326,8 +326,15 @@ static void test_resnet50_is_torchvisions(void **state) {
   btc_free(b);
 }
 
+static void check_silent(const char *path) {
+  struct btc *b = fresh();
+  model_of_file(b, path);
+  btc_free(b);
+}
+
 static void test_examples(void **state) {
   (void)state;
+  assert_true(each_file("examples", check_silent) >= 5); // no warnings either
   struct btc *b = fresh();
   struct model *m = model_of_file(b, "examples/fashion_mnist.btg");
   struct program *p = program_named(m, "pretrain");
@@ -564,6 +571,79 @@ static void test_state_threads(void **state) {
 }
 
 static double number_of(const struct values *v, const char *name) { return value_named(v, name)->data[0]; }
+
+// One update for each application in order, whether or not its result is used; several updates of one body follow
+// one another, whatever else is bound between.
+static void test_updates_in_order(void **state) {
+  (void)state;
+  struct btc *b = fresh();
+  struct model *m = model_of_text(
+      b,
+      "module cell()(x: f32) -> f32 {\n  state s: f32 = 1\n  state other: f32 = 5\n  let before = s\n"
+      "  update s = 2 * s + x\n  let z = s\n  update s = s + 100\n  update other = other + z\n  return before\n}\n"
+      "c = cell()\nprogram p { data x: f32[1]\n let dead = c(sum(x))\n report r: c(2 * sum(x))\n"
+      "  report s: c.s }\n");
+  struct program *p = program_named(m, "p");
+  struct values v = {.arena = b->arena, .model = m};
+  set_value(&v, "x", tensor64_new(b->arena, &(struct tensor_type){BT_F32, shape_of(1, (int64_t)1)}));
+  value_named(&v, "x")->data[0] = 3;
+  struct tensor64 **r = step(&v, p->graph);
+  const double first = 2 * 1 + 3 + 100, second = 2 * first + 6 + 100;
+  assert_true(r[p->graph->outputs.data[0].node->id]->data[0] == first);
+  assert_true(r[p->graph->outputs.data[1].node->id]->data[0] == second);
+  assert_true(number_of(&v, "c.s") == second);
+  assert_true(number_of(&v, "c.other") == 5 + (first - 100) + (second - 100));
+  btc_free(b);
+}
+
+// Parameters by the path of bindings: items of lists by index, functions counted; what stands in several places is
+// under its first.
+static void test_parameter_names(void **state) {
+  (void)state;
+  struct btc *b = fresh();
+  struct model *m = model_of_text(
+      b, "module layer(n: int)(x: f32) -> f32 { param w: f32 = n\n return w * x }\n"
+         "module outer(m: module)(x: f32) -> f32 {\n  inner = [relu, m]\n  if true { tail = layer(1) }\n"
+         "  return tail(inner(x)) }\n"
+         "shared = layer(2)\nnet = [layer(3), relu, [relu, layer(4)], shared, outer(layer(5))]\nagain = [shared, net.0]\n"
+         "program p { data x: f32[1]\n report r: net(sum(x)) + again(sum(x)) }\n");
+  static const char *const names[] = {"net.0.w", "net.2.1.w", "shared.w", "net.4.inner.1.w", "net.4.tail.w"};
+  assert_int_equal(m->tensors.len, 5);
+  for (int i = 0; i < 5; i++) assert_string_equal(m->tensors.data[i].name, names[i]);
+  btc_free(b);
+}
+
+// What the data's labels and indices must be below: what is picked from by them, wherever the numbers go whole.
+static void test_classes(void **state) {
+  (void)state;
+  struct btc *b = fresh();
+  struct model *m = model_of_text(
+      b, "program p {\n data x: f32[4, 6], y: i32[4], pair: i32[4, 2], far: i64[4], part: i32[4, 2], all: i32[4]\n"
+         "  report r: sum(one_hot(y, 5)) + sum(take(x, pair', 1)) + sum(gather(x, i32(reshape(far, [4, 1])), 1))\n"
+         "  report s: sum(take(x, part[.., 0], 1)) + sum(f32(part) @ x[0..2]) + sum(x[y]) + sum(f32(all)) }\n");
+  const struct program *p = program_named(m, "p");
+  static const struct {
+    const char *name;
+    int classes;
+  } wanted_classes[] = {{"y", 4}, {"pair", 6}, {"far", 6}, {"part", 0}, {"all", 0}};
+  for (int i = 0; i < 5; i++)
+    for (int k = 0; k < p->inputs.len; k++)
+      if (str_eq(p->inputs.data[k].name, wanted_classes[i].name))
+        assert_int_equal(p->inputs.data[k].classes, wanted_classes[i].classes);
+  btc_free(b);
+}
+
+// What is bound in a pass ends with it, a name of the program that it binds anew included.
+static void test_pass_binds_for_itself(void **state) {
+  (void)state;
+  struct btc *b = fresh();
+  struct model *m = model_of_text(b, "program p { data x: f32[4]\n let k = 2\n let seen = 0.5\n"
+                                     "  pass test { let k = 3\n let seen: f32[k] = x[0..3]\n report s: sum(seen) }\n"
+                                     "  pass test { let part: f32[k] = x[0..2]\n report t: sum(part) * seen } }\n");
+  const struct graph *second = program_named(m, "p.test_2")->graph;
+  assert_int_equal(count_nodes(second, OP_constant, 0), 1); // 0.5
+  btc_free(b);
+}
 
 // An average reads tensors of its own, gets no gradient, and follows behind the optimiser what it averages:
 // parameters, and the states that its own applications do not update. Its applications update its own.
@@ -911,6 +991,10 @@ int main(void) {
       cmocka_unit_test(test_picking),
       cmocka_unit_test(test_static_expressions),
       cmocka_unit_test(test_state_threads),
+      cmocka_unit_test(test_updates_in_order),
+      cmocka_unit_test(test_pass_binds_for_itself),
+      cmocka_unit_test(test_classes),
+      cmocka_unit_test(test_parameter_names),
       cmocka_unit_test(test_averages),
       cmocka_unit_test(test_parts),
       cmocka_unit_test(test_modes_of_items),

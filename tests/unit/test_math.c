@@ -22,6 +22,10 @@ struct function {
 static double exact_rsqrt(double x) { return 1 / sqrt(x); }
 static double exact_sigmoid(double x) { return x < 0 ? exp(x) / (1 + exp(x)) : 1 / (1 + exp(-x)); }
 static double exact_softplus(double x) { return fmax(x, 0) + log1p(exp(-fabs(x))); }
+static double exact_floormod(double x, double y) {
+  double r = fmod(x, y);
+  return r < 0 && y > 0 ? r + y : r > 0 && y < 0 ? r + y : r;
+}
 static const struct function functions[] = {
     {LX_EXP, exp, NULL, 1.5},           {LX_LOG, log, NULL, 1.5},
     {LX_TANH, tanh, NULL, 2.5},         {LX_SIGMOID, exact_sigmoid, NULL, 3},
@@ -29,6 +33,7 @@ static const struct function functions[] = {
     {LX_SIN, sin, NULL, 1.5},           {LX_COS, cos, NULL, 1.5},
     {LX_SQRT, sqrt, NULL, 0.5001},      {LX_RSQRT, exact_rsqrt, NULL, 1.5},
     {LX_FLOOR, floor, NULL, 0},         {LX_POW, NULL, pow, 0.6},
+    {LX_FLOORMOD, NULL, exact_floormod, 0.5001},
 };
 enum { FUNCTIONS = sizeof functions / sizeof *functions };
 
@@ -105,6 +110,42 @@ static void check_function(const struct function *f, jit_kernel kernel, int lane
   if (getenv("MATH_ERRORS")) print_message("%s at %d lanes: %.3f ulp\n", lx_op_name(f->op), lanes, worst);
 }
 
+// ---- conversions ------------------------------------------------------------------------------
+static const enum loop_type conversions[][2] = {{LT_F32, LT_I32}, {LT_F32, LT_I64}, {LT_F64, LT_I32}, {LT_F64, LT_I64}};
+enum { CONVERSIONS = 4 };
+
+static struct loop_kernel *convert_kernel(struct arena *a, const struct target *t, int i, int lanes) {
+  enum loop_type from = conversions[i][0], to = conversions[i][1];
+  struct lb *b = lb_new(a, t, str_printf(a, "convert_%d_%d", i, lanes));
+  struct loop_buf *x = lb_input(b, "x", LT_F32, N), *z = lb_output(b, "z", to, N);
+  lx at = lb_for_range(b, "i", lx_int(b, 0), lx_int(b, N), lanes);
+  lb_store(b, z, at, lx_convert(lx_convert(lanes > 1 ? lx_vload(x, at) : lx_load(x, at), from), to));
+  lb_end(b);
+  return lb_finish(b);
+}
+
+// Every float, those that no integer is near included, in vectors and one by one.
+static void check_conversions(const struct target *t, float *x, float *unused) {
+  struct arena *a = arena_new();
+  struct loop_kernel *k[2 * CONVERSIONS];
+  struct jit j;
+  int64_t *z = malloc(N * 8);
+  fill(x, unused);
+  for (int i = 0; i < 2 * CONVERSIONS; i++) k[i] = convert_kernel(a, t, i / 2, i % 2 ? t->lanes : 1);
+  assert_true(jit_build(&j, a, k, 2 * CONVERSIONS, t));
+  for (int i = 0; i < 2 * CONVERSIONS; i++) {
+    bool narrow = conversions[i / 2][1] == LT_I32;
+    j.kernels[i]((void *[]){x, z}, NULL, NULL);
+    for (int at = 0; at < N; at++) {
+      int64_t got = narrow ? ((int32_t *)z)[at] : z[at], want = to_integer(x[at], narrow ? 32 : 64);
+      if (got != want) fail_msg("%s: of %.9g it gives %lld, not %lld", k[i]->name, (double)x[at], (long long)got, (long long)want);
+    }
+  }
+  free(z);
+  jit_close(&j);
+  arena_free(a);
+}
+
 static void check_width(const char *march) {
   struct target t, native;
   target_from_march(&t, march);
@@ -119,6 +160,7 @@ static void check_width(const char *march) {
   fill(x, y);
   for (int i = 0; i < FUNCTIONS; i++)
     check_function(&functions[i], j.kernels[i], t.lanes, x, y, z);
+  check_conversions(&t, x, y);
   free(x), free(y), free(z);
   jit_close(&j);
   arena_free(a);

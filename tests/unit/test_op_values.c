@@ -61,6 +61,9 @@ static const struct value_case value_cases[] = {
     // arithmetic
     CASE(mod, "f64[4]  f64[4]", "f64[4]", IN(V(7, -7, 7, -7), V(3, 3, -3, -3)), .out = V(1, 2, -2, -1)),
     CASE(mod, "f64[2]  f64[2]", "f64[2]", IN(V(5.5, -5.5), V(2, 2)), .out = V(1.5, 0.5)),
+    // quotients that no double holds, infinities, by 0
+    CASE(mod, "f64[3]  f64[3]", "f64[3]", IN(V(1e18, -1e18, 1e300), V(7, 7, 11)), .out = V(1, 6, 7)),
+    CASE(mod, "f64[4]  f64[4]", "f64[4]", IN(V(1, -1, INFINITY, 1), V(INFINITY, INFINITY, 2, 0)), .out = V(1, INFINITY, NAN, NAN)),
     CASE(mod, "i32[4]  i32[4]", "i32[4]", IN(V(7, -7, 7, -7), V(3, 3, -3, -3)), .out = V(1, 2, -2, -1)),
     CASE(div, "i32[4]  i32[4]", "i32[4]", IN(V(7, -7, 7, -7), V(2, 2, -2, -2)), .out = V(3, -3, -3, 3)),
     CASE(div, "f64[3]  f64[3]", "f64[3]", IN(V(1, -1, 0), V(0, 0, 2)), .out = V(inf, -inf, 0)),
@@ -90,6 +93,10 @@ static const struct value_case value_cases[] = {
     CASE(not, "bool[2]", "bool[2]", IN(V(0, 1)), .out = V(1, 0)),
     CASE(where, "bool[2] f64[2] f64[2]", "f64[2]", IN(V(1, 0), V(3, nan_), V(nan_, 4)), .out = V(3, 4), .dy = V(7, 8), DIN(NULL, V(7, 0), V(0, 8))),
     CASE(cast, "f64[3]", "i32[3]", IN(V(-1.7, 1.7, 2)), .out = V(-1, 1, 2)),
+    CASE(cast, "f64[6]", "i32[6]", IN(V(NAN, INFINITY, -INFINITY, 3e9, -3e9, 2147483647.5)),
+         .out = V(0, 2147483647, -2147483648.0, 2147483647, -2147483648.0, 2147483647)),
+    CASE(cast, "f64[4]", "i64[4]", IN(V(NAN, INFINITY, -1e30, 9e18)), .out = V(0, 0x1p63, -0x1p63, 9e18)),
+    CASE(cast, "f32[4]", "i64[4]", IN(V(NAN, INFINITY, -1e30, 5)), .out = V(0, 0x1p63, -0x1p63, 5)),
     CASE(cast, "f64[3]", "bool[3]", IN(V(0, 0.5, -1)), .out = V(0, 1, 1)),
     CASE(cast, "i32[3]", "f64[3]", IN(V(-1, 0, 5)), .out = V(-1, 0, 5)),
     // movement

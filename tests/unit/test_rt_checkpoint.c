@@ -150,8 +150,14 @@ static void test_init_from_checkpoint(void **state) {
   fill();
   assert_true(bt_checkpoint_save(path, &rt_module, &rt_programs[0], store, &point, err, sizeof err));
   assert_true(init(path, &rt_module, NULL, note));
+  assert_string_equal(note, "");
   assert_memory_equal(store, other, 64);
   assert_int_equal(other[192], 99);
+  char argument[600];
+  snprintf(argument, sizeof argument, "model=%s", path);
+  assert_true(init(argument, &rt_module, NULL, note));
+  rt_expect_text(note, "model: 1 of 4 tensors in ");
+  rt_expect_text(note, " are not its own, and are not used\n");
 }
 
 static void expect_no_init(const char *argument, const struct bt_module *m, const char *why) {

@@ -151,7 +151,8 @@ static void test_conversions(void **state) {
   static const float infinite[2] = {0, INFINITY};
   const struct bt_column f32 = {.name = "x", .dtype = BT_F32}, i32 = {.name = "x", .dtype = BT_I32},
                          i64 = {.name = "x", .dtype = BT_I64}, f64 = {.name = "x", .dtype = BT_F64},
-                         label = {.name = "x", .dtype = BT_I32, .label = true};
+                         label = {.name = "x", .dtype = BT_I32, .label = true},
+                         of_8 = {.name = "x", .dtype = BT_I64, .classes = 8}, of_7 = {.name = "x", .dtype = BT_I32, .classes = 7};
 #define ROWS(descr) WITH("'" descr "'", "False", "(2,)")
 #define EXPECT(c, type, first, second)                                         \
   do {                                                                         \
@@ -174,6 +175,8 @@ static void test_conversions(void **state) {
   EXPECT(i32, int32_t, 7, -8);
   EXPECT(i64, int64_t, 7, -8);
   EXPECT_NOT(label, "row 1 has a negative label");
+  EXPECT(of_8, int64_t, 7, -8); // the first from the end
+  EXPECT_NOT(of_7, "row 0 has the index 7, which is out of range: the program picks by it from 0 to 6");
   put(*state, "x.npy", ROWS("<i8"), large, sizeof large);
   EXPECT_NOT(i32, "row 1 has a number that 32 bits do not hold");
   put(*state, "x.npy", ROWS("|u1"), bytes, sizeof bytes);
