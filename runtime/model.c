@@ -49,7 +49,8 @@ static bool allocate(struct bt_model *m, const struct bt_module *module, char *e
             bt_block_new(&m->scratch, p->thread_bytes * (size_t)m->threads, "thread scratch", err, errlen) &&
             bt_block_new(&m->buffers, place(m, NULL), "inputs and outputs", err, errlen);
   if (ok) place(m, m->buffers.data);
-  m->frame = (struct bt_frame){m->store.data, m->arena.data, m->scratch.data, m->inputs, m->outputs};
+  m->frame = (struct bt_frame){.store = m->store.data, .arena = m->arena.data, .thread_scratch = m->scratch.data,
+                              .inputs = m->inputs, .outputs = m->outputs};
   return ok;
 }
 
