@@ -198,7 +198,7 @@ static void emit_inputs(FILE *out, const struct codegen_program *p, const char *
 }
 
 static void emit_outputs(FILE *out, const struct codegen_program *p, const char *id) {
-  static const char *const kind[] = {"BT_OUTPUT_LOSS", "BT_OUTPUT_REPORT", "BT_OUTPUT_VALUE"};
+  static const char *const kind[] = {"BT_OUTPUT_LOSS", "BT_OUTPUT_REPORT", "BT_OUTPUT_VALUE", "BT_OUTPUT_ROWS"};
   const struct graph *g = p->fusion->graph;
   if (g->outputs.len == 0) return;
   fprintf(out, "\nstatic const struct bt_output outputs_%s[] = {\n", id);

@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BT_ABI 2
+#define BT_ABI 3
 #define BT_MAX_RANK 6
 #define BT_ALIGN 64 // every buffer in store and arena starts on a cache line
 
@@ -81,6 +81,7 @@ enum bt_output_kind {
   BT_OUTPUT_REPORT, // f32 scalar, logged under `name`
   BT_OUTPUT_VALUE,  // any tensor: features of an evaluation, results and gradients of btc eval; of a pass, rows
                     // that it keeps
+  BT_OUTPUT_ROWS,   // f32 or i32, a row an example, for <out>/<program>/<split>-<name>.npy
 };
 // What every log line of a training step, or of a pass, has beside its reports, so that no report is called so.
 #define BT_LOG_FIELDS "event", "step", "epoch", "seconds", "loss", "images_per_s"
