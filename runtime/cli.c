@@ -2,6 +2,7 @@
 // has a meaning; the parser, the help and the suggestions for misspelt words all read it.
 #include "cli.h"
 #include "btrt_internal.h"
+#include "measure.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -36,6 +37,10 @@ static const struct option {
     {"--save-every", "N", "also save a checkpoint every N steps", COUNT, TRAIN, FIELD(save_every)},
     {"--log-every", "N", "steps between two lines of the log (default: 10)", COUNT, TRAIN,
      FIELD(log_every)},
+    {"--evaluate", "PROGRAM", "measure with this program of the file, or these (knn,probe), while training", TEXT,
+     TRAIN | INFO, FIELD(evaluate)},
+    {"--evaluate-every", "N", "epochs between two such measurements (default: 1); the last epoch has one", COUNT, TRAIN,
+     FIELD(evaluate_every)},
     {"--from", "FILE", "checkpoint to load from (default: the one the program names, in --out)",
      TEXT, RUN | EXPORT, FIELD(from)},
     {"--init", "FILE", "start from these tensors, another library's too; INSTANCE=FILE says whose",
@@ -255,6 +260,50 @@ static int check_scope(const struct bt_options *o, const bool *seen, int scope) 
   return 0;
 }
 
+// ---- --evaluate -------------------------------------------------------------------------------
+
+static int wrong_measure(const struct bt_options *o, const struct bt_module *m, const char *word) {
+  const char **names = bt_xcalloc((size_t)m->n_programs, sizeof *names);
+  int n = 0;
+  for (int i = 0; i < m->n_programs; i++) {
+    const struct bt_program *p = &m->programs[i];
+    if (!p->owner && !bt_program_trains(p) && bt_program_measures(m, p)) names[n++] = p->name;
+  }
+  const char *near = bt_nearest(word, names, n);
+  int code = near   ? wrong(o, "--evaluate: no program '%s' that measures; did you mean '%s'?", word, near)
+             : n    ? wrong(o, "--evaluate: no program '%s' that measures, as '%s' does", word, names[0])
+                    : wrong(o, "--evaluate: no program '%s' that measures; the file has none", word);
+  free(names);
+  return code;
+}
+
+static int add_measure(struct bt_options *o, const struct bt_module *m, const char *word) {
+  const struct bt_program *found = NULL;
+  for (int i = 0; i < m->n_programs; i++)
+    if (!m->programs[i].owner && strcmp(m->programs[i].name, word) == 0) found = &m->programs[i];
+  if (found && bt_program_trains(found)) return wrong(o, "--evaluate: '%s' trains; name a program that measures", word);
+  if (!found) return wrong_measure(o, m, word);
+  if (!bt_program_measures(m, found))
+    return wrong(o, "--evaluate: '%s' measures nothing, it only writes outputs; run it after the run", word);
+  for (int i = 0; i < o->n_evaluated; i++)
+    if (o->evaluated[i] == found) return wrong(o, "--evaluate names '%s' twice", word);
+  if (o->n_evaluated == BT_MAX_EVALUATED) return wrong(o, "--evaluate takes at most %d programs", BT_MAX_EVALUATED);
+  o->evaluated[o->n_evaluated++] = found;
+  return 0;
+}
+
+static int find_measures(struct bt_options *o, const struct bt_module *m) {
+  int code = 0;
+  if (!o->evaluate) return o->evaluate_every ? wrong(o, "--evaluate-every says how often; give --evaluate PROGRAM too") : 0;
+  for (const char *at = o->evaluate; code == 0 && at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+    char word[256];
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(at, ","), at);
+    code = add_measure(o, m, word);
+  }
+  if (!o->evaluate_every) o->evaluate_every = 1;
+  return code;
+}
+
 int bt_cli_parse(int argc, char **argv, const struct bt_module *module, struct bt_options *o) {
   bool seen[N_OPTIONS] = {false};
   int scope = ANY;
@@ -269,6 +318,7 @@ int bt_cli_parse(int argc, char **argv, const struct bt_module *module, struct b
     return printf("%s\n", module->build), o->command = BT_COMMAND_DONE, 0;
   if (code == 0 && scope == ANY) code = choose(o, module, module->programs[0].name, &scope);
   if (code == 0) code = check_scope(o, seen, scope);
+  if (code == 0) code = find_measures(o, module);
   if (code) o->command = BT_COMMAND_DONE;
   if (!o->log_every) o->log_every = 10;
   return code;

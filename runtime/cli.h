@@ -6,6 +6,8 @@
 
 enum bt_command { BT_COMMAND_RUN, BT_COMMAND_INFO, BT_COMMAND_EXPORT, BT_COMMAND_DONE };
 
+enum { BT_MAX_EVALUATED = 16 }; // programs that one run measures
+
 struct bt_options {
   enum bt_command command;
   const char *self;                 // argv[0]
@@ -15,6 +17,10 @@ struct bt_options {
   int64_t seed;
   bool seed_given, resume, force, quiet, json, untrained, help, version;
   const char *labels; // as written
+  const char *evaluate;           // as written: the programs, by commas
+  int64_t evaluate_every;         // epochs
+  const struct bt_program *evaluated[BT_MAX_EVALUATED];
+  int n_evaluated;
   double label_fraction;
 };
 

@@ -4,6 +4,7 @@
 // most every two seconds, and one an epoch. The log is flushed line by line: it survives a crash.
 // Neither touches the run: they read scalars that the step has computed anyway.
 #include "progress.h"
+#include "evaluate.h"
 #include "sweep.h"
 
 #include <errno.h>
@@ -59,6 +60,12 @@ bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, int64_t
   }
   free(p->log_path), free(p->epoch_sums);
   return false;
+}
+
+void bt_progress_show(struct bt_progress *p, const struct bt_session *s) {
+  double now = bt_now();
+  *p = (struct bt_progress){.session = s, .terminal = isatty(STDERR_FILENO) == 1, .started = now,
+                            .shown = now + PLAIN_INTERVAL - TERMINAL_INTERVAL};
 }
 
 void bt_progress_close(struct bt_progress *p) {
@@ -163,8 +170,8 @@ static int terminal_width(void) {
 
 // A line is a row of parts. Where it is too narrow for all, the important ones are shown. A part counts
 // with a width that its number will hardly exceed, so that parts do not come and go with its digits.
-enum { ALWAYS, FIRST_REPORTS, STEP, RATE, OTHER_REPORTS, N_RANKS };
-enum { N_FIRST_REPORTS = 3, MOST_REPORTS = 20, MOST_PARTS = MOST_REPORTS + 5, PLAIN_WIDTH = 80 };
+enum { ALWAYS, FIRST_REPORTS, SCORE, STEP, RATE, OTHER_REPORTS, N_RANKS };
+enum { N_FIRST_REPORTS = 3, MOST_REPORTS = 20, MOST_PARTS = MOST_REPORTS + 6, PLAIN_WIDTH = 80 };
 struct part {
   int rank, width;
   bool shown;
@@ -266,6 +273,7 @@ static void show(struct bt_progress *p, const struct bt_step_point *point, value
   struct line l = {0};
   add_counters(&l, point);
   add_scalars(&l, p, value);
+  if (*p->score) add_part(&l, SCORE, 0, "%s", p->score);
   add_times(&l, p, point);
   show_line(p, &l);
 }
@@ -295,10 +303,10 @@ void bt_progress_epoch(struct bt_progress *p, const struct bt_step_point *point)
 
 // ---- passes -----------------------------------------------------------------------------------
 
-void bt_progress_sweep(struct bt_progress *p, const struct bt_program *pass, int64_t done, int64_t images) {
+void bt_progress_sweep(struct bt_progress *p, const char *what, int64_t done, int64_t of) {
   struct line l = {0};
   if (p->session->options->quiet || !p->terminal || bt_now() - p->shown < TERMINAL_INTERVAL) return;
-  add_counter(&l, ALWAYS, bt_pass_name(pass), done, images);
+  add_counter(&l, ALWAYS, what, done, of);
   show_line(p, &l);
 }
 
@@ -315,5 +323,64 @@ void bt_progress_pass(struct bt_progress *p, const struct bt_step_point *point, 
   }
   write_line(p, object);
   if (!p->session->options->quiet && l.n > 1) show_line(p, &l), bt_progress_end_line(p);
+  p->logged += seconds; // no part of the time that images take
+}
+
+// ---- measures ---------------------------------------------------------------------------------
+
+// "knn", or "probe linear_probe" where the program has another name than its measure.
+static void name_measure(char *to, size_t room, const struct bt_result *r) {
+  bool same = strcmp(r->program->name, r->measure) == 0;
+  snprintf(to, room, "%.30s%s%.20s", r->program->name, same ? "" : " ", same ? "" : r->measure);
+}
+
+static void log_result(struct bt_progress *p, const struct bt_step_point *point, const struct bt_result *r, double value) {
+  json_t *object = line_of(p, point, "evaluate");
+  json_object_set_new(object, "program", json_string(r->program->name));
+  if (r->pass) json_object_set_new(object, "pass", json_string(r->pass));
+  if (r->measure) json_object_set_new(object, "measure", json_string(r->measure));
+  if (r->report) json_object_set_new(object, "report", json_string(r->report));
+  json_object_set_new(object, r->report ? "value" : "accuracy", real(value));
+  write_line(p, object);
+}
+
+static void add_result(struct line *l, int k, const struct bt_result *r) {
+  char name[64];
+  if (r->measure) {
+    name_measure(name, sizeof name, r);
+    add_part(l, ALWAYS, 0, "%s%s %.2f %%", k ? "" : "  ", name, 100 * r->value);
+    return;
+  }
+  snprintf(name, sizeof name, "%s%.20s%s%.30s", k ? "" : "  ", r->pass ? r->pass : "", r->pass ? " " : "", r->report);
+  add_report(l, k, name, r->value);
+}
+
+static const struct bt_result *first_accuracy(const struct bt_result *results, int n) {
+  for (int i = 0; i < n; i++)
+    if (results[i].measure) return &results[i];
+  return NULL;
+}
+
+void bt_progress_measure(struct bt_progress *p, const struct bt_step_point *point, const struct bt_program *program,
+                         const struct bt_result *results, int n, const char *broken, bool first, double seconds) {
+  struct line l = {0};
+  const struct bt_result *score = first ? first_accuracy(results, n) : NULL;
+  if (score) {
+    char name[64];
+    name_measure(name, sizeof name, score);
+    snprintf(p->score, sizeof p->score, "%.50s %.1f %%", name, 100 * score->value);
+  }
+  for (int i = 0; i < n; i++) {
+    log_result(p, point, &results[i], results[i].value);
+    if (i < MOST_REPORTS) add_result(&l, i, &results[i]);
+  }
+  if (broken) {
+    const struct bt_evaluate *e = program->evaluates;
+    const struct bt_result none = {.program = program, .measure = program->n_evaluates ? bt_evaluate_name(e->kind) : NULL};
+    log_result(p, point, &none, NAN);
+    bt_progress_end_line(p);
+    fprintf(stderr, "warning: %s\n", broken);
+  }
+  if (!p->session->options->quiet && l.n) show_line(p, &l), bt_progress_end_line(p);
   p->logged += seconds; // no part of the time that images take
 }

@@ -3,7 +3,7 @@
 #ifndef BT_PROGRESS_H
 #define BT_PROGRESS_H
 
-#include "session.h"
+#include "measure.h"
 
 #include <stdio.h>
 
@@ -18,19 +18,26 @@ struct bt_progress {
   int64_t epoch_steps;
   double logged; // time and step of the log's last line
   int64_t logged_step;
+  char score[64]; // the last accuracy of --evaluate's first program; "": none yet
 };
 
 // append: go on with an existing log (a resumed run). False with err if it cannot be written, or
 // another run is writing to it.
 bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, int64_t first_step,
                       bool append, char *err, size_t errlen);
+// Only lines, without a log, as measuring shows them on a terminal when it takes longer than 2 seconds.
+void bt_progress_show(struct bt_progress *p, const struct bt_session *s);
 // After a step: point->step is the number of steps done.
 void bt_progress_step(struct bt_progress *p, const struct bt_step_point *point);
 void bt_progress_epoch(struct bt_progress *p, const struct bt_step_point *point);
-// In the middle of a pass, and after it: means of its reports, by output.
-void bt_progress_sweep(struct bt_progress *p, const struct bt_program *pass, int64_t done, int64_t images);
+// In the middle of something else that takes long; after a pass: means of its reports, by output.
+void bt_progress_sweep(struct bt_progress *p, const char *what, int64_t done, int64_t of);
 void bt_progress_pass(struct bt_progress *p, const struct bt_step_point *point, const struct bt_program *pass,
                       const double *means, double seconds);
+// After a measure of --evaluate: its n results. broken: why there are none, else NULL. first: the line shows
+// its first accuracy from now on.
+void bt_progress_measure(struct bt_progress *p, const struct bt_step_point *point, const struct bt_program *program,
+                         const struct bt_result *results, int n, const char *broken, bool first, double seconds);
 void bt_progress_event(struct bt_progress *p, const char *event, int64_t step);
 void bt_progress_end_line(struct bt_progress *p); // before anything else is printed
 void bt_progress_close(struct bt_progress *p);

@@ -5,13 +5,15 @@
 // and a resumed run repeats the uninterrupted one bit for bit.
 //
 // Passes follow an epoch's checkpoint, which says that they are due: a run that is stopped in one of them
-// begins with them when it is resumed. They change no tensor, so they leave no other trace in it.
+// begins with them when it is resumed. They change no tensor, so they leave no other trace in it. The programs
+// that --evaluate names follow the passes, and are due with them.
 //
 // A checkpoint is written at the end of each epoch and of the run, every --save-every steps, and
 // when SIGINT, SIGTERM, SIGHUP or SIGPIPE arrives (a second SIGINT leaves at once). Parameters that
 // are not finite are never saved: the last good checkpoint stays.
 #define _GNU_SOURCE
 #include "checkpoint.h"
+#include "measure.h"
 #include "progress.h"
 #include "random.h"
 #include "sweep.h"
@@ -67,7 +69,7 @@ struct run {
   char *checkpoint;
   int loss;                   // output
   struct bt_step_point point; // step: done so far
-  bool passes_due;            // an epoch has ended, and its passes have not
+  bool passes_due;            // an epoch has ended, and its passes and measures have not
   int64_t saved;              // the step of the last checkpoint; -1: none
   bool saved_due;             // what it says of the passes
   uint32_t *images;           // those with labels, or all
@@ -156,6 +158,17 @@ static bool check_resumed(struct run *r, const struct bt_progress_point *old) {
   return true;
 }
 
+// Are measures due after the step?
+static bool is_measured(const struct run *r) {
+  const struct bt_step_point *p = &r->point;
+  if (!r->s->n_measures) return false;
+  int64_t epoch = p->step / p->steps_per_epoch, every = r->s->options->evaluate_every;
+  return p->step == p->steps || (p->step % p->steps_per_epoch == 0 && epoch % every == 0);
+}
+
+// Has the end of an epoch, after the step, something to follow?
+static bool has_followers(const struct run *r) { return r->s->n_passes || is_measured(r); }
+
 static bool resume(struct run *r) {
   struct bt_progress_point old;
   bool source_changed;
@@ -172,7 +185,7 @@ static bool resume(struct run *r) {
             r->checkpoint);
   r->point.seed = old.seed;
   r->point.step = r->saved = old.step;
-  r->passes_due = r->saved_due = old.passes_due && r->s->n_passes;
+  r->passes_due = r->saved_due = old.passes_due && has_followers(r);
   return true;
 }
 
@@ -256,6 +269,16 @@ static bool take_step(struct run *r) {
 
 // ---- passes -----------------------------------------------------------------------------------
 
+static bool is_last(const struct run *r) { return r->point.step == r->point.steps; }
+
+// What is measured at a run's end is its result; --json has printed the log's line already.
+static void print_last(struct run *r, const struct bt_result *result) {
+  if (r->s->options->json) return;
+  bt_progress_end_line(&r->progress);
+  bt_print_result(r->s, result);
+  fflush(stdout);
+}
+
 struct pass_run {
   struct run *run;
   const struct bt_sweep *sweep;
@@ -263,7 +286,7 @@ struct pass_run {
 
 static bool pass_goes_on(void *user, int64_t images_done) {
   const struct pass_run *p = user;
-  bt_progress_sweep(&p->run->progress, p->sweep->session->program, images_done, p->sweep->n);
+  bt_progress_sweep(&p->run->progress, bt_pass_name(p->sweep->session->program), images_done, p->sweep->n);
   return !signal_received;
 }
 
@@ -274,14 +297,61 @@ static bool run_pass(struct run *r, struct bt_pass *pass) {
   double start = bt_now(), *means = bt_xcalloc((size_t)program->n_outputs, sizeof *means);
   bool whole = bt_sweep_reports(&w, pass->keeps, means, pass_goes_on, &user);
   if (whole) bt_progress_pass(&r->progress, &r->point, program, means, bt_now() - start);
+  for (int i = 0; whole && is_last(r) && i < program->n_outputs; i++)
+    if (program->outputs[i].kind == BT_OUTPUT_REPORT)
+      print_last(r, &(struct bt_result){.program = r->s->program, .pass = bt_pass_name(program),
+                                        .report = program->outputs[i].name, .value = means[i]});
   free(means);
   return whole;
 }
 
+// ---- measures ---------------------------------------------------------------------------------
+
+enum { MOST_RESULTS = 64 };
+
+struct measure_run {
+  struct run *run;
+  const char *program;
+  struct bt_result results[MOST_RESULTS];
+  int n;
+};
+
+static void take_result(void *user, const struct bt_result *result) {
+  struct measure_run *m = user;
+  if (m->n < MOST_RESULTS) m->results[m->n++] = *result;
+}
+
+static bool measure_goes_on(void *user, const char *what, int64_t done, int64_t of) {
+  const struct measure_run *m = user;
+  char text[64];
+  snprintf(text, sizeof text, "%.30s: %.20s", m->program, what);
+  bt_progress_sweep(&m->run->progress, text, done, of);
+  return !signal_received;
+}
+
+// The k-th. The run's states come back as they were; a measure that fails is no reason to stop training.
+static bool run_measure(struct run *r, int k) {
+  struct bt_session *s = &r->s->measures[k];
+  struct measure_run m = {.run = r, .program = s->program->name};
+  const struct bt_measuring how = {s, r->s->features.data, take_result, measure_goes_on, &m};
+  char err[4096];
+  double start = bt_now();
+  bt_session_save_states(r->s, s);
+  enum bt_measured end = bt_measure_program(&how, err, sizeof err);
+  bt_session_restore_states(r->s, s);
+  if (end == BT_MEASURE_STOPPED) return false;
+  bt_progress_measure(&r->progress, &r->point, s->program, m.results, m.n, end == BT_MEASURE_FAILED ? err : NULL, k == 0,
+                      bt_now() - start);
+  for (int i = 0; is_last(r) && i < m.n; i++) print_last(r, &m.results[i]);
+  return true;
+}
+
 // They stay due where a signal comes before their end.
-static void run_passes(struct run *r) {
+static void run_followers(struct run *r) {
   for (int k = 0; k < r->s->n_passes; k++)
     if (signal_received || !run_pass(r, &r->s->passes[k])) return;
+  for (int k = 0; is_measured(r) && k < r->s->n_measures; k++)
+    if (signal_received || !run_measure(r, k)) return;
   r->passes_due = false;
 }
 
@@ -289,9 +359,9 @@ static void run_passes(struct run *r) {
 
 static bool end_epoch(struct run *r) {
   bt_progress_epoch(&r->progress, &r->point);
-  r->passes_due = r->s->n_passes > 0;
+  r->passes_due = has_followers(r);
   if (!save(r)) return false;
-  if (r->passes_due) run_passes(r);
+  if (r->passes_due) run_followers(r);
   return true;
 }
 
@@ -299,7 +369,7 @@ static bool run_steps(struct run *r, int64_t end) {
   struct bt_step_point *p = &r->point;
   int64_t every = r->s->options->save_every;
   bool ordered = false;
-  if (r->passes_due) run_passes(r);
+  if (r->passes_due) run_followers(r);
   while (p->step < end && !signal_received) {
     if (!ordered || p->step % p->steps_per_epoch == 0) order_epoch(r), ordered = true;
     if (!take_step(r)) return false;
