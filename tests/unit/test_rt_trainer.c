@@ -1,5 +1,6 @@
 // test_rt_trainer.c: the command line from outside, on a hand-made module: each run is a process.
 #define _GNU_SOURCE
+#include "npy.h"
 #include "random.h"
 #include "rt_module.h"
 #include "safetensors.h"
@@ -510,6 +511,139 @@ static int setup(void **state) { return *state = rt_mkdir(), 0; }
 static int teardown(void **state) { return rt_rmdir(*state), 0; }
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
+// ---- measures while training -------------------------------------------------------------------
+
+// Of the log of a run: how many lines have both texts.
+static int lines_with(const char *folder, const char *log, const char *a, const char *b) {
+  char *text = rt_read(rt_path(folder, log), NULL);
+  int n = 0;
+  for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) n += strstr(line, a) && strstr(line, b);
+  free(text);
+  return n;
+}
+
+static double accuracy_in(const char *text) {
+  const char *at = strstr(text, "\"accuracy\":");
+  assert_non_null(at);
+  return atof(at + 11);
+}
+
+// They share arena, buffers and states with the run, and change nothing of it. The last one is what `judge` says then.
+static void test_measures_change_no_training(void **state) {
+  expect(*state, DATA "--out @/plain --epochs 3", 0, "done");
+  expect(*state, DATA "--out @/run --epochs 3 --evaluate judge,pixels", 0, "  judge knn ");
+  assert_true(rt_same_file(rt_path(*state, "plain/fit/last.safetensors"), rt_path(*state, "run/fit/last.safetensors")));
+  rt_expect_text(output, "test images right, from 50 labelled ones (judge");
+  assert_int_equal(lines_with(*state, "run/fit/log.jsonl", "\"event\":\"evaluate\"", "\"program\":\"judge\""), 3);
+  assert_int_equal(lines_with(*state, "run/fit/log.jsonl", "\"program\":\"pixels\"", "\"measure\":\"linear_probe\""), 3);
+  expect(*state, DATA "--out @/run --force --epochs 3 --evaluate judge --json --quiet", 0, "\"epoch\":3.0,");
+  double last = accuracy_in(strrchr(output, '{'));
+  expect(*state, "judge" DATA "--out @/run --json", 0, "\"accuracy\":");
+  assert_true(last == accuracy_in(output));
+  // Reports, and labels of which the program has fewer: synthetic ones are fewer then.
+  expect(*state, DATA "--out @/run --force --evaluate brightness", 0, "  mean 0.5");
+  rt_expect_text(output, "largest_label: 4\n");
+  assert_int_equal(lines_with(*state, "run/fit/log.jsonl", "\"program\":\"brightness\"", "\"report\":\"largest_label\",\"value\":4"), 2);
+}
+
+static void test_measures_now_and_then(void **state) {
+  expect(*state, DATA "--out @/a --epochs 5 --evaluate judge --evaluate-every 2", 0, "done");
+  assert_int_equal(lines_with(*state, "a/fit/log.jsonl", "\"evaluate\"", "\"step\":12,"), 1);
+  assert_int_equal(lines_with(*state, "a/fit/log.jsonl", "\"evaluate\"", "\"step\":24,"), 1);
+  assert_int_equal(lines_with(*state, "a/fit/log.jsonl", "\"evaluate\"", "\"step\":30,"), 1);
+  assert_int_equal(lines_with(*state, "a/fit/log.jsonl", "\"evaluate\"", ""), 3);
+  expect(*state, DATA "--out @/b --steps 8 --evaluate judge", 0, "done"); // the end is no end of an epoch
+  assert_int_equal(lines_with(*state, "b/fit/log.jsonl", "\"evaluate\"", "\"step\":8,"), 1);
+  assert_int_equal(lines_with(*state, "b/fit/log.jsonl", "\"evaluate\"", ""), 2);
+}
+
+// Whatever step of a measure a signal comes in, the run goes on with it.
+static void test_a_signal_in_a_measure(void **state) {
+  static const int steps[] = {0, 5, 8, 9, 17};
+  expect(*state, DATA "--out @/whole --evaluate judge", 0, "done");
+  for (int i = 0; i < 5; i++) {
+    rt_pass_signal_at = steps[i], rt_pass_steps = 0;
+    expect(*state, DATA "--out @/cut --force --evaluate judge", 130, steps[i] < 9 ? "interrupted at step 6" : "interrupted at step 12");
+    expect(*state, DATA "--out @/cut --resume --evaluate judge", 0, "done");
+    assert_true(rt_same_file(rt_path(*state, "whole/fit/last.safetensors"), rt_path(*state, "cut/fit/last.safetensors")));
+    assert_int_equal(lines_with(*state, "cut/fit/log.jsonl", "\"evaluate\"", ""), 2);
+    expect(*state, DATA "--out @/cut --resume --evaluate judge", 0, "nothing to do");
+  }
+  rt_pass_signal_at = 0, rt_pass_steps = 0;
+  expect(*state, DATA "--out @/cut --force --evaluate judge", 130, "interrupted at step 6");
+  expect(*state, DATA "--out @/cut --resume", 0, "done"); // without it, it is not due
+  assert_true(rt_same_file(rt_path(*state, "whole/fit/last.safetensors"), rt_path(*state, "cut/fit/last.safetensors")));
+}
+
+static void test_measures_that_cannot_be(void **state) {
+  expect(*state, "fit --evaluate judg" DATA, 2, "did you mean 'judge'?");
+  expect(*state, "fit --evaluate watched" DATA, 2, "'watched' trains");
+  expect(*state, "fit --evaluate judge,judge" DATA, 2, "names 'judge' twice");
+  expect(*state, "fit --evaluate judge," DATA, 2, "no program ''");
+  expect(*state, "fit --evaluate-every 2" DATA, 2, "give --evaluate PROGRAM too");
+  expect(*state, "fit --evaluate judge --evaluate-every 0" DATA, 2, "whole number from 1");
+  expect(*state, "judge --evaluate pixels" DATA, 2, "no meaning");
+  expect(*state, "fit --data synthetic:24 --evaluate brightness --out @/run", 1, "the test split is smaller than one batch");
+  expect(*state, "info --evaluate judge" DATA, 0, "features and their evaluation");
+  rt_expect_text(output, "states during an evaluation");
+  expect(*state, "info --json --evaluate judge" DATA, 0, "\"arena\":16384");
+}
+
+static void test_broken_features(void **state) {
+  rt_features_break = true;
+  int code = train(*state, "judge" DATA "--untrained");
+  assert_int_equal(code, 1);
+  rt_expect_text(output, "program judge: the features of training image 7 are not finite");
+  code = train(*state, DATA "--out @/run --evaluate judge");
+  rt_features_break = false;
+  assert_int_equal(code, 0); // the run does not depend on it
+  rt_expect_text(output, "warning: program judge: the features of training image 7 are not finite");
+  assert_int_equal(lines_with(*state, "run/fit/log.jsonl", "\"measure\":\"knn\"", "\"accuracy\":null"), 2);
+}
+
+// ---- outputs -----------------------------------------------------------------------------------
+
+static void test_outputs(void **state) {
+  char err[1000] = "", *folder = strdup(rt_path(*state, "run/judge"));
+  struct bt_npy z, y;
+  expect(*state, DATA "--out @/run", 0, "done");
+  expect(*state, "judge" DATA "--out @/run --features @/f.safetensors", 0, "z: 50 rows of 4×4 to ");
+  rt_expect_text(output, "y: 13 rows of one number to ");
+  struct st_file *file = st_open(rt_path(*state, "f.safetensors"), err, sizeof err);
+  assert_non_null(file);
+  static const char *const splits[] = {"train", "test"};
+  for (int i = 0; i < 2; i++) { // the rows that are evaluated, those of a partial batch too
+    char name[40];
+    snprintf(name, sizeof name, "%s-z.npy", splits[i]);
+    if (!bt_npy_read(folder, name, &z, err, sizeof err)) fail_msg("%s", err);
+    snprintf(name, sizeof name, "%s-y.npy", splits[i]);
+    if (!bt_npy_read(folder, name, &y, err, sizeof err)) fail_msg("%s", err);
+    snprintf(name, sizeof name, "%s.features", splits[i]);
+    const struct st_tensor *t = st_find(file, name);
+    int64_t n = t->shape[0];
+    assert_int_equal(z.rank, 3), assert_int_equal(z.shape[0], n), assert_int_equal(z.shape[2], RT_SIDE);
+    assert_int_equal(y.rank, 1), assert_int_equal(y.shape[0], n), assert_int_equal(y.dtype, BT_I32);
+    assert_memory_equal(z.data, t->data, (size_t)n * RT_PIXELS * sizeof(float));
+    for (int64_t k = 0; k < n; k++) assert_int_equal(((int32_t *)y.data)[k], k % 10);
+    free(z.data), free(y.data);
+  }
+  st_close(file);
+  expect(*state, "judge" DATA "--out @/few --untrained --labels 20% --json", 0, "\"output\":\"z\",\"split\":\"train\",\"shape\":[10,4,4],\"dtype\":\"f32\"");
+  assert_int_equal(rt_files_in(folder), 4);
+  free(folder);
+}
+
+static void test_outputs_that_cannot_be(void **state) {
+  disk_full = true;
+  expect(*state, "judge" DATA "--out @/run --untrained", 1, "cannot write ");
+  assert_int_equal(rt_files_in(rt_path(*state, "run/judge")), 0); // neither the one that was too large nor the other
+  rt_write(rt_path(*state, "file"), "", 0);
+  expect(*state, "judge" DATA "--out @/file --untrained", 1, "cannot make the folder");
+  mkdir(rt_path(*state, "dir"), 0777), mkdir(rt_path(*state, "dir/judge"), 0777), mkdir(rt_path(*state, "dir/judge/train-y.npy"), 0777);
+  expect(*state, "judge" DATA "--out @/dir --untrained", 1, "train-y.npy is a folder");
+  assert_int_equal(rt_files_in(rt_path(*state, "dir/judge")), 1);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       WITH_FOLDER(test_help),
@@ -544,6 +678,13 @@ int main(void) {
       WITH_FOLDER(test_second_interrupt_leaves_at_once),
       WITH_FOLDER(test_few_labels),
       WITH_FOLDER(test_full_disk),
+      WITH_FOLDER(test_measures_change_no_training),
+      WITH_FOLDER(test_measures_now_and_then),
+      WITH_FOLDER(test_a_signal_in_a_measure),
+      WITH_FOLDER(test_measures_that_cannot_be),
+      WITH_FOLDER(test_broken_features),
+      WITH_FOLDER(test_outputs),
+      WITH_FOLDER(test_outputs_that_cannot_be),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
