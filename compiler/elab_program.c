@@ -205,8 +205,18 @@ static bool writes_rows(struct elab *e, struct frame *f, const struct value *v) 
   return false;
 }
 
-// It is the name of a file in the program's folder.
+static const char *features_name(const struct elab *e) {
+  const char *name = "features";
+  for (int i = 1; output_named(e->graph, name); i++) name = str_printf(e->b->arena, "features%d", i);
+  return name;
+}
+
+// It is the name of a file in the program's folder. What an evaluation is of has no name in the source, and gives way.
 static bool name_outputs(struct elab *e, struct frame *f, const struct name_at *name) {
+  for (int i = 0; i < e->graph->outputs.len; i++) {
+    struct graph_output *o = &e->graph->outputs.data[i];
+    if (o->kind == BT_OUTPUT_VALUE && str_eq(o->name, name->name)) o->name = features_name(e);
+  }
   if (!output_named(e->graph, name->name)) return true;
   elab_error(e, f, name->loc, "the program has a report or an output `%s` already", name->name);
   for (int i = 0; i < e->reported.len; i++)
@@ -250,9 +260,7 @@ static int features_output(struct elab *e, struct node *n) {
   struct graph *g = e->graph;
   for (int i = 0; i < g->outputs.len; i++)
     if (g->outputs.data[i].kind == BT_OUTPUT_VALUE && g->outputs.data[i].node == n) return i;
-  const char *name = "features";
-  for (int i = 1; output_named(g, name); i++) name = str_printf(e->b->arena, "features%d", i);
-  graph_output(g, name, BT_OUTPUT_VALUE, n);
+  graph_output(g, features_name(e), BT_OUTPUT_VALUE, n);
   return g->outputs.len - 1;
 }
 
