@@ -15,7 +15,12 @@ bool bt_fail(char *err, size_t errlen, const char *format, ...)
 _Noreturn void bt_die_at(const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 #define bt_die(...) bt_die_at(__FILE__, __LINE__, __VA_ARGS__)
-void *bt_xcalloc(size_t count, size_t size); // dies when memory is out; free() it
+// Where memory is out, these end the process with a message and exit status 1: no file is half written then, as
+// files are replaced whole. free() what they give.
+void *bt_xcalloc(size_t count, size_t size);
+void *bt_xmalloc(size_t size);
+char *bt_xstrdup(const char *text);
+char *bt_xstrndup(const char *text, size_t n);
 // The candidate nearest to `word`, if near enough to be a likely misspelling of it; else NULL.
 const char *bt_nearest(const char *word, const char *const *candidates, int n);
 

@@ -11,7 +11,7 @@ struct bt_progress {
   const struct bt_session *session;
   FILE *log; // NULL: none
   char *log_path;
-  bool terminal, open_line, warned;
+  bool terminal, open_line, warned, torn; // torn: the log's last line may not be whole
   double started, shown; // seconds
   int64_t first_step;    // where this process began
   double *epoch_sums;    // one per output: of scalars, over the epoch's steps
@@ -20,18 +20,20 @@ struct bt_progress {
   int64_t logged_step;
 };
 
-// append: go on with an existing log (a resumed run). False with err if it cannot be written, or
-// another run is writing to it.
-bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, int64_t first_step,
-                      bool append, char *err, size_t errlen);
+// Takes the log, whose lock is the folder's. False with err if it cannot be written, or another run is writing to it.
+bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, char *err, size_t errlen);
+// Before the first step. append: go on with an existing log (a resumed run).
+void bt_progress_begin(struct bt_progress *p, int64_t first_step, bool append);
 // After a step: point->step is the number of steps done.
 void bt_progress_step(struct bt_progress *p, const struct bt_step_point *point);
+double bt_progress_mean(const struct bt_progress *p, int output); // over the steps of the epoch so far
 void bt_progress_epoch(struct bt_progress *p, const struct bt_step_point *point);
 // In the middle of a pass, and after it: means of its reports, by output.
 void bt_progress_sweep(struct bt_progress *p, const struct bt_program *pass, int64_t done, int64_t images);
 void bt_progress_pass(struct bt_progress *p, const struct bt_step_point *point, const struct bt_program *pass,
                       const double *means, double seconds);
 void bt_progress_event(struct bt_progress *p, const char *event, int64_t step);
+void bt_progress_resumed(struct bt_progress *p, int64_t step, const char *changes); // changes: of the trainer; empty: none
 void bt_progress_end_line(struct bt_progress *p); // before anything else is printed
 void bt_progress_close(struct bt_progress *p);
 
