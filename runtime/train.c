@@ -231,12 +231,13 @@ static bool keeps_epoch(const struct run *r) {
   return every && r->point.step > 0 && r->point.step % per_epoch == 0 && r->point.step / per_epoch % every == 0;
 }
 
-// Under all names that it is due for.
+// Under all names that it is due for. What is kept of an epoch is what its end has saved, not its passes.
 static bool save_all(struct run *r) {
   char epoch[64];
+  bool keeps = r->saved != r->point.step && keeps_epoch(r);
   snprintf(epoch, sizeof epoch, BT_EPOCH_CHECKPOINT, r->point.step / r->point.steps_per_epoch);
   if (!r->resumed && r->saved < 0) bt_folder_forget(r->s);
-  return (!r->best_due || save_as(r, BT_BEST_CHECKPOINT)) && (!keeps_epoch(r) || save_as(r, epoch)) &&
+  return (!r->best_due || save_as(r, BT_BEST_CHECKPOINT)) && (!keeps || save_as(r, epoch)) &&
          save_as(r, BT_LAST_CHECKPOINT);
 }
 

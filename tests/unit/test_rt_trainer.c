@@ -376,6 +376,69 @@ static void test_two_runs_in_one_folder(void **state) {
   expect(*state, DATA "--out @/run --resume", 0, "done");
 }
 
+static void assert_copy(const char *folder, const char *file, const char *stopped) {
+  if (!rt_same_file(rt_path(folder, file), rt_path(folder, stopped))) fail_msg("%s is not %s", file, stopped);
+}
+
+// Epochs that are kept are what a run that stops there leaves; the best is that of the lowest mean loss.
+static void test_kept_checkpoints(void **state) {
+  char line[200], file[100], stopped[100];
+  double lowest = INFINITY;
+  int best = 0;
+  expect(*state, DATA "--out @/run --epochs 4 --keep-every 2", 0, "done");
+  json_t *lines = log_lines(rt_path(*state, "run/fit/log.jsonl")), *log_line;
+  size_t i;
+  json_array_foreach(lines, i, log_line) {
+    if (!is_event(log_line, "epoch") || !(number(log_line, "loss") < lowest)) continue;
+    lowest = number(log_line, "loss"), best = (int)json_integer_value(json_object_get(log_line, "step")) / 6;
+  }
+  json_decref(lines);
+  assert_int_equal(rt_files_in(rt_path(*state, "run/fit")), 7);
+  for (int epoch = 1; epoch <= 4; epoch++) {
+    snprintf(line, sizeof line, DATA "--out @/s%d --epochs 4 --stop-at %d", epoch, 6 * epoch);
+    snprintf(stopped, sizeof stopped, "s%d/fit/last.safetensors", epoch);
+    snprintf(file, sizeof file, "run/fit/epoch-%04d.safetensors", epoch);
+    expect(*state, line, 0, "saved to");
+    if (epoch % 2 == 0) assert_copy(*state, file, stopped);
+    if (epoch == best) assert_copy(*state, "run/fit/best.safetensors", stopped);
+  }
+}
+
+// In the middle of an epoch: what the epoch has summed up goes with the checkpoint.
+static void test_resume_keeps_means(void **state) {
+  expect(*state, DATA "--out @/whole", 0, "done");
+  json_t *whole = log_lines(rt_path(*state, "whole/fit/log.jsonl"));
+  for (int step = 1; step < 12; step += 2) {
+    char line[200];
+    snprintf(line, sizeof line, DATA "--out @/cut --force --stop-at %d", step);
+    expect(*state, line, 0, "stopped");
+    expect(*state, DATA "--out @/cut --resume", 0, "done");
+    json_t *cut = log_lines(rt_path(*state, "cut/fit/log.jsonl")), *line_of_cut, *line_of_whole;
+    size_t i, k, same = 0;
+    json_array_foreach(cut, i, line_of_cut) json_array_foreach(whole, k, line_of_whole) {
+      if (!is_event(line_of_cut, "epoch") || !is_event(line_of_whole, "epoch")) continue;
+      json_object_del(line_of_cut, "seconds"), json_object_del(line_of_whole, "seconds");
+      same += (size_t)json_equal(line_of_cut, line_of_whole);
+    }
+    assert_int_equal(same, 2);
+    json_decref(cut);
+    assert_copy(*state, "cut/fit/best.safetensors", "whole/fit/best.safetensors");
+  }
+  json_decref(whole);
+}
+
+// From another than the last checkpoint, of this folder or of none.
+static void test_resume_from(void **state) {
+  expect(*state, DATA "--out @/run --keep-every 1", 0, "done");
+  expect(*state, DATA "--out @/other --resume --from @/run/fit/epoch-0001.safetensors", 0, "done");
+  assert_copy(*state, "other/fit/last.safetensors", "run/fit/last.safetensors");
+  expect(*state, DATA "--out @/third --resume --from @/run/fit/epoch-0002.safetensors", 0, "done"); // nothing to do but to save
+  assert_copy(*state, "third/fit/last.safetensors", "run/fit/last.safetensors");
+  expect(*state, DATA "--out @/third --resume --steps 6 --from @/run/fit/epoch-0002.safetensors", 0, "nothing to do");
+  expect(*state, DATA "--out @/run --resume --from @/none", 1, "nothing to resume: ");
+  expect(*state, "pixels" DATA "--resume --from @/run/fit/last.safetensors", 2, "no meaning");
+}
+
 static void test_a_run_too_long(void **state) {
   expect(*state, DATA "--out @/run --epochs 9000000000000000000", 1,
          "more steps than can be counted");
@@ -542,6 +605,9 @@ int main(void) {
       WITH_FOLDER(test_two_runs_in_one_folder),
       WITH_FOLDER(test_a_run_too_long),
       WITH_FOLDER(test_second_interrupt_leaves_at_once),
+      WITH_FOLDER(test_kept_checkpoints),
+      WITH_FOLDER(test_resume_keeps_means),
+      WITH_FOLDER(test_resume_from),
       WITH_FOLDER(test_few_labels),
       WITH_FOLDER(test_full_disk),
   };
