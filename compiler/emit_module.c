@@ -12,7 +12,7 @@
 
 // ---- literals ---------------------------------------------------------------------------------
 
-static void emit_string(FILE *out, const char *s) {
+void emit_string(FILE *out, const char *s) {
   if (s == NULL) {
     fputs("NULL", out);
     return;
@@ -311,11 +311,11 @@ static void emit_program(FILE *out, const struct codegen_program *p, const char 
 
 static void emit_module(FILE *out, const struct codegen *cg, const char *build) {
   const struct model *m = cg->model;
+  struct emitted_origin origin = emit_origin(out, m);
   const struct source_file *source = m->file ? &m->b->files.data[m->file->source] : NULL;
   fputs("\nconst struct bt_module bt_module = {\n  .abi = BT_ABI,\n  .source_path = ", out);
   emit_string(out, source ? source->path : "");
-  fputs(",\n  .source_text =\n  ", out);
-  emit_string(out, source ? source->text : "");
+  emit_origin_fields(out, &origin);
   fputs(",\n  .build = ", out);
   emit_string(out, build);
   fprintf(out, ",\n  .n_programs = %d, .programs = programs", cg->programs.len);

@@ -2,6 +2,7 @@
 // has a meaning; the parser, the help and the suggestions for misspelt words all read it.
 #include "cli.h"
 #include "btrt_internal.h"
+#include "json_text.h"
 #include "measure.h"
 
 #include <errno.h>
@@ -32,9 +33,10 @@ static const struct option {
     {"--steps", "N", "length of the run in steps, instead of epochs", COUNT, TRAIN, FIELD(steps)},
     {"--stop-at", "N", "save and stop after step N; --resume goes on from there", COUNT, TRAIN,
      FIELD(stop_at)},
-    {"--resume", NULL, "go on from the checkpoint in --out", FLAG, TRAIN, FIELD(resume)},
+    {"--resume", NULL, "go on from the last checkpoint in --out, or from that of --from", FLAG, TRAIN, FIELD(resume)},
     {"--force", NULL, "start afresh over an existing checkpoint", FLAG, TRAIN, FIELD(force)},
     {"--save-every", "N", "also save a checkpoint every N steps", COUNT, TRAIN, FIELD(save_every)},
+    {"--keep-every", "N", "keep the checkpoint of every Nth epoch, as epoch-0010.safetensors", COUNT, TRAIN, FIELD(keep_every)},
     {"--log-every", "N", "steps between two lines of the log (default: 10)", COUNT, TRAIN,
      FIELD(log_every)},
     {"--evaluate", "PROGRAM", "measure with this program of the file, or these (knn,probe), while training", TEXT,
@@ -52,7 +54,7 @@ static const struct option {
     {"--features", "FILE", "also write the features and labels that are measured (safetensors)",
      TEXT, MEASURE, FIELD(features)},
     {"--bench", "N", "time N steps and print medians; saves nothing", COUNT, RUN, FIELD(bench)},
-    {"--quiet", NULL, "no progress", FLAG, RUN, FIELD(quiet)},
+    {"--quiet", NULL, "print nothing but results and errors", FLAG, RUN | EXPORT, FIELD(quiet)},
     {"--json", NULL, "results as JSON lines on standard output", FLAG, RUN | INFO, FIELD(json)},
     {"--output", "FILE", "file to write (also -o)", TEXT, EXPORT, FIELD(output)},
     {"--help", NULL, "this text (also -h)", FLAG, ANY, FIELD(help)},
@@ -64,6 +66,27 @@ bool bt_program_trains(const struct bt_program *program) {
   for (int i = 0; i < program->n_outputs; i++)
     if (program->outputs[i].kind == BT_OUTPUT_LOSS) return true;
   return false;
+}
+
+static json_t *option_json(const struct bt_options *o, const struct option *option) {
+  const void *field = (const char *)o + option->field;
+  switch (option->kind) {
+  case FLAG: return json_boolean(*(const bool *)field);
+  case TEXT:
+  case LABELS: return bt_json_text(*(const char *const *)field);
+  case COUNT: return *(const int64_t *)field ? json_integer(*(const int64_t *)field) : json_null();
+  case SEED: return json_integer(*(const int64_t *)field);
+  }
+  bt_die("option kind %d", (int)option->kind);
+}
+
+json_t *bt_cli_options_json(const struct bt_options *o) {
+  int scope = bt_program_trains(o->program) ? TRAIN : MEASURE;
+  json_t *object = json_object();
+  for (int i = 0; i < N_OPTIONS; i++)
+    if ((table[i].scope & scope) && table[i].scope != ANY)
+      json_object_set_new(object, table[i].name + 2, option_json(o, &table[i]));
+  return object;
 }
 
 // ---- complaints -------------------------------------------------------------------------------
@@ -141,9 +164,11 @@ static void print_help(const struct bt_module *m, const struct bt_options *o, in
   }
   print_options(scope);
   if (scope & TRAIN)
-    printf("\nExit status: 0 done, 1 failed, 2 wrong usage. SIGINT, SIGTERM, SIGHUP and SIGPIPE\n"
-           "save a checkpoint and end the run with 128 + their number (130, 143, 129, 141);\n"
-           "--resume goes on. A second SIGINT leaves at once.\n");
+    printf("\nExit status: 0 done, 1 failed, 2 wrong usage. SIGINT, SIGTERM, SIGUSR1, SIGHUP and SIGPIPE\n"
+           "finish the step, save a checkpoint and end the run with 128 + their number (130, 143,\n"
+           "138, 129, 141); --resume goes on. A second SIGINT leaves at once.\n");
+  else
+    printf("\nExit status: 0 done, 1 failed, 2 wrong usage.\n");
 }
 
 // ---- parsing ----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ struct bt_options {
   const char *self;                 // argv[0]
   const struct bt_program *program; // BT_COMMAND_RUN
   const char *data, *out, *from, *init, *features, *output, *instance;
-  int64_t epochs, steps, stop_at, save_every, log_every, bench, threads; // 0: not given
+  int64_t epochs, steps, stop_at, save_every, keep_every, log_every, bench, threads; // 0: not given
   int64_t seed;
   bool seed_given, resume, force, quiet, json, untrained, help, version;
   const char *labels; // as written
@@ -30,5 +30,8 @@ bool bt_program_trains(const struct bt_program *program);
 // Fills in options. Prints help, or what is wrong to stderr; then command is BT_COMMAND_DONE.
 // Returns the exit code: 0, or 2 for wrong usage.
 int bt_cli_parse(int argc, char **argv, const struct bt_module *module, struct bt_options *options);
+
+// The options that the program takes, by name without dashes; those that were not given are null, or false.
+struct json_t *bt_cli_options_json(const struct bt_options *options);
 
 #endif

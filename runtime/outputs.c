@@ -3,18 +3,18 @@
 // Rows go to the files as steps give them, so memory does not grow with the split. Each file is begun
 // inside the writing of the one before it; inside the last one the sweep runs.
 #include "outputs.h"
+#include "folder.h"
+#include "json_text.h"
 #include "npy.h"
 #include "replace.h"
 #include "sweep.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 struct output_file {
   const struct bt_output *output;
@@ -111,11 +111,11 @@ static void print_json(const struct writing *w, const struct output_file *f) {
   json_t *shape = json_array();
   json_array_append_new(shape, json_integer(w->sweep.n));
   for (int i = 1; i < f->output->rank; i++) json_array_append_new(shape, json_integer(f->output->shape[i]));
-  json_t *line = json_pack("{s:s, s:s, s:s, s:o, s:s, s:s, s:I}", "program", w->sweep.session->program->name, "output",
+  json_t *line = json_pack("{s:s, s:s, s:s, s:o, s:s, s:o, s:I}", "program", w->sweep.session->program->name, "output",
                            f->output->name, "split", w->split, "shape", shape, "dtype", bt_dtype_name(f->output->dtype), "file",
-                           f->path, "not_finite", (json_int_t)f->broken);
-  char *text = line ? json_dumps(line, JSON_COMPACT) : NULL; // a path may not be UTF-8
-  if (text) printf("%s\n", text);
+                           bt_json_text(f->path), "not_finite", (json_int_t)f->broken);
+  char *text = json_dumps(line, JSON_COMPACT);
+  printf("%s\n", text);
   free(text);
   json_decref(line);
 }
@@ -146,17 +146,8 @@ static bool write_split(struct bt_session *s, struct bt_progress *progress, cons
   return ok;
 }
 
-static bool make_folder(const char *path, char *err, size_t errlen) {
-  return mkdir(path, 0777) == 0 || errno == EEXIST ||
-         bt_fail(err, errlen, "cannot make the folder %s: %s", path, strerror(errno));
-}
-
 bool bt_outputs_write(struct bt_session *s, struct bt_progress *progress, char *err, size_t errlen) {
-  char *folder = bt_path(s->options->out, s->program->name, "");
-  folder[strlen(folder) - 1] = 0; // the slash
-  bool ok = make_folder(s->options->out, err, errlen) && make_folder(folder, err, errlen) &&
-            write_split(s, progress, "train", &s->data->train, s->options->label_fraction, err, errlen) &&
-            write_split(s, progress, "test", &s->data->test, 1, err, errlen);
-  free(folder);
-  return ok;
+  return bt_folder_make(s, err, errlen) &&
+         write_split(s, progress, "train", &s->data->train, s->options->label_fraction, err, errlen) &&
+         write_split(s, progress, "test", &s->data->test, 1, err, errlen);
 }

@@ -5,13 +5,14 @@
 // Neither touches the run: they read scalars that the step has computed anyway.
 #include "progress.h"
 #include "evaluate.h"
+#include "json_text.h"
 #include "sweep.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdarg.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -33,32 +34,17 @@ static void end_last_line(FILE *log) {
   if (last != '\n') fputc('\n', log);
 }
 
-bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, int64_t first_step,
-                      bool append, char *err, size_t errlen) {
-  double now = bt_now();
-  *p = (struct bt_progress){.session = s,
-                            .terminal = isatty(STDERR_FILENO) == 1,
-                            .started = now,
-                            .shown = now,
-                            .logged = now,
-                            .first_step = first_step,
-                            .logged_step = first_step};
+bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, char *err, size_t errlen) {
+  *p = (struct bt_progress){.session = s, .terminal = isatty(STDERR_FILENO) == 1};
   p->epoch_sums = bt_xcalloc((size_t)s->program->n_outputs, sizeof *p->epoch_sums);
   p->log_path = bt_path(s->options->out, s->program->name, "log.jsonl");
-  p->log = fopen(p->log_path, "a+");
-  if (!p->log) {
+  p->log = fopen(p->log_path, "a+e");
+  if (p->log && !is_locked(p->log)) return true;
+  if (!p->log)
     bt_fail(err, errlen, "cannot write %s: %s", p->log_path, strerror(errno));
-  } else if (is_locked(p->log)) {
+  else
     bt_fail(err, errlen, "another run is writing to %s: give this one another --out", p->log_path);
-    fclose(p->log);
-  } else {
-    if (append)
-      end_last_line(p->log);
-    else if (ftruncate(fileno(p->log), 0) != 0)
-      fputc('\n', p->log); // what was there stays, apart
-    return true;
-  }
-  free(p->log_path), free(p->epoch_sums);
+  bt_progress_close(p);
   return false;
 }
 
@@ -66,6 +52,15 @@ void bt_progress_show(struct bt_progress *p, const struct bt_session *s) {
   double now = bt_now();
   *p = (struct bt_progress){.session = s, .terminal = isatty(STDERR_FILENO) == 1, .started = now,
                             .shown = now + PLAIN_INTERVAL - TERMINAL_INTERVAL};
+}
+
+void bt_progress_begin(struct bt_progress *p, int64_t first_step, bool append) {
+  p->started = p->shown = p->logged = bt_now();
+  p->first_step = p->logged_step = first_step;
+  if (append)
+    end_last_line(p->log);
+  else if (ftruncate(fileno(p->log), 0) != 0)
+    fputc('\n', p->log); // what was there stays, apart
 }
 
 void bt_progress_close(struct bt_progress *p) {
@@ -83,12 +78,14 @@ static void write_line(struct bt_progress *p, json_t *object) {
   char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9));
   json_decref(object);
   if (!text) return;
-  bool ok = fprintf(p->log, "%s\n", text) > 0 && fflush(p->log) == 0;
-  if (!ok && !p->warned) {
+  if (p->torn) end_last_line(p->log);
+  p->torn = fprintf(p->log, "%s\n", text) < 0 || fflush(p->log) != 0;
+  if (p->torn && !p->warned) {
     bt_progress_end_line(p);
     fprintf(stderr, "warning: cannot write %s: %s\n", p->log_path, strerror(errno));
     p->warned = true;
   }
+  if (p->torn) __fpurge(p->log), clearerr(p->log); // half of a line may be there
   if (p->session->options->json) printf("%s\n", text), fflush(stdout);
   free(text);
 }
@@ -106,14 +103,16 @@ static json_t *line_of(const struct bt_progress *p, const struct bt_step_point *
   return object;
 }
 
+double bt_progress_mean(const struct bt_progress *p, int output) {
+  return p->epoch_sums[output] / (double)p->epoch_steps;
+}
+
 // Where the values of a line come from: the step just done, or the epoch's mean.
 typedef double value_source(const struct bt_progress *p, int output);
 static double of_step(const struct bt_progress *p, int output) {
   return bt_session_scalar(p->session, output);
 }
-static double of_epoch(const struct bt_progress *p, int output) {
-  return p->epoch_sums[output] / (double)p->epoch_steps;
-}
+static double of_epoch(const struct bt_progress *p, int output) { return bt_progress_mean(p, output); }
 
 // Sets the next output of a kind behind `from`; false: there is none.
 static bool next_output(const struct bt_progress *p, enum bt_output_kind kind, int *from) {
@@ -145,6 +144,14 @@ void bt_progress_event(struct bt_progress *p, const char *event, int64_t step) {
   json_t *object = json_object();
   json_object_set_new(object, "event", json_string(event));
   json_object_set_new(object, "step", json_integer(step));
+  write_line(p, object);
+}
+
+void bt_progress_resumed(struct bt_progress *p, int64_t step, const char *changes) {
+  json_t *object = json_object();
+  json_object_set_new(object, "event", json_string("resumed"));
+  json_object_set_new(object, "step", json_integer(step));
+  if (*changes) json_object_set_new(object, "changes", bt_json_text(changes));
   write_line(p, object);
 }
 

@@ -494,8 +494,8 @@ static bool all_given(const struct bt_module *module, const char *instance, cons
 static bool load_one(struct bt_session *s, const struct bt_load *load, char *note, size_t notelen,
                      char *err, size_t errlen) {
   const struct bt_options *o = s->options;
-  char *path = o->from         ? strdup(o->from)
-               : load->is_file ? strdup(load->from)
+  char *path = o->from         ? bt_xstrdup(o->from)
+               : load->is_file ? bt_xstrdup(load->from)
                                : bt_path(o->out, load->from, BT_LAST_CHECKPOINT);
   bool ok;
   if (access(path, F_OK) != 0 && !load->is_file && !o->from)

@@ -269,9 +269,14 @@ static const struct bt_program rt_programs[] = {{.name = "fit",
                                                  .inputs = rt_once_inputs,
                                                  .n_outputs = 1,
                                                  .outputs = rt_once_outputs}};
+static const struct bt_source rt_sources[] = {{"toy.btg", "a toy", 1}, {"layers.btg", "layers", 2}, {"std/nn.btg", NULL, 3}};
+static const char *const rt_options[] = {"-D batch=8"};
 static const struct bt_module rt_module = {.abi = BT_ABI,
                                            .source_path = "toy.btg",
-                                           .source_text = "a toy",
+                                           .n_sources = 3,
+                                           .sources = rt_sources,
+                                           .n_options = 1,
+                                           .options = rt_options,
                                            .build = "by hand",
                                            .n_programs = 8,
                                            .programs = rt_programs,
