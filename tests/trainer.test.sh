@@ -261,6 +261,7 @@ accident 'a resumed run with other data' 'steps an epoch' resume synthetic:64
 good=$work/whole/pretrain/last.safetensors size=$(wc -c <"$work/whole/pretrain/last.safetensors")
 spoil() { # spoil NAME PATTERN: a run whose checkpoint is $work/spoilt: neither knn nor resume take it
   rm -rf "$work/kept"; mkdir -p "$work/kept/pretrain"; cp "$work/spoilt" "$work/kept/pretrain/last.safetensors"
+  : >"$work/kept/pretrain/log.jsonl" # which --resume locks
   folder_sum "$work/kept" >"$work/kept.sum"
   accident "$1: knn" "pretrain/last.safetensors.*$2" "$train" knn --out "$work/kept" --data synthetic:64
   accident "$1: --resume" "pretrain/last.safetensors.*$2" resume "$data"
