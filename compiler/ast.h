@@ -109,6 +109,7 @@ enum stmt_kind {
   S_LOAD,      // load paths from NAME|STRING
   S_PASS,      // pass NAME body
   S_EVALUATE,  // evaluate NAME(args)          knn(features, labels, k: 20): fits on train, measures on test
+  S_OUTPUT,    // output NAME: value
 };
 
 struct stmt {

@@ -347,7 +347,8 @@ static void print_stmt(FILE *out, const struct stmt *s, int indent) {
     print_paths(out, &s->paths);
     break;
   case S_REPORT:
-    fprintf(out, "report %s: ", s->name.name);
+  case S_OUTPUT:
+    fprintf(out, "%s %s: ", s->kind == S_REPORT ? "report" : "output", s->name.name);
     print_expr(out, s->value);
     break;
   case S_LOAD: print_load(out, s); break;

@@ -62,7 +62,7 @@ static json_t *inputs_json(const struct model *m, const struct graph *g) {
 }
 
 static json_t *outputs_json(const struct model *m, const struct graph *g) {
-  static const char *const kinds[] = {[BT_OUTPUT_LOSS] = "loss", [BT_OUTPUT_REPORT] = "report", [BT_OUTPUT_VALUE] = "value"};
+  static const char *const kinds[] = {[BT_OUTPUT_LOSS] = "loss", [BT_OUTPUT_REPORT] = "report", [BT_OUTPUT_VALUE] = "value", [BT_OUTPUT_ROWS] = "rows"};
   json_t *list = json_array();
   for (int i = 0; i < g->outputs.len; i++) {
     const struct graph_output *out = &g->outputs.data[i];

@@ -1,4 +1,4 @@
-// codegen_internal.h: what codegen.c hands to emit_module.c.
+// codegen_internal.h: what codegen.c hands to emit_module.c, and what emission shares.
 #ifndef BTC_CODEGEN_INTERNAL_H
 #define BTC_CODEGEN_INTERNAL_H
 
@@ -28,5 +28,13 @@ struct codegen {
 
 // Orders f's kernels and lowers them, with their workspaces; plan_arena may follow.
 void codegen_lower(struct fusion *f, const struct target *t);
+
+// ---- emission: emit_module.c, emit_provenance.c ---------------------------------------------------
+void emit_string(FILE *out, const char *s); // a C literal, or NULL
+
+// Emits the tables of what the trainer is made of: files and options.
+struct emitted_provenance { int n_sources, n_options; };
+struct emitted_provenance emit_provenance(FILE *out, const struct model *m);
+void emit_provenance_fields(FILE *out, const struct emitted_provenance *provenance); // in struct bt_module
 
 #endif

@@ -131,6 +131,7 @@ static bool pass_statement(struct elab *e, struct frame *f, const struct stmt *s
   case S_OPTIMIZER:
   case S_LOAD:
   case S_EVALUATE:
+  case S_OUTPUT:
   case S_PASS:
     elab_error(e, f, s->loc, "`%s` belongs in the program, not in one of its passes", statement_word(s->kind));
     return true;

@@ -193,6 +193,53 @@ void report_statement(struct elab *e, struct frame *f, const struct stmt *s) {
   vec_push(e->b->arena, &e->reported, ((struct name_at){.name = name, .loc = s->name.loc}));
 }
 
+// ---- outputs that are written -----------------------------------------------------------------
+
+static bool writes_rows(struct elab *e, struct frame *f, const struct value *v) {
+  int64_t batch = e->program->batch ? e->program->batch : e->rows;
+  bool tensor = v->kind == V_TENSOR && value_rank(v) > 0 && value_dim(v, 0) == batch;
+  bool typed = tensor && (v->node->type.dtype == BT_F32 || v->node->type.dtype == BT_I32);
+  if (typed) return true;
+  elab_error(e, f, v->loc, "an output has one row an example, %lld of a batch, of f32 or i32 numbers, and this is %s%s",
+             (long long)batch, value_text(e, v), tensor && !typed ? "; convert it with `i32(…)` or `f32(…)`" : "");
+  return false;
+}
+
+static const char *features_name(const struct elab *e) {
+  const char *name = "features";
+  for (int i = 1; output_named(e->graph, name); i++) name = str_printf(e->b->arena, "features%d", i);
+  return name;
+}
+
+// It is the name of a file in the program's folder. What an evaluation is of has no name in the source, and gives way.
+static bool name_outputs(struct elab *e, struct frame *f, const struct name_at *name) {
+  for (int i = 0; i < e->graph->outputs.len; i++) {
+    struct graph_output *o = &e->graph->outputs.data[i];
+    if (o->kind == BT_OUTPUT_VALUE && str_eq(o->name, name->name)) o->name = features_name(e);
+  }
+  if (!output_named(e->graph, name->name)) return true;
+  elab_error(e, f, name->loc, "the program has a report or an output `%s` already", name->name);
+  for (int i = 0; i < e->reported.len; i++)
+    if (str_eq(e->reported.data[i].name, name->name)) elab_note(e, e->reported.data[i].loc, "the first is here");
+  return false;
+}
+
+static void run_output(struct elab *e, struct frame *f, const struct stmt *s) {
+  f->address = s->name.name;
+  struct value v = expr_value(e, f, s->value);
+  f->address = NULL;
+  if (e->minimizes) {
+    elab_error(e, f, s->loc, "the program `%s` minimises; outputs are written by a program of its own, which says `load … from %s`",
+               e->program->name, e->program->name);
+    return;
+  }
+  bool ok = v.kind != V_ERROR && writes_rows(e, f, &v);
+  f->unfinished |= !ok;
+  if (!name_outputs(e, f, &s->name) || !ok) return;
+  graph_output(e->graph, s->name.name, BT_OUTPUT_ROWS, v.node);
+  vec_push(e->b->arena, &e->reported, s->name);
+}
+
 // ---- evaluate ---------------------------------------------------------------------------------
 
 static const struct {
@@ -213,9 +260,7 @@ static int features_output(struct elab *e, struct node *n) {
   struct graph *g = e->graph;
   for (int i = 0; i < g->outputs.len; i++)
     if (g->outputs.data[i].kind == BT_OUTPUT_VALUE && g->outputs.data[i].node == n) return i;
-  const char *name =
-      g->outputs.len ? str_printf(e->b->arena, "features%d", g->outputs.len) : "features";
-  graph_output(g, name, BT_OUTPUT_VALUE, n);
+  graph_output(g, features_name(e), BT_OUTPUT_VALUE, n);
   return g->outputs.len - 1;
 }
 
@@ -397,6 +442,7 @@ bool program_statement(struct elab *e, struct frame *f, const struct stmt *s) {
   case S_EPOCHS: run_epochs(e, f, s); break;
   case S_OPTIMIZER: run_optimizer(e, f, s); break;
   case S_REPORT: report_statement(e, f, s); break;
+  case S_OUTPUT: run_output(e, f, s); break;
   case S_LOAD: run_load(e, f, s); break;
   case S_EVALUATE: run_evaluate(e, f, s); break;
   case S_PASS: run_pass(e, f, s); break;
@@ -448,7 +494,7 @@ static void check_complete(struct elab *e, struct frame *f, const struct decl *d
                p->name, p->name);
   else if (p->graph->outputs.len == 0 && !has_passes(e, p))
     elab_error(e, f, d->name.loc,
-               "the program `%s` computes nothing: it has no `minimize`, `report`, `evaluate` or `pass`",
+               "the program `%s` computes nothing: it has no `minimize`, `report`, `evaluate`, `output` or `pass`",
                p->name);
   else if (p->batch == 0)
     elab_error(e, f, d->name.loc, "the program `%s` has no `data`, which says how many rows a step has", p->name);

@@ -404,6 +404,7 @@ const char *statement_word(enum stmt_kind kind) {
   static const char *const words[] = {
       [S_KEEP] = "keep",     [S_DATA] = "data",           [S_MINIMIZE] = "minimize", [S_EPOCHS] = "epochs",
       [S_OPTIMIZER] = "optimizer", [S_LOAD] = "load", [S_PASS] = "pass", [S_EVALUATE] = "evaluate",
+      [S_OUTPUT] = "output",
   };
   return words[kind];
 }

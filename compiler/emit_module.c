@@ -199,7 +199,7 @@ static void emit_inputs(FILE *out, const struct codegen_program *p, const char *
 }
 
 static void emit_outputs(FILE *out, const struct codegen_program *p, const char *id) {
-  static const char *const kind[] = {"BT_OUTPUT_LOSS", "BT_OUTPUT_REPORT", "BT_OUTPUT_VALUE"};
+  static const char *const kind[] = {"BT_OUTPUT_LOSS", "BT_OUTPUT_REPORT", "BT_OUTPUT_VALUE", "BT_OUTPUT_ROWS"};
   const struct graph *g = p->fusion->graph;
   if (g->outputs.len == 0) return;
   fprintf(out, "\nstatic const struct bt_output outputs_%s[] = {\n", id);
@@ -327,11 +327,11 @@ static void emit_program(FILE *out, const struct codegen_program *p, const struc
 
 static void emit_module(FILE *out, const struct codegen *cg, const char *build) {
   const struct model *m = cg->model;
+  struct emitted_provenance provenance = emit_provenance(out, m);
   const struct source_file *source = m->file ? &m->b->files.data[m->file->source] : NULL;
   fputs("\nconst struct bt_module bt_module = {\n  .abi = BT_ABI,\n  .source_path = ", out);
   emit_string(out, source ? source->path : "");
-  fputs(",\n  .source_text =\n  ", out);
-  emit_string(out, source ? source->text : "");
+  emit_provenance_fields(out, &provenance);
   fputs(",\n  .build = ", out);
   emit_string(out, build);
   fprintf(out, ",\n  .n_programs = %d, .programs = programs", cg->programs.len);

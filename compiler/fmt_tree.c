@@ -409,6 +409,7 @@ static void walk_stmt_parts(struct walk *w, const struct stmt *s) {
   case S_EPOCHS: walk_assigned(w, s->value); break;
   case S_OPTIMIZER: walk_optimizer(w, s); break;
   case S_REPORT:
+  case S_OUTPUT:
     word(w), word(w), joined(w);
     walk_expr(w, s->value, true, 0);
     break;

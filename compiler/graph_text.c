@@ -20,7 +20,7 @@
 #include "graph.h"
 
 static const char *const output_kinds[] = {
-    [BT_OUTPUT_LOSS] = "loss", [BT_OUTPUT_REPORT] = "report", [BT_OUTPUT_VALUE] = "value"};
+    [BT_OUTPUT_LOSS] = "loss", [BT_OUTPUT_REPORT] = "report", [BT_OUTPUT_VALUE] = "value", [BT_OUTPUT_ROWS] = "rows"};
 enum { OUTPUT_KINDS = sizeof output_kinds / sizeof output_kinds[0] };
 
 // ---- the attribute schema ---------------------------------------------------------------------
@@ -442,7 +442,7 @@ static bool parse_output(struct text_parser *p) {
   struct node *n;
   int kind = 0;
   while (kind < OUTPUT_KINDS && !is(p, output_kinds[kind])) kind++;
-  if (kind == OUTPUT_KINDS) return wanted(p, "'loss', 'report' or 'value'");
+  if (kind == OUTPUT_KINDS) return wanted(p, "'loss', 'report', 'value' or 'rows'");
   advance(p);
   if (!parse_token(p, T_STRING, "the output's name in quotes", &name)) return false;
   if (!require(p, "=") || !parse_operand(p, &n)) return false;

@@ -95,6 +95,7 @@ static bool compile_sources(const struct codegen *cg, const struct host *host, c
     good = write_header(b, source_of(b->arena, sources, kernels.data[i], c_file), kernels.data[i], c_file);
   bool written = good;
   for (int i = 0; written && i < sources->len; i++) good &= host_compile_source(b, host, &sources->data[i], shared); // every one has its say
+  for (int i = 0; good && i < sources->len; i++) good = source_open(b, sources->data[i].path, sources->data[i].loc) >= 0; // the trainer names it
   return good;
 }
 

@@ -23,6 +23,7 @@ const struct word parse_words[] = {
   {"data", T_DATA, WORD_STMT | WORD_SOFT},
   {"epochs", T_EPOCHS, WORD_STMT | WORD_SOFT},
   {"report", T_REPORT, WORD_STMT | WORD_SOFT},
+  {"output", T_OUTPUT, WORD_STMT | WORD_SOFT},
   {"load", T_LOAD, WORD_STMT | WORD_SOFT},
   {"pass", T_PASS, WORD_STMT | WORD_SOFT},
   {"keep", T_KEEP, WORD_STMT | WORD_SOFT},

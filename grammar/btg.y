@@ -2,7 +2,7 @@
  *
  * Statements have no terminators. It works because no statement begins with a token that could
  * continue an expression, and because the words that begin statements are either reserved or (the
- * soft ones: data, epochs, report, load, pass, keep, evaluate) never follow an operand; so a soft
+ * soft ones: data, epochs, report, output, load, pass, keep, evaluate) never follow an operand; so a soft
  * word may also be a name. A line that begins with `-`, `(` or `[` continues the one before.
  *
  * An error pops the parser to the enclosing list of statements, entries or declarations, where it
@@ -70,7 +70,7 @@ static void btg_error(struct loc *loc, struct parser *p, const char *message);
 %token IF "if" THEN "then" ELSE "else" MINIMIZE "minimize" OPTIMIZER "optimizer"
 %token TRUE "true" FALSE "false" AND "and" OR "or" NOT "not"
 %token <string> DATA "data" VIEW "view" EPOCHS "epochs" REPORT "report" LOAD "load" FROM "from"
-%token <string> ON "on" PASS "pass" KEEP "keep" EVALUATE "evaluate" IN "in"
+%token <string> ON "on" PASS "pass" KEEP "keep" EVALUATE "evaluate" OUTPUT "output" IN "in"
 %token ARROW "->" RANGE ".." DOT "." COMMA "," COLON ":" LPAREN "(" RPAREN ")" LBRACKET "["
 %token RBRACKET "]" LBRACE "{" RBRACE "}" PRIME "'" ASSIGN "=" EQ "==" NE "!=" LE "<=" GE ">="
 %token LT "<" GT ">" PLUS "+" MINUS "-" STAR "*" SLASH "/" FLOORDIV "//" PERCENT "%" AT "@"
@@ -274,6 +274,8 @@ stmt
     { $$ = parse_stmt(p, S_OPTIMIZER, @$, NO_NAME, $expr); $$->paths = $opt_on; }
   | "report" word ":" expr
     { $$ = parse_stmt(p, S_REPORT, @$, NAME_AT($word, @word), $expr); }
+  | "output" word ":" expr
+    { $$ = parse_stmt(p, S_OUTPUT, @$, NAME_AT($word, @word), $expr); }
   | "load" paths "from" word
     { $$ = parse_stmt(p, S_LOAD, @$, NAME_AT($word, @word), NULL); $$->paths = $paths; }
   | "load" paths "from" STRING
@@ -349,6 +351,7 @@ bind_word
   | "data"
   | "epochs"
   | "report"
+  | "output"
   | "load"
   | "from"
   | "pass"

@@ -81,6 +81,7 @@ enum bt_output_kind {
   BT_OUTPUT_REPORT, // f32 scalar, logged under `name`
   BT_OUTPUT_VALUE,  // any tensor: features of an evaluation, results and gradients of btc eval; of a pass, rows
                     // that it keeps
+  BT_OUTPUT_ROWS,   // f32 or i32, a row an example, for <out>/<program>/<split>-<name>.npy
 };
 // What every log line of a training step, or of a pass, has beside its reports, so that no report is called so.
 #define BT_LOG_FIELDS "event", "step", "epoch", "seconds", "loss", "images_per_s"
@@ -171,9 +172,16 @@ struct bt_program {
   enum bt_split_kind split;   // that a pass sweeps
 };
 
+// A file that went into the trainer. `path` is relative to the main file's folder where it lies in there, and std/…
+// for the library, whose text is NULL.
+struct bt_source { const char *path, *text; uint32_t crc32; };
+
 struct bt_module {
   int abi;                    // BT_ABI of the compiler that emitted it
-  const char *source_path, *source_text; // the main .btg
+  const char *source_path;    // the main .btg, as it was given to the compiler
+  int n_sources, n_options;
+  const struct bt_source *sources; // the main .btg first, then imports and C files of kernels
+  const char *const *options; // of the compilation: "-D batch=64", "--variant objective=gram"
   const char *build;          // compiler version, host compiler, flags
   int n_programs, n_tensors, n_views;
   const struct bt_program *programs; // the first is the default; passes are last
@@ -189,7 +197,7 @@ double bt_draw_beta(int64_t seed, int64_t stream, int64_t i, double a, double b)
 void bt_draw_permutation(int64_t seed, int64_t stream, int64_t n, int32_t *order);
 
 // The whole trainer: parses the command line and runs a program. Returns the exit code:
-// 0 done, 1 failed (data, checkpoint, NaN loss, …), 2 wrong usage, 129/130/141/143 interrupted (saved).
+// 0 done, 1 failed (data, checkpoint, NaN loss, memory, …), 2 wrong usage, 129/130/138/141/143 interrupted (saved).
 int bt_main(int argc, char **argv, const struct bt_module *module);
 
 #endif

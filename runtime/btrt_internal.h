@@ -15,9 +15,24 @@ bool bt_fail(char *err, size_t errlen, const char *format, ...)
 _Noreturn void bt_die_at(const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 #define bt_die(...) bt_die_at(__FILE__, __LINE__, __VA_ARGS__)
-void *bt_xcalloc(size_t count, size_t size); // dies when memory is out; free() it
+// Where memory is out, these end the process with a message and exit status 1: no file is half written then, as
+// files are replaced whole. free() what they give.
+void *bt_xcalloc(size_t count, size_t size);
+void *bt_xmalloc(size_t size);
+char *bt_xstrdup(const char *text);
+char *bt_xstrndup(const char *text, size_t n);
 // The candidate nearest to `word`, if near enough to be a likely misspelling of it; else NULL.
 const char *bt_nearest(const char *word, const char *const *candidates, int n);
+
+// ---- long work --------------------------------------------------------------------------------
+// Told now and then how much is done; false asks it to stop. goes_on NULL: nobody watches.
+struct bt_onlooker {
+  bool (*goes_on)(void *user, int64_t done, int64_t of);
+  void *user;
+};
+static inline bool bt_goes_on(const struct bt_onlooker *watch, int64_t done, int64_t of) {
+  return !watch->goes_on || watch->goes_on(watch->user, done, of);
+}
 
 // ---- memory (memory.c) ------------------------------------------------------------------------
 size_t bt_dtype_size(enum bt_dtype dtype);
@@ -34,6 +49,13 @@ struct bt_block {
 };
 bool bt_block_new(struct bt_block *block, size_t bytes, const char *what, char *err, size_t errlen);
 void bt_block_free(struct bt_block *block);
+// A block handed out in order, aligned to BT_ALIGN. Without a base it only counts, so that one
+// function both plans and places.
+struct bt_room {
+  char *base; // NULL: count
+  size_t used;
+};
+void *bt_room_take(struct bt_room *room, size_t count, size_t size); // NULL where it counts
 size_t bt_resident_bytes(void); // of this process now (0: unknown)
 size_t bt_peak_bytes(void);     // its largest so far (0: unknown)
 size_t bt_memory_bytes(void);   // of this machine, cut to the limit of the process's control groups

@@ -2,6 +2,8 @@
 // has a meaning; the parser, the help and the suggestions for misspelt words all read it.
 #include "cli.h"
 #include "btrt_internal.h"
+#include "json_text.h"
+#include "measure.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -35,13 +37,18 @@ static const struct option {
     {"--steps", "N", "length of the run in steps, instead of epochs", COUNT, TRAIN, FIELD(steps)},
     {"--stop-at", "N", "save and stop after step N; --resume goes on from there", COUNT, TRAIN,
      FIELD(stop_at)},
-    {"--resume", NULL, "go on from the checkpoint in --out", FLAG, TRAIN, FIELD(resume)},
+    {"--resume", NULL, "go on from the last checkpoint in --out, or from that of --from", FLAG, TRAIN, FIELD(resume)},
     {"--force", NULL, "start afresh over an existing checkpoint", FLAG, TRAIN, FIELD(force)},
     {"--find-nan", NULL, "name the op that makes the first value that is not finite; saves nothing", FLAG, TRAIN,
      FIELD(find_nan)},
     {"--save-every", "N", "also save a checkpoint every N steps", COUNT, TRAIN, FIELD(save_every)},
+    {"--keep-every", "N", "keep the checkpoint of every Nth epoch, as epoch-0010.safetensors", COUNT, TRAIN, FIELD(keep_every)},
     {"--log-every", "N", "steps between two lines of the log (default: 10)", COUNT, TRAIN,
      FIELD(log_every)},
+    {"--evaluate", "PROGRAM", "measure with this program of the file, or these (knn,probe), while training", TEXT,
+     TRAIN | INFO, FIELD(evaluate)},
+    {"--evaluate-every", "N", "epochs between two such measurements (default: 1); the last epoch has one", COUNT, TRAIN,
+     FIELD(evaluate_every)},
     {"--from", "FILE", "checkpoint to load from (default: the one the program names, in --out)",
      TEXT, RUN | EXPORT, FIELD(from)},
     {"--init", "FILE", "start from these tensors, another library's too; INSTANCE=FILE says whose",
@@ -53,7 +60,7 @@ static const struct option {
     {"--features", "FILE", "also write the features and labels that are measured (safetensors)",
      TEXT, MEASURE, FIELD(features)},
     {"--bench", "N", "time N steps and print medians; saves nothing", COUNT, RUN, FIELD(bench)},
-    {"--quiet", NULL, "no progress", FLAG, RUN, FIELD(quiet)},
+    {"--quiet", NULL, "print nothing but results and errors", FLAG, RUN | EXPORT, FIELD(quiet)},
     {"--json", NULL, "results as JSON lines on standard output", FLAG, RUN | INFO, FIELD(json)},
     {"--output", "FILE", "file to write (also -o)", TEXT, EXPORT, FIELD(output)},
     {"--help", NULL, "this text (also -h)", FLAG, ANY, FIELD(help)},
@@ -65,6 +72,28 @@ bool bt_program_trains(const struct bt_program *program) {
   for (int i = 0; i < program->n_outputs; i++)
     if (program->outputs[i].kind == BT_OUTPUT_LOSS) return true;
   return false;
+}
+
+static json_t *option_json(const struct bt_options *o, const struct option *option) {
+  const void *field = (const char *)o + option->field;
+  switch (option->kind) {
+  case FLAG: return json_boolean(*(const bool *)field);
+  case TEXT:
+  case LABELS: return bt_json_text(*(const char *const *)field);
+  case COUNT:
+  case SIZE: return *(const int64_t *)field ? json_integer(*(const int64_t *)field) : json_null();
+  case SEED: return json_integer(*(const int64_t *)field);
+  }
+  bt_die("option kind %d", (int)option->kind);
+}
+
+json_t *bt_cli_options_json(const struct bt_options *o) {
+  int scope = bt_program_trains(o->program) ? TRAIN : MEASURE;
+  json_t *object = json_object();
+  for (int i = 0; i < N_OPTIONS; i++)
+    if ((table[i].scope & scope) && table[i].scope != ANY)
+      json_object_set_new(object, table[i].name + 2, option_json(o, &table[i]));
+  return object;
 }
 
 // ---- complaints -------------------------------------------------------------------------------
@@ -142,9 +171,11 @@ static void print_help(const struct bt_module *m, const struct bt_options *o, in
   }
   print_options(scope);
   if (scope & TRAIN)
-    printf("\nExit status: 0 done, 1 failed, 2 wrong usage. SIGINT, SIGTERM, SIGHUP and SIGPIPE\n"
-           "save a checkpoint and end the run with 128 + their number (130, 143, 129, 141);\n"
-           "--resume goes on. A second SIGINT leaves at once.\n");
+    printf("\nExit status: 0 done, 1 failed, 2 wrong usage. SIGINT, SIGTERM, SIGUSR1, SIGHUP and SIGPIPE\n"
+           "finish the step, save a checkpoint and end the run with 128 + their number (130, 143,\n"
+           "138, 129, 141); --resume goes on. A second SIGINT leaves at once.\n");
+  else
+    printf("\nExit status: 0 done, 1 failed, 2 wrong usage.\n");
 }
 
 // ---- parsing ----------------------------------------------------------------------------------
@@ -277,6 +308,50 @@ static int check_scope(const struct bt_options *o, const bool *seen, int scope) 
   return 0;
 }
 
+// ---- --evaluate -------------------------------------------------------------------------------
+
+static int wrong_measure(const struct bt_options *o, const struct bt_module *m, const char *word) {
+  const char **names = bt_xcalloc((size_t)m->n_programs, sizeof *names);
+  int n = 0;
+  for (int i = 0; i < m->n_programs; i++) {
+    const struct bt_program *p = &m->programs[i];
+    if (!p->owner && !bt_program_trains(p) && bt_program_measures(m, p)) names[n++] = p->name;
+  }
+  const char *near = bt_nearest(word, names, n);
+  int code = near   ? wrong(o, "--evaluate: no program '%s' that measures; did you mean '%s'?", word, near)
+             : n    ? wrong(o, "--evaluate: no program '%s' that measures, as '%s' does", word, names[0])
+                    : wrong(o, "--evaluate: no program '%s' that measures; the file has none", word);
+  free(names);
+  return code;
+}
+
+static int add_measure(struct bt_options *o, const struct bt_module *m, const char *word) {
+  const struct bt_program *found = NULL;
+  for (int i = 0; i < m->n_programs; i++)
+    if (!m->programs[i].owner && strcmp(m->programs[i].name, word) == 0) found = &m->programs[i];
+  if (found && bt_program_trains(found)) return wrong(o, "--evaluate: '%s' trains; name a program that measures", word);
+  if (!found) return wrong_measure(o, m, word);
+  if (!bt_program_measures(m, found))
+    return wrong(o, "--evaluate: '%s' measures nothing, it only writes outputs; run it after the run", word);
+  for (int i = 0; i < o->n_evaluated; i++)
+    if (o->evaluated[i] == found) return wrong(o, "--evaluate names '%s' twice", word);
+  if (o->n_evaluated == BT_MAX_EVALUATED) return wrong(o, "--evaluate takes at most %d programs", BT_MAX_EVALUATED);
+  o->evaluated[o->n_evaluated++] = found;
+  return 0;
+}
+
+static int find_measures(struct bt_options *o, const struct bt_module *m) {
+  int code = 0;
+  if (!o->evaluate) return o->evaluate_every ? wrong(o, "--evaluate-every says how often; give --evaluate PROGRAM too") : 0;
+  for (const char *at = o->evaluate; code == 0 && at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+    char word[256];
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(at, ","), at);
+    code = add_measure(o, m, word);
+  }
+  if (!o->evaluate_every) o->evaluate_every = 1;
+  return code;
+}
+
 int bt_cli_parse(int argc, char **argv, const struct bt_module *module, struct bt_options *o) {
   bool seen[N_OPTIONS] = {false};
   int scope = ANY;
@@ -292,6 +367,7 @@ int bt_cli_parse(int argc, char **argv, const struct bt_module *module, struct b
     return printf("%s\n", module->build), o->command = BT_COMMAND_DONE, 0;
   if (code == 0 && scope == ANY) code = choose(o, module, module->programs[0].name, &scope);
   if (code == 0) code = check_scope(o, seen, scope);
+  if (code == 0) code = find_measures(o, module);
   if (code) o->command = BT_COMMAND_DONE;
   if (!o->log_every) o->log_every = 10;
   return code;

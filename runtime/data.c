@@ -485,7 +485,7 @@ static bool open_folder(struct bt_data *data, const char *where, const struct bt
     return bt_fail(err, errlen, "--data %s: %s", where,
                    access(where, F_OK) == 0 ? "not a folder" : "no such folder");
   if (!where && !default_folder(need, err, errlen)) return false;
-  data->name = strdup(where ? where : DEBIAN_FASHION_MNIST);
+  data->name = bt_xstrdup(where ? where : DEBIAN_FASHION_MNIST);
   return read_folder(data, need, err, errlen);
 }
 
@@ -510,7 +510,7 @@ struct bt_data *bt_data_open(const char *where, const struct bt_data_need *need,
   data->train.columns = bt_xcalloc((size_t)need->n_columns, sizeof *data->train.columns);
   data->test.columns = bt_xcalloc((size_t)need->n_columns, sizeof *data->test.columns);
   if (synthetic) {
-    data->name = strdup("synthetic");
+    data->name = bt_xstrdup("synthetic");
     ok = make_synthetic(data, where + 9, need, seed, err, errlen);
   } else {
     ok = open_folder(data, where, need, err, errlen);

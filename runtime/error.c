@@ -1,10 +1,13 @@
 // error.c: how the runtime says no.
+#define _GNU_SOURCE
 #include "btrt_internal.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 bool bt_fail(char *err, size_t errlen, const char *format, ...) {
   if (!err || errlen == 0) return false;
@@ -25,11 +28,29 @@ void bt_die_at(const char *file, int line, const char *format, ...) {
   abort();
 }
 
-void *bt_xcalloc(size_t count, size_t size) {
-  void *p = calloc(count ? count : 1, size ? size : 1);
-  if (!p) bt_die("out of memory: %zu × %zu bytes", count, size);
-  return p;
+// _exit: what is registered with atexit may itself want memory. What was printed before goes out.
+static void *or_leave(void *p, size_t count, size_t size) {
+  if (p) return p;
+  fflush(stdout);
+  fprintf(stderr, "%s: error: out of memory: %zu × %zu bytes\n", program_invocation_name, count, size);
+  _exit(1);
 }
+
+void *bt_xcalloc(size_t count, size_t size) {
+  return or_leave(calloc(count ? count : 1, size ? size : 1), count, size);
+}
+
+void *bt_xmalloc(size_t size) { return or_leave(malloc(size ? size : 1), 1, size); }
+
+char *bt_xstrndup(const char *text, size_t n) {
+  size_t length = strnlen(text, n);
+  char *copy = bt_xmalloc(length + 1);
+  memcpy(copy, text, length);
+  copy[length] = 0;
+  return copy;
+}
+
+char *bt_xstrdup(const char *text) { return bt_xstrndup(text, strlen(text)); }
 
 // Levenshtein distance of two words of at most 63 letters; longer ones count as far apart.
 static int edit_distance(const char *a, const char *b) {

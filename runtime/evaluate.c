@@ -8,8 +8,6 @@
 
 #include <cblas.h>
 #include <math.h>
-#include <omp.h>
-#include <stdlib.h>
 #include <string.h>
 
 // ---- nearest neighbours -----------------------------------------------------------------------
@@ -22,86 +20,94 @@ struct neighbour {
   int32_t label;
 };
 
-// Rows divided by their Euclidean norm; free() it.
-static float *unit_rows(const struct bt_features *f) {
-  float *out = bt_xcalloc((size_t)f->n * (size_t)f->d, sizeof *out);
-#pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < f->n; i++) {
-    double sum = 0;
-    for (int64_t j = 0; j < f->d; j++)
-      sum += (double)f->features[i * f->d + j] * f->features[i * f->d + j];
-    float scale = sum > 0 ? (float)(1 / sqrt(sum)) : 0;
-    for (int64_t j = 0; j < f->d; j++) out[i * f->d + j] = scale * f->features[i * f->d + j];
-  }
-  return out;
+// A block of the bank meets all queries before the next one does, so only blocks are copied.
+struct knn {
+  float *bank, *queries, *similarity; // BANK_BLOCK × d and QUERY_BLOCK × d unit rows; their products
+  struct neighbour *best;             // k of each query, most similar first
+  double *votes;                      // by class
+};
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static int64_t neighbours(const double *arg, int64_t train) { return smaller((int64_t)arg[0], train); }
+
+static struct knn knn_place(struct bt_room *room, const double *arg, int64_t train, int64_t test, int64_t d, int classes) {
+  size_t bank = (size_t)smaller(train, BANK_BLOCK), queries = (size_t)smaller(test, QUERY_BLOCK);
+  size_t k = (size_t)neighbours(arg, train);
+  struct knn w;
+  w.bank = bt_room_take(room, bank * (size_t)d, sizeof *w.bank);
+  w.queries = bt_room_take(room, queries * (size_t)d, sizeof *w.queries);
+  w.similarity = bt_room_take(room, queries * bank, sizeof *w.similarity);
+  w.best = bt_room_take(room, (size_t)test * k, sizeof *w.best);
+  w.votes = bt_room_take(room, (size_t)classes, sizeof *w.votes);
+  return w;
 }
 
-// Keeps `best` (k entries, most similar first) up to date with one row of similarities.
-static void merge_row(struct neighbour *best, int k, const float *row, int64_t n,
+// n rows from `from`, divided by their Euclidean norm.
+static void unit_rows(const struct bt_features *f, int64_t from, int64_t n, float *to) {
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < n; i++) {
+    const float *row = f->features + (from + i) * f->d;
+    double sum = 0;
+    for (int64_t j = 0; j < f->d; j++) sum += (double)row[j] * row[j];
+    double scale = sum > 0 ? 1 / sqrt(sum) : 0;
+    for (int64_t j = 0; j < f->d; j++) to[i * f->d + j] = (float)(scale * row[j]);
+  }
+}
+
+// Keeps `best` (k entries) up to date with one row of similarities.
+static void merge_row(struct neighbour *best, int64_t k, const float *row, int64_t n,
                       const int32_t *labels) {
   for (int64_t j = 0; j < n; j++) {
     if (!(row[j] > best[k - 1].similarity)) continue;
-    int at = k - 1;
+    int64_t at = k - 1;
     for (; at > 0 && row[j] > best[at - 1].similarity; at--) best[at] = best[at - 1];
     best[at] = (struct neighbour){row[j], labels[j]};
   }
 }
 
-static int32_t vote(const struct neighbour *best, int k, double temperature, int classes,
-                    double *votes) {
-  int32_t winner = 0;
-  memset(votes, 0, sizeof *votes * (size_t)classes);
-  for (int i = 0; i < k && best[i].label >= 0; i++) // relative to the best: no overflow
+// votes: zeros, before and after.
+static int32_t vote(const struct neighbour *best, int64_t k, double temperature, double *votes) {
+  int32_t winner = best[0].label;
+  for (int64_t i = 0; i < k; i++) // relative to the best: no overflow
     votes[best[i].label] += exp(((double)best[i].similarity - best[0].similarity) / temperature);
-  for (int32_t c = 1; c < classes; c++)
-    if (votes[c] > votes[winner]) winner = c;
+  for (int64_t i = 1; i < k; i++) {
+    int32_t c = best[i].label;
+    if (votes[c] > votes[winner] || (votes[c] == votes[winner] && c < winner)) winner = c;
+  }
+  for (int64_t i = 0; i < k; i++) votes[best[i].label] = 0;
   return winner;
 }
 
-// Right answers among `n` queries.
-static int64_t query_block(const float *queries, const int32_t *truth, int64_t n, const float *bank,
-                           const struct bt_features *train, int classes,
-                           const struct bt_knn_options *o, float *similarity,
-                           struct neighbour *best) {
-  int k = o->k;
-  int64_t d = train->d, right = 0;
-  for (int64_t i = 0; i < n * k; i++) best[i] = (struct neighbour){-INFINITY, -1};
-  for (int64_t from = 0; from < train->n; from += BANK_BLOCK) {
-    int64_t m = train->n - from < BANK_BLOCK ? train->n - from : BANK_BLOCK;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)m, (int)d, 1, queries, (int)d,
-                bank + from * d, (int)d, 0, similarity, BANK_BLOCK);
+// The bank's rows from `from`, n of them, against all queries.
+static void meet_bank(const struct knn *w, const struct bt_features *train, const struct bt_features *test,
+                      int64_t k, int64_t from, int64_t n) {
+  int64_t d = train->d;
+  unit_rows(train, from, n, w->bank);
+  for (int64_t q = 0; q < test->n; q += QUERY_BLOCK) {
+    int64_t m = smaller(test->n - q, QUERY_BLOCK);
+    unit_rows(test, q, m, w->queries);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)n, (int)d, 1, w->queries, (int)d,
+                w->bank, (int)d, 0, w->similarity, (int)n);
 #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n; i++)
-      merge_row(best + i * k, k, similarity + i * BANK_BLOCK, m, train->labels + from);
+    for (int64_t i = 0; i < m; i++)
+      merge_row(w->best + (q + i) * k, k, w->similarity + i * n, n, train->labels + from);
   }
-  double *votes = bt_xcalloc((size_t)classes, sizeof *votes);
-  for (int64_t i = 0; i < n; i++)
-    right += vote(best + i * k, k, o->temperature, classes, votes) == truth[i];
-  free(votes);
-  return right;
 }
 
-double bt_knn(const struct bt_features *train, const struct bt_features *test, int classes,
-              const struct bt_knn_options *options) {
-  struct bt_knn_options o = *options;
-  if (o.k > train->n) o.k = (int)train->n;
-  float *bank = unit_rows(train), *queries = unit_rows(test);
-  float *similarity = bt_xcalloc((size_t)QUERY_BLOCK * BANK_BLOCK, sizeof *similarity);
-  struct neighbour *best = bt_xcalloc((size_t)QUERY_BLOCK * (size_t)o.k, sizeof *best);
-  int64_t right = 0;
-  for (int64_t from = 0; from < test->n; from += QUERY_BLOCK) {
-    int64_t n = test->n - from < QUERY_BLOCK ? test->n - from : QUERY_BLOCK;
-    right += query_block(queries + from * test->d, test->labels + from, n, bank, train, classes, &o,
-                         similarity, best);
+static double knn_run(const double *arg, const struct bt_features *train, const struct bt_features *test,
+                      int classes, struct bt_room *room, const struct bt_onlooker *watch) {
+  struct knn w = knn_place(room, arg, train->n, test->n, train->d, classes);
+  int64_t k = neighbours(arg, train->n), right = 0;
+  for (int64_t i = 0; i < test->n * k; i++) w.best[i] = (struct neighbour){-INFINITY, -1};
+  for (int64_t from = 0; from < train->n; from += BANK_BLOCK) {
+    if (!bt_goes_on(watch, from, train->n)) return NAN;
+    meet_bank(&w, train, test, k, from, smaller(train->n - from, BANK_BLOCK));
   }
-  free(bank), free(queries), free(similarity), free(best);
+  memset(w.votes, 0, sizeof *w.votes * (size_t)classes);
+  for (int64_t i = 0; i < test->n; i++)
+    right += vote(w.best + i * k, k, arg[1], w.votes) == test->labels[i];
   return (double)right / (double)test->n;
-}
-
-static size_t knn_bytes(const double *arg, int64_t rows, int64_t d, int classes) {
-  (void)d, (void)classes;
-  size_t width = (size_t)(rows < BANK_BLOCK ? rows : BANK_BLOCK);
-  return QUERY_BLOCK * (width * sizeof(float) + (size_t)arg[0] * sizeof(struct neighbour));
 }
 
 // ---- linear probe -----------------------------------------------------------------------------
@@ -128,21 +134,6 @@ struct probe {
   struct probe_chunk chunks[PROBE_CHUNKS];
 };
 
-static void make_chunks(struct probe *p) {
-  size_t weights = (size_t)p->classes * (size_t)p->d;
-  for (int i = 0; i < PROBE_CHUNKS; i++) {
-    struct probe_chunk *k = &p->chunks[i];
-    k->gradient = bt_xcalloc(weights + (size_t)p->classes, sizeof *k->gradient);
-    k->product = bt_xcalloc(weights, sizeof *k->product);
-    k->logits = bt_xcalloc((size_t)PROBE_BLOCK * (size_t)p->classes, sizeof *k->logits);
-  }
-}
-
-static void free_chunks(struct probe *p) {
-  for (int i = 0; i < PROBE_CHUNKS; i++)
-    free(p->chunks[i].gradient), free(p->chunks[i].product), free(p->chunks[i].logits);
-}
-
 // Turns to n rows.
 static void use_rows(struct probe *p, int64_t n, const float *features, const int32_t *labels) {
   p->n = n, p->features = features, p->labels = labels;
@@ -152,16 +143,38 @@ static void use_rows(struct probe *p, int64_t n, const float *features, const in
   }
 }
 
-struct statistics {
-  float *mean, *scale;
-}; // d each
+// What a probe works in, beside its chunks.
+struct probe_room {
+  float *mean, *scale;        // d each: of the training features
+  double *moments;            // 2 d
+  float *fit, *measure;       // standardised: train × d, test × d
+  double *x;
+  void *lbfgs;
+};
+
+static struct probe_room probe_place(struct bt_room *room, struct probe *p, int64_t train, int64_t test, int64_t d, int classes) {
+  size_t columns = (size_t)d, weights = columns * (size_t)classes, all = weights + (size_t)classes;
+  struct probe_room w;
+  for (int i = 0; i < PROBE_CHUNKS; i++) {
+    struct probe_chunk *k = &p->chunks[i];
+    k->gradient = bt_room_take(room, all, sizeof *k->gradient);
+    k->product = bt_room_take(room, weights, sizeof *k->product);
+    k->logits = bt_room_take(room, (size_t)PROBE_BLOCK * (size_t)classes, sizeof *k->logits);
+  }
+  p->weight = bt_room_take(room, weights, sizeof *p->weight);
+  w.mean = bt_room_take(room, columns, sizeof *w.mean), w.scale = bt_room_take(room, columns, sizeof *w.scale);
+  w.moments = bt_room_take(room, 2 * columns, sizeof *w.moments);
+  w.fit = bt_room_take(room, (size_t)train * columns, sizeof *w.fit);
+  w.measure = bt_room_take(room, (size_t)test * columns, sizeof *w.measure);
+  w.x = bt_room_take(room, all, sizeof *w.x);
+  w.lbfgs = bt_room_take(room, bt_lbfgs_bytes((int)all, PROBE_MEMORY), 1);
+  return w;
+}
 
 // scale is 0 for a constant column: it carries nothing.
-static struct statistics column_statistics(const struct bt_features *f) {
-  struct statistics s = {bt_xcalloc((size_t)f->d, sizeof(float)),
-                         bt_xcalloc((size_t)f->d, sizeof(float))};
-  double *mean = bt_xcalloc((size_t)f->d, sizeof *mean),
-         *square = bt_xcalloc((size_t)f->d, sizeof *square);
+static void column_statistics(const struct bt_features *f, const struct probe_room *w) {
+  double *mean = w->moments, *square = w->moments + f->d;
+  memset(mean, 0, 2 * sizeof *mean * (size_t)f->d);
   for (int64_t i = 0; i < f->n; i++)
     for (int64_t j = 0; j < f->d; j++) mean[j] += f->features[i * f->d + j];
   for (int64_t j = 0; j < f->d; j++) mean[j] /= (double)f->n;
@@ -172,20 +185,16 @@ static struct statistics column_statistics(const struct bt_features *f) {
     }
   for (int64_t j = 0; j < f->d; j++) {
     double deviation = sqrt(square[j] / (double)f->n);
-    s.mean[j] = (float)mean[j];
-    s.scale[j] = deviation > 1e-6 * fabs(mean[j]) && deviation > 1e-12 ? (float)(1 / deviation) : 0;
+    w->mean[j] = (float)mean[j];
+    w->scale[j] = deviation > 1e-6 * fabs(mean[j]) && deviation > 1e-12 ? (float)(1 / deviation) : 0;
   }
-  free(mean), free(square);
-  return s;
 }
 
-static float *standardised(const struct bt_features *f, const struct statistics *s) {
-  float *out = bt_xcalloc((size_t)f->n * (size_t)f->d, sizeof *out);
+static void standardise(const struct bt_features *f, const struct probe_room *w, float *to) {
 #pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < f->n; i++)
     for (int64_t j = 0; j < f->d; j++)
-      out[i * f->d + j] = (f->features[i * f->d + j] - s->mean[j]) * s->scale[j];
-  return out;
+      to[i * f->d + j] = (f->features[i * f->d + j] - w->mean[j]) * w->scale[j];
 }
 
 static int64_t block_rows(const struct probe_chunk *k, int64_t from) {
@@ -270,35 +279,34 @@ static double probe_accuracy(struct probe *p, const double *x) {
   return (double)right / (double)p->n;
 }
 
-double bt_linear_probe(const struct bt_features *train, const struct bt_features *test, int classes,
-                       const struct bt_probe_options *options, int *iterations) {
-  struct statistics s = column_statistics(train);
-  float *fit = standardised(train, &s), *measure = standardised(test, &s);
-  size_t weights = (size_t)classes * (size_t)train->d;
-  double *x = bt_xcalloc(weights + (size_t)classes, sizeof *x);
-  struct probe p = {.d = train->d,
-                    .classes = classes,
-                    .weight_decay = options->weight_decay,
-                    .weight = bt_xcalloc(weights, sizeof(float))};
-  struct bt_lbfgs_options how = {
-      .memory = PROBE_MEMORY, .max_iterations = options->max_iterations, .tolerance = 1e-6};
-  make_chunks(&p);
-  use_rows(&p, train->n, fit, train->labels);
-  *iterations = bt_lbfgs(probe_objective, &p, (int)weights + classes, x, &how);
-  use_rows(&p, test->n, measure, test->labels);
-  double accuracy = probe_accuracy(&p, x);
-  free_chunks(&p);
-  free(p.weight), free(x);
-  free(fit), free(measure), free(s.mean), free(s.scale);
-  return accuracy;
+// What watches an L-BFGS, and whether it asked to stop.
+struct probe_watch {
+  const struct bt_onlooker *outer;
+  bool stopped;
+};
+
+static bool probe_goes_on(void *user, int64_t done, int64_t of) {
+  struct probe_watch *w = user;
+  w->stopped = !bt_goes_on(w->outer, done, of);
+  return !w->stopped;
 }
 
-static size_t linear_probe_bytes(const double *arg, int64_t rows, int64_t d, int classes) {
-  (void)arg, (void)rows;
-  size_t weights = (size_t)d * (size_t)classes, x = weights + (size_t)classes;
-  size_t logits = (size_t)PROBE_BLOCK * (size_t)classes;
-  return PROBE_CHUNKS * (x * sizeof(double) + (weights + logits) * sizeof(float)) +
-         x * sizeof(double) + weights * sizeof(float) + bt_lbfgs_bytes((int)x, PROBE_MEMORY);
+static double linear_probe_run(const double *arg, const struct bt_features *train, const struct bt_features *test,
+                               int classes, struct bt_room *room, const struct bt_onlooker *watch) {
+  struct probe p = {.d = train->d, .classes = classes, .weight_decay = arg[0]};
+  struct probe_room w = probe_place(room, &p, train->n, test->n, train->d, classes);
+  struct probe_watch watched = {watch, false};
+  struct bt_lbfgs_options how = {.memory = PROBE_MEMORY, .max_iterations = (int)arg[1], .tolerance = 1e-6,
+                                 .watch = {probe_goes_on, &watched}};
+  int variables = (int)(classes * train->d) + classes;
+  memset(w.x, 0, sizeof *w.x * (size_t)variables);
+  column_statistics(train, &w);
+  standardise(train, &w, w.fit), standardise(test, &w, w.measure);
+  use_rows(&p, train->n, w.fit, train->labels);
+  bt_lbfgs(probe_objective, &p, variables, w.x, &how, w.lbfgs);
+  if (watched.stopped) return NAN;
+  use_rows(&p, test->n, w.measure, test->labels);
+  return probe_accuracy(&p, w.x);
 }
 
 // ---- arguments --------------------------------------------------------------------------------
@@ -323,26 +331,24 @@ static bool linear_probe_check(const double *arg, char *err, size_t errlen) {
 
 // ---- by kind ----------------------------------------------------------------------------------
 
-static double evaluate_knn(const double *arg, const struct bt_features *train,
-                           const struct bt_features *test, int classes) {
-  struct bt_knn_options options = {(int)arg[0], arg[1]};
-  return bt_knn(train, test, classes, &options);
+static void place_knn(struct bt_room *room, const double *arg, int64_t train, int64_t test, int64_t d, int classes) {
+  knn_place(room, arg, train, test, d, classes);
 }
 
-static double evaluate_linear_probe(const double *arg, const struct bt_features *train,
-                                    const struct bt_features *test, int classes) {
-  struct bt_probe_options options = {arg[0], (int)arg[1]};
-  int iterations;
-  return bt_linear_probe(train, test, classes, &options, &iterations);
+static void place_linear_probe(struct bt_room *room, const double *arg, int64_t train, int64_t test, int64_t d, int classes) {
+  struct probe p;
+  (void)arg;
+  probe_place(room, &p, train, test, d, classes);
 }
 
 static const struct {
   const char *name;
-  double (*run)(const double *, const struct bt_features *, const struct bt_features *, int);
-  size_t (*bytes)(const double *, int64_t, int64_t, int);
+  double (*run)(const double *, const struct bt_features *, const struct bt_features *, int, struct bt_room *,
+                const struct bt_onlooker *);
+  void (*place)(struct bt_room *, const double *, int64_t, int64_t, int64_t, int);
   bool (*check)(const double *, char *, size_t);
 } kinds[] = {
-#define EVALUATE(name, ...) {#name, evaluate_##name, name##_bytes, name##_check},
+#define EVALUATE(name, ...) {#name, name##_run, place_##name, name##_check},
 #include "evaluate.def"
 #undef EVALUATE
 };
@@ -354,16 +360,18 @@ bool bt_evaluate_check(const struct bt_evaluate *evaluate, char *err, size_t err
 }
 
 double bt_evaluate(const struct bt_evaluate *evaluate, const struct bt_features *train,
-                   const struct bt_features *test, int classes) {
+                   const struct bt_features *test, int classes, void *work, const struct bt_onlooker *watch) {
   if ((unsigned)evaluate->kind >= BT_EVALUATE_COUNT)
     bt_die("evaluate kind %d", (int)evaluate->kind);
-  return kinds[evaluate->kind].run(evaluate->arg, train, test, classes);
+  struct bt_room room = {work, 0};
+  return kinds[evaluate->kind].run(evaluate->arg, train, test, classes, &room, watch);
 }
 
 size_t bt_evaluate_bytes(const struct bt_evaluate *evaluate, int64_t train, int64_t test, int64_t d,
                          int classes) {
-  size_t scaled = (size_t)(train + test) * (size_t)d * sizeof(float);
-  return scaled + kinds[evaluate->kind].bytes(evaluate->arg, train, d, classes);
+  struct bt_room room = {0};
+  kinds[evaluate->kind].place(&room, evaluate->arg, train, test, d, classes);
+  return room.used;
 }
 
 const char *bt_evaluate_name(enum bt_evaluate_kind kind) { return kinds[kind].name; }

@@ -12,6 +12,7 @@
 
 #define PROBE_SIZE 768 // of the product that makes BLAS allocate its buffers
 
+enum { N_ROWS = 12 };
 struct reserve {
   const char *name;
   size_t bytes;
@@ -30,7 +31,7 @@ static size_t blas_bytes(void) {
   return after > before ? after - before : 0;
 }
 
-static int fill(struct reserve rows[11], const struct bt_memory_plan *plan, size_t process,
+static int fill(struct reserve rows[N_ROWS], const struct bt_memory_plan *plan, size_t process,
                 size_t blas) {
   const struct reserve all[] = {{"store (parameters, state)", plan->store},
                                 {"arena", plan->arena},
@@ -41,6 +42,7 @@ static int fill(struct reserve rows[11], const struct bt_memory_plan *plan, size
                                 {"views", plan->views},
                                 {"data", plan->data},
                                 {"features and their evaluation", plan->features},
+                                {"states during an evaluation", plan->states},
                                 {"BLAS buffers (measured)", blas},
                                 {"process: code, libraries, stacks (measured)", process}};
   int n = (int)(sizeof all / sizeof *all);
@@ -85,12 +87,12 @@ static int describe(const struct bt_module *m, const struct bt_program *p,
   char err[4096];
   struct bt_session s;
   struct bt_memory_plan plan;
-  struct reserve rows[11];
+  struct reserve rows[N_ROWS];
   if (!bt_session_prepare(&s, m, p, o, threads, err, sizeof err)) {
     if (o->data) return bt_report_error(o, err);
     fprintf(stderr, "%s: warning: planning %s without data: %s\n", o->self, p->name, err);
     s = (struct bt_session){.module = m, .program = p, .options = o, .threads = threads};
-    bt_session_find_passes(&s);
+    bt_session_find(&s);
   }
   bt_session_plan(&s, &plan);
   int n = fill(rows, &plan, process, blas);

@@ -75,7 +75,7 @@ static struct tops tops_of(const struct bt_module *module, const struct bt_progr
   struct tops t = {bt_xcalloc((size_t)program->n_tensors, sizeof *t.name), 0};
   for (int i = 0; i < program->n_tensors; i++) {
     const struct bt_tensor *tensor = &module->tensors[program->tensors[i]];
-    char *name = strndup(tensor->name, strcspn(tensor->name, "."));
+    char *name = bt_xstrndup(tensor->name, strcspn(tensor->name, "."));
     bool known = tensor->role == BT_OPTIMIZER;
     for (int k = 0; k < t.n; k++) known |= strcmp(t.name[k], name) == 0;
     if (known)
@@ -157,7 +157,7 @@ static bool split(const char *argument, const struct bt_module *module, char **i
   const char *equals = strchr(argument, '=');
   *path = argument;
   if (!equals || access(argument, F_OK) == 0) return true;
-  *instance = strndup(argument, (size_t)(equals - argument));
+  *instance = bt_xstrndup(argument, (size_t)(equals - argument));
   *path = equals + 1;
   return has_instance(module, *instance) || no_instance(*instance, err, errlen);
 }

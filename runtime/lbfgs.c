@@ -1,9 +1,7 @@
 // lbfgs.c: limited-memory BFGS with a line search that meets the strong Wolfe conditions.
 #include "lbfgs.h"
-#include "btrt_internal.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define SUFFICIENT 1e-4 // c1: the decrease that a step must bring
@@ -132,17 +130,17 @@ size_t bt_lbfgs_bytes(int n, int memory) {
 }
 
 int bt_lbfgs(bt_objective *objective, void *context, int n, double *x,
-             const struct bt_lbfgs_options *options) {
+             const struct bt_lbfgs_options *options, void *room) {
   size_t m = (size_t)options->memory, size = (size_t)n;
-  double *room = bt_xcalloc(room_count(size, m), sizeof *room);
   struct solver v = {
       .objective = objective, .context = context, .n = n, .x = x, .memory = options->memory};
-  v.g = room, v.trial = v.g + size, v.trial_g = v.trial + size, v.direction = v.trial_g + size;
+  v.g = (double *)room, v.trial = v.g + size, v.trial_g = v.trial + size, v.direction = v.trial_g + size;
   v.s = v.direction + size, v.y = v.s + m * size, v.rho = v.y + m * size, v.alpha = v.rho + m;
   v.value = objective(context, x, v.g);
   int iteration = 0;
   for (; iteration < options->max_iterations; iteration++) {
     if (largest(n, v.g) <= options->tolerance) break;
+    if (!bt_goes_on(&options->watch, iteration, options->max_iterations)) break;
     choose_direction(&v);
     double first = v.stored ? 1 : 1 / fmax(1, sqrt(dot(n, v.g, v.g)));
     if (line_search(&v, first))
@@ -152,6 +150,5 @@ int bt_lbfgs(bt_objective *objective, void *context, int n, double *x,
     else
       break;
   }
-  free(room);
   return iteration;
 }

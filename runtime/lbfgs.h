@@ -3,7 +3,7 @@
 #ifndef BT_LBFGS_H
 #define BT_LBFGS_H
 
-#include <stddef.h>
+#include "btrt_internal.h"
 
 // Value at x (n numbers); its gradient goes to g.
 typedef double bt_objective(void *context, const double *x, double *g);
@@ -12,13 +12,14 @@ struct bt_lbfgs_options {
   int memory; // pairs kept
   int max_iterations;
   double tolerance; // stop when no |gradient| entry exceeds it
+  struct bt_onlooker watch; // of iterations
 };
 
-// Improves x in place; returns the iterations taken. The value never rises.
+// Improves x in place; returns the iterations taken. The value never rises. room: bt_lbfgs_bytes.
 int bt_lbfgs(bt_objective *objective, void *context, int n, double *x,
-             const struct bt_lbfgs_options *options);
+             const struct bt_lbfgs_options *options, void *room);
 
-// What it allocates for n variables and `memory` pairs, in bytes.
+// What it works in, for n variables and `memory` pairs.
 size_t bt_lbfgs_bytes(int n, int memory);
 
 #endif

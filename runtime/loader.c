@@ -107,8 +107,7 @@ static void grow_needs(struct needs *n, const struct bt_program *p) {
 
 static struct needs needs_of(const struct bt_session *s) {
   struct needs n = {0};
-  grow_needs(&n, s->program);
-  for (int k = 0; k < s->n_passes; k++) grow_needs(&n, s->passes[k].session.program);
+  for (int k = 0; k < s->n_turns; k++) grow_needs(&n, s->turns[k]->program);
   return n;
 }
 

@@ -69,6 +69,13 @@ bool bt_block_new(struct bt_block *block, size_t bytes, const char *what, char *
   return true;
 }
 
+void *bt_room_take(struct bt_room *room, size_t count, size_t size) {
+  size_t bytes, at = room->used;
+  if (__builtin_mul_overflow(count, size, &bytes)) bt_die("%zu elements of %zu bytes", count, size);
+  room->used += bt_round_up(bytes, BT_ALIGN);
+  return room->base ? room->base + at : NULL;
+}
+
 void bt_block_free(struct bt_block *block) {
   if (block->data) munmap(block->data, block->bytes);
   *block = (struct bt_block){0};

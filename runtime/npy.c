@@ -5,6 +5,7 @@
 // once, in any order. Whatever else it is, it is an error.
 #include "npy.h"
 #include "reader.h"
+#include "replace.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -107,12 +108,14 @@ static bool parse(struct bt_reader *r, const char *text, struct header *h) {
 
 // ---- the file ---------------------------------------------------------------------------------
 
+static const struct {
+  const char *descr;
+  enum bt_dtype dtype;
+} known[] = {{"<f4", BT_F32}, {"<f8", BT_F64}, {"<i4", BT_I32}, {"<i8", BT_I64}, {"|u1", BT_U8}};
+enum { N_KNOWN = sizeof known / sizeof *known };
+
 static bool read_dtype(struct bt_reader *r, const char *descr, enum bt_dtype *dtype) {
-  static const struct {
-    const char *descr;
-    enum bt_dtype dtype;
-  } known[] = {{"<f4", BT_F32}, {"<f8", BT_F64}, {"<i4", BT_I32}, {"<i8", BT_I64}, {"|u1", BT_U8}};
-  for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+  for (int i = 0; i < N_KNOWN; i++)
     if (strcmp(known[i].descr, descr) == 0) return *dtype = known[i].dtype, true;
   return FAIL(r,
               "its elements are '%s'; '<f4', '<f8', '<i4', '<i8' and '|u1' can be read: save "
@@ -165,4 +168,29 @@ bool bt_npy_read(const char *folder, const char *name, struct bt_npy *npy, char 
     npy->data = bt_reader_rest(&r, bytes);
   bt_reader_close(&r);
   return npy->data != NULL;
+}
+
+// ---- writing ----------------------------------------------------------------------------------
+
+static const char *descr_of(enum bt_dtype dtype) {
+  for (int i = 0; i < N_KNOWN; i++)
+    if (known[i].dtype == dtype) return known[i].descr;
+  bt_die("an array of %s", bt_dtype_name(dtype));
+}
+
+// Magic number, version and length are 10 bytes; with them the header is a multiple of 64 bytes,
+// spaces and a newline at its end, so that elements are aligned.
+enum { FIXED = 10, ALIGNMENT = 64, MOST_TEXT = 256 };
+
+bool bt_npy_write_header(int fd, enum bt_dtype dtype, int rank, const int64_t *shape) {
+  char header[FIXED + MOST_TEXT] = "\x93NUMPY\x01", *text = header + FIXED;
+  int n = snprintf(text, MOST_TEXT, "{'descr': '%s', 'fortran_order': False, 'shape': (", descr_of(dtype));
+  for (int i = 0; i < rank; i++)
+    n += snprintf(text + n, (size_t)(MOST_TEXT - n), rank == 1 || i + 1 < rank ? "%" PRId64 ", " : "%" PRId64, shape[i]);
+  n += snprintf(text + n, (size_t)(MOST_TEXT - n), "), }");
+  int padded = (int)bt_round_up((size_t)(FIXED + n + 1), ALIGNMENT) - FIXED;
+  memset(text + n, ' ', (size_t)(padded - n));
+  text[padded - 1] = '\n';
+  header[FIXED - 2] = (char)(padded & 255), header[FIXED - 1] = (char)(padded >> 8);
+  return bt_write_all(fd, header, (size_t)(FIXED + padded));
 }

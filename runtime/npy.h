@@ -19,4 +19,8 @@ struct bt_npy {
 bool bt_npy_read(const char *folder, const char *name, struct bt_npy *npy, char *err,
                  size_t errlen);
 
+// Writes the header, version 1.0, of an array of that type and shape to fd; the elements, row-major,
+// follow it. dtype: one of those above. False with errno set.
+bool bt_npy_write_header(int fd, enum bt_dtype dtype, int rank, const int64_t *shape);
+
 #endif

@@ -4,13 +4,15 @@
 // most every two seconds, and one an epoch. The log is flushed line by line: it survives a crash.
 // Neither touches the run: they read scalars that the step has computed anyway.
 #include "progress.h"
+#include "evaluate.h"
+#include "json_text.h"
 #include "sweep.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdarg.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -32,37 +34,33 @@ static void end_last_line(FILE *log) {
   if (last != '\n') fputc('\n', log);
 }
 
-void bt_progress_begin(struct bt_progress *p, const struct bt_session *s, int64_t first_step) {
-  double now = bt_now();
-  *p = (struct bt_progress){.session = s,
-                            .terminal = isatty(STDERR_FILENO) == 1,
-                            .started = now,
-                            .shown = now,
-                            .logged = now,
-                            .first_step = first_step,
-                            .logged_step = first_step};
-}
-
-bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, int64_t first_step,
-                      bool append, char *err, size_t errlen) {
-  bt_progress_begin(p, s, first_step);
+bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, char *err, size_t errlen) {
+  *p = (struct bt_progress){.session = s, .terminal = isatty(STDERR_FILENO) == 1};
   p->epoch_sums = bt_xcalloc((size_t)s->program->n_outputs, sizeof *p->epoch_sums);
   p->log_path = bt_path(s->options->out, s->program->name, "log.jsonl");
-  p->log = fopen(p->log_path, "a+");
-  if (!p->log) {
+  p->log = fopen(p->log_path, "a+e");
+  if (p->log && !is_locked(p->log)) return true;
+  if (!p->log)
     bt_fail(err, errlen, "cannot write %s: %s", p->log_path, strerror(errno));
-  } else if (is_locked(p->log)) {
+  else
     bt_fail(err, errlen, "another run is writing to %s: give this one another --out", p->log_path);
-    fclose(p->log);
-  } else {
-    if (append)
-      end_last_line(p->log);
-    else if (ftruncate(fileno(p->log), 0) != 0)
-      fputc('\n', p->log); // what was there stays, apart
-    return true;
-  }
-  free(p->log_path), free(p->epoch_sums);
+  bt_progress_close(p);
   return false;
+}
+
+void bt_progress_show(struct bt_progress *p, const struct bt_session *s) {
+  double now = bt_now();
+  *p = (struct bt_progress){.session = s, .terminal = isatty(STDERR_FILENO) == 1, .started = now,
+                            .shown = now + PLAIN_INTERVAL - TERMINAL_INTERVAL};
+}
+
+void bt_progress_begin(struct bt_progress *p, int64_t first_step, bool append) {
+  p->started = p->shown = p->logged = bt_now();
+  p->first_step = p->logged_step = first_step;
+  if (append)
+    end_last_line(p->log);
+  else if (ftruncate(fileno(p->log), 0) != 0)
+    fputc('\n', p->log); // what was there stays, apart
 }
 
 void bt_progress_close(struct bt_progress *p) {
@@ -80,12 +78,14 @@ static void write_line(struct bt_progress *p, json_t *object) {
   char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9));
   json_decref(object);
   if (!text) return;
-  bool ok = fprintf(p->log, "%s\n", text) > 0 && fflush(p->log) == 0;
-  if (!ok && !p->warned) {
+  if (p->torn) end_last_line(p->log);
+  p->torn = fprintf(p->log, "%s\n", text) < 0 || fflush(p->log) != 0;
+  if (p->torn && !p->warned) {
     bt_progress_end_line(p);
     fprintf(stderr, "warning: cannot write %s: %s\n", p->log_path, strerror(errno));
     p->warned = true;
   }
+  if (p->torn) __fpurge(p->log), clearerr(p->log); // half of a line may be there
   if (p->session->options->json) printf("%s\n", text), fflush(stdout);
   free(text);
 }
@@ -103,14 +103,16 @@ static json_t *line_of(const struct bt_progress *p, const struct bt_step_point *
   return object;
 }
 
+double bt_progress_mean(const struct bt_progress *p, int output) {
+  return p->epoch_sums[output] / (double)p->epoch_steps;
+}
+
 // Where the values of a line come from: the step just done, or the epoch's mean.
 typedef double value_source(const struct bt_progress *p, int output);
 static double of_step(const struct bt_progress *p, int output) {
   return bt_session_scalar(p->session, output);
 }
-static double of_epoch(const struct bt_progress *p, int output) {
-  return p->epoch_sums[output] / (double)p->epoch_steps;
-}
+static double of_epoch(const struct bt_progress *p, int output) { return bt_progress_mean(p, output); }
 
 // Sets the next output of a kind behind `from`; false: there is none.
 static bool next_output(const struct bt_progress *p, enum bt_output_kind kind, int *from) {
@@ -167,6 +169,14 @@ void bt_progress_not_finite(struct bt_progress *p, int64_t step, const struct bt
   write_line(p, object);
 }
 
+void bt_progress_resumed(struct bt_progress *p, int64_t step, const char *changes) {
+  json_t *object = json_object();
+  json_object_set_new(object, "event", json_string("resumed"));
+  json_object_set_new(object, "step", json_integer(step));
+  if (*changes) json_object_set_new(object, "changes", bt_json_text(changes));
+  write_line(p, object);
+}
+
 // ---- the line ---------------------------------------------------------------------------------
 
 void bt_progress_end_line(struct bt_progress *p) {
@@ -189,8 +199,8 @@ static int terminal_width(void) {
 
 // A line is a row of parts. Where it is too narrow for all, the important ones are shown. A part counts
 // with a width that its number will hardly exceed, so that parts do not come and go with its digits.
-enum { ALWAYS, FIRST_REPORTS, STEP, RATE, OTHER_REPORTS, N_RANKS };
-enum { N_FIRST_REPORTS = 3, MOST_REPORTS = 20, MOST_PARTS = MOST_REPORTS + 5, PLAIN_WIDTH = 80 };
+enum { ALWAYS, FIRST_REPORTS, SCORE, STEP, RATE, OTHER_REPORTS, N_RANKS };
+enum { N_FIRST_REPORTS = 3, MOST_REPORTS = 20, MOST_PARTS = MOST_REPORTS + 6, PLAIN_WIDTH = 80 };
 struct part {
   int rank, width;
   bool shown;
@@ -292,6 +302,7 @@ static void show(struct bt_progress *p, const struct bt_step_point *point, value
   struct line l = {0};
   add_counters(&l, point);
   add_scalars(&l, p, value);
+  if (*p->score) add_part(&l, SCORE, 0, "%s", p->score);
   add_times(&l, p, point);
   show_line(p, &l);
 }
@@ -338,10 +349,10 @@ void bt_progress_epoch(struct bt_progress *p, const struct bt_step_point *point)
 
 // ---- passes -----------------------------------------------------------------------------------
 
-void bt_progress_sweep(struct bt_progress *p, const struct bt_program *pass, int64_t done, int64_t images) {
+void bt_progress_sweep(struct bt_progress *p, const char *what, int64_t done, int64_t of) {
   struct line l = {0};
   if (p->session->options->quiet || !p->terminal || bt_now() - p->shown < TERMINAL_INTERVAL) return;
-  add_counter(&l, ALWAYS, bt_pass_name(pass), done, images);
+  add_counter(&l, ALWAYS, what, done, of);
   show_line(p, &l);
 }
 
@@ -358,5 +369,64 @@ void bt_progress_pass(struct bt_progress *p, const struct bt_step_point *point, 
   }
   write_line(p, object);
   if (!p->session->options->quiet && l.n > 1) show_line(p, &l), bt_progress_end_line(p);
+  p->logged += seconds; // no part of the time that images take
+}
+
+// ---- measures ---------------------------------------------------------------------------------
+
+// "knn", or "probe linear_probe" where the program has another name than its measure.
+static void name_measure(char *to, size_t room, const struct bt_result *r) {
+  bool same = strcmp(r->program->name, r->measure) == 0;
+  snprintf(to, room, "%.30s%s%.20s", r->program->name, same ? "" : " ", same ? "" : r->measure);
+}
+
+static void log_result(struct bt_progress *p, const struct bt_step_point *point, const struct bt_result *r, double value) {
+  json_t *object = line_of(p, point, "evaluate");
+  json_object_set_new(object, "program", json_string(r->program->name));
+  if (r->pass) json_object_set_new(object, "pass", json_string(r->pass));
+  if (r->measure) json_object_set_new(object, "measure", json_string(r->measure));
+  if (r->report) json_object_set_new(object, "report", json_string(r->report));
+  json_object_set_new(object, r->report ? "value" : "accuracy", real(value));
+  write_line(p, object);
+}
+
+static void add_result(struct line *l, int k, const struct bt_result *r) {
+  char name[64];
+  if (r->measure) {
+    name_measure(name, sizeof name, r);
+    add_part(l, ALWAYS, 0, "%s%s %.2f %%", k ? "" : "  ", name, 100 * r->value);
+    return;
+  }
+  snprintf(name, sizeof name, "%s%.20s%s%.30s", k ? "" : "  ", r->pass ? r->pass : "", r->pass ? " " : "", r->report);
+  add_report(l, k, name, r->value);
+}
+
+static const struct bt_result *first_accuracy(const struct bt_result *results, int n) {
+  for (int i = 0; i < n; i++)
+    if (results[i].measure) return &results[i];
+  return NULL;
+}
+
+void bt_progress_measure(struct bt_progress *p, const struct bt_step_point *point, const struct bt_program *program,
+                         const struct bt_result *results, int n, const char *broken, bool first, double seconds) {
+  struct line l = {0};
+  const struct bt_result *score = first ? first_accuracy(results, n) : NULL;
+  if (score) {
+    char name[64];
+    name_measure(name, sizeof name, score);
+    snprintf(p->score, sizeof p->score, "%.50s %.1f %%", name, 100 * score->value);
+  }
+  for (int i = 0; i < n; i++) {
+    log_result(p, point, &results[i], results[i].value);
+    if (i < MOST_REPORTS) add_result(&l, i, &results[i]);
+  }
+  if (broken) {
+    const struct bt_evaluate *e = program->evaluates;
+    const struct bt_result none = {.program = program, .measure = program->n_evaluates ? bt_evaluate_name(e->kind) : NULL};
+    log_result(p, point, &none, NAN);
+    bt_progress_end_line(p);
+    fprintf(stderr, "warning: %s\n", broken);
+  }
+  if (!p->session->options->quiet && l.n) show_line(p, &l), bt_progress_end_line(p);
   p->logged += seconds; // no part of the time that images take
 }

@@ -1,22 +1,14 @@
-// safetensors_write.c: the writer, which replaces a file whole or not at all.
-//
-// Bytes go to a temporary file in the same folder; it reaches the disk (fsync) before it takes the
-// old file's name (rename), and the folder is flushed after. A crash or a full disk at any moment
-// leaves either the old file or the new one. Larger elements come first, so that readers who map
-// the file find every tensor aligned to its element.
+// safetensors_write.c: the writer, which replaces a file whole or not at all (replace.h). Larger elements come
+// first, so that readers who map the file find every tensor aligned to its element.
 #define _GNU_SOURCE
 #include "safetensors.h"
 #include "btrt_internal.h"
+#include "replace.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <zlib.h>
 
 static const char *dtype_text(enum bt_dtype dtype) {
@@ -88,58 +80,22 @@ static char *header_text(const struct st_tensor *tensors, const int *order, int 
   return result;
 }
 
-static bool write_all(int fd, const void *data, size_t n) {
-  const char *p = data;
-  while (n > 0) {
-    ssize_t put = write(fd, p, n);
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return false;
-    p += put, n -= (size_t)put;
-  }
-  return true;
-}
+struct content {
+  const char *header;
+  const struct st_tensor *tensors;
+  const int *order;
+  int n;
+};
 
-static bool write_content(int fd, const char *header, const struct st_tensor *tensors,
-                          const int *order, int n) {
+static bool write_content(int fd, const void *user) {
+  const struct content *c = user;
   unsigned char word[8];
-  uint64_t length = strlen(header);
+  uint64_t length = strlen(c->header);
   for (int i = 0; i < 8; i++) word[i] = (unsigned char)(length >> (8 * i));
-  if (!write_all(fd, word, 8) || !write_all(fd, header, length)) return false;
-  for (int i = 0; i < n; i++)
-    if (!write_all(fd, tensors[order[i]].data, st_bytes(&tensors[order[i]]))) return false;
+  if (!bt_write_all(fd, word, 8) || !bt_write_all(fd, c->header, length)) return false;
+  for (int i = 0; i < c->n; i++)
+    if (!bt_write_all(fd, c->tensors[c->order[i]].data, st_bytes(&c->tensors[c->order[i]]))) return false;
   return true;
-}
-
-static void flush_folder_of(const char *path) {
-  char *copy = strdup(path);
-  int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-  if (fd >= 0) fsync(fd), close(fd); // some file systems refuse; the rename stands all the same
-  free(copy);
-}
-
-// Writes through a temporary file beside `path`, or directly where `path` is a pipe or a device.
-static bool replace_file(const char *path, const char *header, const struct st_tensor *tensors,
-                         const int *order, int n, char *err, size_t errlen) {
-  struct stat st;
-  bool exists = stat(path, &st) == 0, direct = exists && !S_ISREG(st.st_mode);
-  if (exists && S_ISDIR(st.st_mode)) return bt_fail(err, errlen, "%s is a folder", path);
-  size_t room = strlen(path) + 32;
-  char *temporary = bt_xcalloc(room, 1);
-  snprintf(temporary, room, direct ? "%s" : "%s.tmp-%ld", path, (long)getpid());
-  if (!direct) unlink(temporary); // left by a dead process that had our number
-  int fd = open(temporary, O_WRONLY | O_CLOEXEC | (direct ? 0 : O_CREAT | O_EXCL), 0666);
-  bool ok = fd >= 0 && write_content(fd, header, tensors, order, n) && (direct || fsync(fd) == 0);
-  int error = errno;
-  if (fd >= 0 && close(fd) != 0 && ok) ok = false, error = errno;
-  if (ok && !direct && rename(temporary, path) != 0) ok = false, error = errno;
-  if (!ok) {
-    if (fd >= 0 && !direct) unlink(temporary);
-    bt_fail(err, errlen, "cannot write %s: %s", path, strerror(error));
-  } else if (!direct) {
-    flush_folder_of(path);
-  }
-  free(temporary);
-  return ok;
 }
 
 bool st_write(const char *path, const struct st_tensor *tensors, int n,
@@ -148,7 +104,8 @@ bool st_write(const char *path, const struct st_tensor *tensors, int n,
   for (int i = 0; i < n; i++) order[i] = i;
   qsort_r(order, (size_t)n, sizeof *order, compare_alignment, (void *)tensors);
   char *header = header_text(tensors, order, n, metadata, n_metadata);
-  bool ok = header ? replace_file(path, header, tensors, order, n, err, errlen)
+  struct content content = {header, tensors, order, n};
+  bool ok = header ? bt_replace_file(path, write_content, &content, err, errlen)
                    : bt_fail(err, errlen,
                              "cannot write %s: a name or a metadata value is not UTF-8", path);
   free(header);

@@ -1,9 +1,9 @@
 // session.c: see session.h.
 #include "session.h"
-#include "evaluate.h"
 #include "interchange.h"
 #include "loader.h"
 #include "match.h"
+#include "measure.h"
 #include "random.h"
 #include "views.h"
 
@@ -47,9 +47,18 @@ static bool make_column(struct bt_session *s, int i, struct bt_column *column, c
   return true;
 }
 
-static void add_image(const int64_t image[3], struct bt_data_need *need) {
-  for (int i = 0; i < 3; i++)
+// Programs of one run may leave sizes open, but must agree on the others.
+static bool add_size(const struct bt_session *s, const int64_t image[3], struct bt_data_need *need, char *err,
+                     size_t errlen) {
+  for (int i = 0; i < 3; i++) {
+    if (image[i] && need->image[i] && image[i] != need->image[i])
+      return bt_fail(err, errlen,
+                     "program %s takes images of another size than the program that is run (%" PRId64 ", not %" PRId64
+                     "): measure it by itself",
+                     s->program->name, image[i], need->image[i]);
     if (image[i]) need->image[i] = image[i];
+  }
+  return true;
 }
 
 static bool add_images(struct bt_session *s, int i, struct bt_data_need *need, char *err,
@@ -57,19 +66,21 @@ static bool add_images(struct bt_session *s, int i, struct bt_data_need *need, c
   const char *name = s->program->inputs[i].name;
   if (need->images_name && strcmp(need->images_name, name) != 0)
     return bt_fail(err, errlen,
-                   "program %s takes two kinds of images, '%s' and '%s'; a data set has one",
-                   s->program->name, need->images_name, name);
-  if (s->program->inputs[i].view < 0) add_image(s->program->inputs[i].shape + 1, need); // pixels as they are
-  return need->images_name = name, true;
+                   "program %s takes a second kind of images, '%s' beside '%s'; a data set has one",
+                   s->program->name, name, need->images_name);
+  need->images_name = name;
+  return s->program->inputs[i].view >= 0 || add_size(s, s->program->inputs[i].shape + 1, need, err, errlen); // pixels as they are
 }
 
-// The column of this name in the need, or a new one.
+// The column of this name in the need, or a new one; -1: the two have different types.
 static int column_of(struct bt_data_need *need, struct bt_column *columns, const struct bt_column *column) {
   for (int i = 0; i < need->n_columns; i++) {
     if (strcmp(columns[i].name, column->name) != 0) continue;
+    bool same = columns[i].dtype == column->dtype && columns[i].rank == column->rank &&
+                memcmp(columns[i].shape, column->shape, sizeof *column->shape * (size_t)column->rank) == 0;
     bool fewer = column->classes && (!columns[i].classes || column->classes < columns[i].classes);
     if (fewer) columns[i].classes = column->classes;
-    return i;
+    return same ? i : -1;
   }
   columns[need->n_columns] = *column;
   return need->n_columns++;
@@ -79,7 +90,7 @@ static int column_of(struct bt_data_need *need, struct bt_column *columns, const
 static bool add_need(struct bt_session *s, struct bt_column *columns, struct bt_data_need *need,
                      char *err, size_t errlen) {
   const struct bt_program *p = s->program;
-  add_image(p->image, need);
+  if (!add_size(s, p->image, need, err, errlen)) return false;
   s->columns = bt_xcalloc((size_t)p->n_inputs, sizeof *s->columns);
   for (int i = 0; i < p->n_inputs; i++) {
     const struct bt_input *input = &p->inputs[i];
@@ -88,6 +99,9 @@ static bool add_need(struct bt_session *s, struct bt_column *columns, struct bt_
     if (input->kind != BT_INPUT_LABEL && input->kind != BT_INPUT_ARRAY) continue;
     if (!make_column(s, i, &column, err, errlen)) return false;
     s->columns[i] = column_of(need, columns, &column);
+    if (s->columns[i] < 0)
+      return bt_fail(err, errlen, "program %s takes the data '%s' in another type or shape than the program that is run: measure it by itself",
+                     p->name, input->name);
     if (column.label && input->classes && (!need->classes || input->classes < need->classes))
       need->classes = input->classes;
   }
@@ -96,24 +110,27 @@ static bool add_need(struct bt_session *s, struct bt_column *columns, struct bt_
 
 // Programs that minimise nothing measure on the test split.
 static bool needs_test(const struct bt_session *s) {
-  bool needs = !bt_program_trains(s->program) || s->program->n_evaluates;
-  for (int k = 0; k < s->n_passes; k++) needs |= s->passes[k].session.program->split == BT_SPLIT_TEST;
+  bool needs = false;
+  for (int k = 0; k < s->n_turns; k++) {
+    const struct bt_program *p = s->turns[k]->program;
+    needs |= p->owner ? p->split == BT_SPLIT_TEST : !bt_program_trains(p) || p->n_evaluates;
+  }
   return needs;
 }
 
-// A program and its passes read the same data.
+// All that take turns read the same data.
 static bool open_data(struct bt_session *s, char *err, size_t errlen) {
   const struct bt_options *o = s->options;
-  int inputs = s->program->n_inputs;
-  for (int k = 0; k < s->n_passes; k++) inputs += s->passes[k].session.program->n_inputs;
+  int inputs = 0;
+  for (int k = 0; k < s->n_turns; k++) inputs += s->turns[k]->program->n_inputs;
   struct bt_column *columns = bt_xcalloc((size_t)inputs, sizeof *columns);
   struct bt_data_need need = {.columns = columns,
                               .train_only = !needs_test(s),
                               .cache = (size_t)o->cache,
                               .plan = o->command == BT_COMMAND_INFO,
                               .quiet = o->quiet};
-  bool ok = add_need(s, columns, &need, err, errlen);
-  for (int k = 0; ok && k < s->n_passes; k++) ok = add_need(&s->passes[k].session, columns, &need, err, errlen);
+  bool ok = true;
+  for (int k = 0; ok && k < s->n_turns; k++) ok = add_need(s->turns[k], columns, &need, err, errlen);
   if (ok) s->data = bt_data_open(o->data, &need, (uint64_t)o->seed, err, errlen);
   free(columns);
   if (!s->data || o->label_fraction == 1 || s->data->train.labels) return s->data != NULL;
@@ -158,13 +175,38 @@ static bool plan_views(struct bt_session *s, char *err, size_t errlen) {
   return ok;
 }
 
-void bt_session_find_passes(struct bt_session *s) {
+// ---- who takes turns --------------------------------------------------------------------------
+
+static struct bt_session session_of(const struct bt_session *s, const struct bt_program *p) {
+  return (struct bt_session){.module = s->module, .program = p, .options = s->options, .threads = s->threads};
+}
+
+static void find_passes(struct bt_session *s) {
   const struct bt_module *m = s->module;
   s->passes = bt_xcalloc((size_t)m->n_programs, sizeof *s->passes);
   for (int i = 0; i < m->n_programs; i++) {
     const struct bt_program *p = &m->programs[i];
-    if (p->owner && strcmp(p->owner, s->program->name) == 0)
-      s->passes[s->n_passes++].session = (struct bt_session){.module = m, .program = p, .options = s->options, .threads = s->threads};
+    if (p->owner && strcmp(p->owner, s->program->name) == 0) s->passes[s->n_passes++].session = session_of(s, p);
+  }
+}
+
+static void add_turns(struct bt_session *s, struct bt_session *of) {
+  s->turns[s->n_turns++] = of;
+  for (int k = 0; k < of->n_passes; k++) s->turns[s->n_turns++] = &of->passes[k].session;
+}
+
+void bt_session_find(struct bt_session *s) {
+  const struct bt_options *o = s->options;
+  bool trains = bt_program_trains(s->program);
+  s->measures = bt_xcalloc((size_t)o->n_evaluated, sizeof *s->measures);
+  s->turns = bt_xcalloc((size_t)s->module->n_programs, sizeof *s->turns);
+  find_passes(s);
+  add_turns(s, s);
+  for (int i = 0; trains && i < o->n_evaluated; i++) {
+    struct bt_session *m = &s->measures[s->n_measures++];
+    *m = session_of(s, o->evaluated[i]);
+    find_passes(m);
+    add_turns(s, m);
   }
 }
 
@@ -234,18 +276,52 @@ static bool check_kept(const struct bt_session *s, char *err, size_t errlen) {
   return true;
 }
 
+// A measure finds what it loads in the store, as the run's program leaves it.
+static bool check_loads(const struct bt_session *s, const struct bt_session *measure, char *err, size_t errlen) {
+  const struct bt_program *p = s->program, *m = measure->program;
+  for (int i = 0; i < m->n_tensors; i++) {
+    const char *name = s->module->tensors[m->tensors[i]].name;
+    bool owned = false;
+    for (int k = 0; k < p->n_tensors; k++) owned |= p->tensors[k] == m->tensors[i];
+    for (int k = 0; !owned && k < m->n_loads; k++) {
+      size_t n = strlen(m->loads[k].prefix);
+      if (strncmp(name, m->loads[k].prefix, n) == 0 && name[n] == '.')
+        return bt_fail(err, errlen, "--evaluate %s: it loads %s from %s, which %s does not have: run '%s %s' after the run",
+                       m->name, m->loads[k].prefix, m->loads[k].from, p->name, s->options->self, m->name);
+    }
+  }
+  return true;
+}
+
+static bool check_measure(const struct bt_session *s, const struct bt_session *measure, char *err, size_t errlen) {
+  const struct bt_program *m = measure->program;
+  bool means = !m->n_evaluates && has_output(m, BT_OUTPUT_REPORT);
+  if (means && s->data->test.n < m->batch)
+    return bt_fail(err, errlen, "--evaluate %s: the test split is smaller than one batch", m->name);
+  return check_loads(s, measure, err, errlen);
+}
+
+// Passes of a program, whose data are open.
+static bool prepare_passes(struct bt_session *s, char *err, size_t errlen) {
+  bool ok = true;
+  for (int k = 0; ok && k < s->n_passes; k++) ok = choose_images(&s->passes[k], err, errlen);
+  return ok && check_kept(s, err, errlen);
+}
+
 bool bt_session_prepare(struct bt_session *s, const struct bt_module *module,
                         const struct bt_program *program, const struct bt_options *options,
                         int threads, char *err, size_t errlen) {
   *s = (struct bt_session){
       .module = module, .program = program, .options = options, .threads = threads};
-  bt_session_find_passes(s);
-  bool ok = open_data(s, err, errlen) && plan_views(s, err, errlen);
-  for (int k = 0; ok && k < s->n_passes; k++) {
-    s->passes[k].session.data = s->data;
-    ok = plan_views(&s->passes[k].session, err, errlen) && choose_images(&s->passes[k], err, errlen);
+  bt_session_find(s);
+  bool ok = open_data(s, err, errlen);
+  for (int k = 0; ok && k < s->n_turns; k++) {
+    s->turns[k]->data = s->data;
+    ok = plan_views(s->turns[k], err, errlen);
   }
-  ok = ok && check_kept(s, err, errlen);
+  ok = ok && prepare_passes(s, err, errlen);
+  for (int k = 0; ok && k < s->n_measures; k++)
+    ok = prepare_passes(&s->measures[k], err, errlen) && check_measure(s, &s->measures[k], err, errlen);
   if (!ok) bt_session_close(s);
   return ok;
 }
@@ -274,21 +350,42 @@ static size_t buffer_bytes(const struct bt_program *p) {
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
-// A program and its passes take turns in the arena, the scratch and the buffers.
-static struct bt_memory_plan plan_steps(const struct bt_session *s) {
-  struct bt_memory_plan plan = {.store = s->module->store_bytes, .batches = bt_loader_bytes(s)};
-  for (int k = -1; k < s->n_passes; k++) {
-    const struct bt_program *p = k < 0 ? s->program : s->passes[k].session.program;
-    plan.arena = larger(plan.arena, p->arena_bytes);
-    plan.scratch = larger(plan.scratch, p->thread_bytes * (size_t)s->threads);
-    plan.buffers = larger(plan.buffers, buffer_bytes(p));
-  }
+// What passes of a program keep while they have their turn.
+static size_t kept_bytes(const struct bt_session *s) {
+  size_t bytes = 0;
   for (int k = 0; k < s->n_passes; k++)
     for (int o = 0; o < s->passes[k].session.program->n_outputs; o++) {
       const struct bt_input *input = NULL;
       for (int reader = k + 1; !input && reader < s->n_passes; reader++) input = kept_input(s, k, o, reader);
-      if (input) plan.kept += input_bytes(input);
+      if (input) bytes += input_bytes(input);
     }
+  return bytes;
+}
+
+static size_t states_bytes(const struct bt_session *measure) {
+  size_t bytes = 0;
+  for (int i = 0; i < measure->program->n_tensors; i++) {
+    const struct bt_tensor *t = &measure->module->tensors[measure->program->tensors[i]];
+    if (t->role == BT_STATE) bytes += bt_round_up(t->bytes, BT_ALIGN);
+  }
+  return bytes;
+}
+
+// Programs take turns in the arena, the scratch and the buffers, and so do measures in theirs.
+static struct bt_memory_plan plan_memory(const struct bt_session *s) {
+  struct bt_memory_plan plan = {.store = s->module->store_bytes, .batches = bt_loader_bytes(s), .kept = kept_bytes(s)};
+  for (int k = 0; k < s->n_turns; k++) {
+    const struct bt_program *p = s->turns[k]->program;
+    plan.arena = larger(plan.arena, p->arena_bytes);
+    plan.scratch = larger(plan.scratch, p->thread_bytes * (size_t)s->threads);
+    plan.buffers = larger(plan.buffers, buffer_bytes(p));
+  }
+  if (s->data) plan.features = bt_features_bytes(s);
+  for (int k = 0; k < s->n_measures; k++) {
+    plan.kept = larger(plan.kept, kept_bytes(&s->measures[k]));
+    plan.states = larger(plan.states, states_bytes(&s->measures[k]));
+    if (s->data) plan.features = larger(plan.features, bt_features_bytes(&s->measures[k]));
+  }
   return plan;
 }
 
@@ -315,8 +412,8 @@ static void place_step(const struct bt_session *s, struct bt_session *step) {
                                 .inputs = step->inputs, .outputs = step->outputs};
 }
 
-static void place_kept(struct bt_session *s) {
-  char *at = s->kept.data;
+// Of the passes of s, from `at` on.
+static void place_kept(struct bt_session *s, char *at) {
   for (int k = 0; k < s->n_passes; k++) {
     const struct bt_program *p = s->passes[k].session.program;
     s->passes[k].keeps = bt_xcalloc((size_t)p->n_outputs, sizeof *s->passes[k].keeps);
@@ -337,17 +434,19 @@ bool bt_session_open(struct bt_session *s, const struct bt_module *module,
                      const struct bt_program *program, const struct bt_options *options,
                      int threads, char *err, size_t errlen) {
   if (!bt_session_prepare(s, module, program, options, threads, err, errlen)) return false;
-  struct bt_memory_plan plan = plan_steps(s);
+  struct bt_memory_plan plan = plan_memory(s);
   bool ok = bt_block_new(&s->store, plan.store, "parameters", err, errlen) &&
             bt_block_new(&s->arena, plan.arena, "arena", err, errlen) &&
             bt_block_new(&s->scratch, plan.scratch, "thread scratch", err, errlen) &&
             bt_block_new(&s->buffers, plan.buffers, "outputs", err, errlen) &&
             bt_block_new(&s->kept, plan.kept, "rows that passes keep", err, errlen) &&
+            (options->bench || bt_block_new(&s->features, plan.features, "features and their evaluation", err, errlen)) &&
+            bt_block_new(&s->states, plan.states, "states during an evaluation", err, errlen) &&
             (s->loader = bt_loader_new(s, bt_session_loaders(s), err, errlen));
   if (!ok) return bt_session_close(s), false;
-  place_step(s, s);
-  for (int k = 0; k < s->n_passes; k++) place_step(s, &s->passes[k].session);
-  place_kept(s);
+  for (int k = 0; k < s->n_turns; k++) place_step(s, s->turns[k]);
+  place_kept(s, s->kept.data);
+  for (int k = 0; k < s->n_measures; k++) place_kept(&s->measures[k], s->kept.data);
   bt_session_initialise(s, (uint64_t)options->seed);
   return true;
 }
@@ -357,40 +456,31 @@ static void free_step(struct bt_session *s) {
   free(s->plans), free(s->columns), free(s->inputs), free(s->outputs);
 }
 
+static void free_passes(struct bt_session *s) {
+  for (int k = 0; k < s->n_passes; k++) free(s->passes[k].images), free(s->passes[k].keeps);
+  free(s->passes);
+}
+
 void bt_session_close(struct bt_session *s) {
   bt_loader_free(s->loader);
-  free_step(s);
-  for (int k = 0; k < s->n_passes; k++) {
-    free_step(&s->passes[k].session);
-    free(s->passes[k].images), free(s->passes[k].keeps);
-  }
-  free(s->passes);
+  for (int k = 0; k < s->n_turns; k++) free_step(s->turns[k]);
+  for (int k = 0; k < s->n_measures; k++) free_passes(&s->measures[k]);
+  free_passes(s);
+  free(s->measures), free(s->turns);
   bt_data_free(s->data);
   bt_block_free(&s->store), bt_block_free(&s->arena);
   bt_block_free(&s->scratch), bt_block_free(&s->buffers), bt_block_free(&s->kept);
+  bt_block_free(&s->features), bt_block_free(&s->states);
   *s = (struct bt_session){0};
 }
 
 void bt_session_plan(const struct bt_session *s, struct bt_memory_plan *plan) {
-  const struct bt_program *p = s->program;
-  *plan = plan_steps(s);
+  *plan = plan_memory(s);
   if (!s->data) return;
   plan->data = bt_data_bytes(s->data);
-  for (int i = 0; i < p->n_inputs; i++)
-    if (s->plans[i]) plan->views += bt_view_plan_bytes(s->plans[i]);
-  for (int k = 0; k < s->n_passes; k++) {
-    const struct bt_session *pass = &s->passes[k].session;
-    for (int i = 0; i < pass->program->n_inputs; i++)
-      if (pass->plans[i]) plan->views += bt_view_plan_bytes(pass->plans[i]);
-  }
-  for (int i = 0; i < p->n_evaluates; i++) { // one after the other: the largest counts
-    const struct bt_output *o = &p->outputs[p->evaluates[i].features];
-    int64_t d = bt_count(o->rank, o->shape) / p->batch, train = s->data->train.n,
-            test = s->data->test.n;
-    size_t this = (size_t)(train + test) * ((size_t)d * sizeof(float) + sizeof(int32_t)) +
-                  bt_evaluate_bytes(&p->evaluates[i], train, test, d, s->data->classes);
-    if (this > plan->features) plan->features = this;
-  }
+  for (int k = 0; k < s->n_turns; k++)
+    for (int i = 0; i < s->turns[k]->program->n_inputs; i++)
+      if (s->turns[k]->plans[i]) plan->views += bt_view_plan_bytes(s->turns[k]->plans[i]);
 }
 
 // ---- parameters -------------------------------------------------------------------------------
@@ -438,8 +528,8 @@ static bool all_given(const struct bt_module *module, const char *instance, cons
 static bool load_one(struct bt_session *s, const struct bt_load *load, char *note, size_t notelen,
                      char *err, size_t errlen) {
   const struct bt_options *o = s->options;
-  char *path = o->from         ? strdup(o->from)
-               : load->is_file ? strdup(load->from)
+  char *path = o->from         ? bt_xstrdup(o->from)
+               : load->is_file ? bt_xstrdup(load->from)
                                : bt_path(o->out, load->from, BT_LAST_CHECKPOINT);
   bool ok;
   if (access(path, F_OK) != 0 && !load->is_file && !o->from)
@@ -468,6 +558,23 @@ bool bt_session_load(struct bt_session *s, char *err, size_t errlen) {
   if (ok && !o->quiet) fputs(note, stderr);
   return ok;
 }
+
+typedef void state_move(char *kept, char *tensor, size_t bytes);
+static void save_state(char *kept, char *tensor, size_t bytes) { memcpy(kept, tensor, bytes); }
+static void restore_state(char *kept, char *tensor, size_t bytes) { memcpy(tensor, kept, bytes); }
+
+static void move_states(struct bt_session *s, const struct bt_session *measure, state_move *move) {
+  char *at = s->states.data;
+  for (int i = 0; i < measure->program->n_tensors; i++) {
+    const struct bt_tensor *t = &s->module->tensors[measure->program->tensors[i]];
+    if (t->role != BT_STATE) continue;
+    move(at, (char *)s->store.data + t->offset, t->bytes);
+    at += bt_round_up(t->bytes, BT_ALIGN);
+  }
+}
+
+void bt_session_save_states(struct bt_session *s, const struct bt_session *measure) { move_states(s, measure, save_state); }
+void bt_session_restore_states(struct bt_session *s, const struct bt_session *measure) { move_states(s, measure, restore_state); }
 
 // ---- stepping ---------------------------------------------------------------------------------
 

@@ -22,10 +22,16 @@ struct bt_session {
   struct bt_frame frame;
   struct bt_pass *passes;     // those of the program, in order
   int n_passes;
-  struct bt_block kept;       // what they keep
+  struct bt_session *measures; // programs that --evaluate names, which a training run runs now and then
+  int n_measures;
+  struct bt_session **turns;  // all whose steps take turns in its memory: itself, its passes, its measures, their passes
+  int n_turns;
+  struct bt_block kept;       // what passes keep
+  struct bt_block features;   // what a measured program's features are collected in, and what judges them
+  struct bt_block states;     // of the training run, while a measure runs
 };
 
-// A pass has inputs, outputs and views of its own; memory and data are its program's session's.
+// A pass, as a measure, has inputs, outputs and views of its own; memory and data are its program's session's.
 struct bt_pass {
   struct bt_session session;
   uint32_t *images; // of its split, what it sweeps: n of them
@@ -35,7 +41,7 @@ struct bt_pass {
 
 // What a session takes, in bytes; measures nothing. Without data, what the compiler knows.
 struct bt_memory_plan {
-  size_t store, arena, scratch, buffers, batches, kept, views, data, features;
+  size_t store, arena, scratch, buffers, batches, kept, views, data, features, states;
 };
 void bt_session_plan(const struct bt_session *s, struct bt_memory_plan *plan);
 
@@ -49,7 +55,7 @@ bool bt_session_prepare(struct bt_session *s, const struct bt_module *module,
                         const struct bt_program *program, const struct bt_options *options,
                         int threads, char *err, size_t errlen);
 int bt_session_loaders(const struct bt_session *s); // threads of its loader
-void bt_session_find_passes(struct bt_session *s); // nothing else: where even data is missing
+void bt_session_find(struct bt_session *s); // passes and measures, nothing else: where even data is missing
 void bt_session_close(struct bt_session *s);
 
 // Fills the store with the initial values of seed.
@@ -67,6 +73,9 @@ struct bt_step_point {
 void bt_session_count(struct bt_session *s, const struct bt_step_point *point);
 void bt_session_step(struct bt_session *s);
 double bt_session_scalar(const struct bt_session *s, int output); // of a loss or a report
+// The states that a measured program has, kept and put back: it may update them.
+void bt_session_save_states(struct bt_session *s, const struct bt_session *measure);
+void bt_session_restore_states(struct bt_session *s, const struct bt_session *measure);
 double bt_now(void);                                              // seconds, monotonic
 
 // The files of a program's run lie in <out>/<program>. <out>/<program>/<file>; free() it.

@@ -1,19 +1,25 @@
 // train.c: the training loop.
 //
 // Where a run stands is one number, the step: epoch, order of images, random numbers and rates all
-// follow from it and from the seed. So a checkpoint needs the tensors and the step, nothing else,
-// and a resumed run repeats the uninterrupted one bit for bit.
+// follow from it and from the seed. So a checkpoint needs the tensors and the step, and, for what is
+// printed and for the best checkpoint, the sums over the epoch's steps and the best score. A resumed
+// run repeats the uninterrupted one bit for bit.
 //
 // Passes follow an epoch's checkpoint, which says that they are due: a run that is stopped in one of them
-// begins with them when it is resumed. They change no tensor, so they leave no other trace in it.
+// begins with them when it is resumed. They change no tensor, so they leave no other trace in it. The programs
+// that --evaluate names follow the passes, and are due with them.
 //
 // A checkpoint is written at the end of each epoch and of the run, every --save-every steps, and
-// when SIGINT, SIGTERM, SIGHUP or SIGPIPE arrives (a second SIGINT leaves at once). Parameters that
-// are not finite are never saved: the last good checkpoint stays. Since steps can be repeated, those from
-// there on are then done again under a watch (watch.h), which names the op that began it.
+// when SIGINT, SIGTERM, SIGUSR1, SIGHUP or SIGPIPE arrives (a second SIGINT leaves at once). Parameters
+// that are not finite are never saved: the last good checkpoint stays. Since steps can be repeated, those from
+// there on are then done again under a watch (watch.h), which names the op that began it. Where the checkpoint is
+// the best one, or one to keep, it is written under that name first: killed between the two, the run comes from
+// the last one to the same place again.
 #define _GNU_SOURCE
 #include "checkpoint.h"
+#include "folder.h"
 #include "loader.h"
+#include "measure.h"
 #include "progress.h"
 #include "random.h"
 #include "sweep.h"
@@ -26,14 +32,13 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 // ---- signals ----------------------------------------------------------------------------------
-// Ctrl-C; kill; the terminal was closed; nobody reads our messages any more. The last comes on the
-// heels of the first where a pipe (2>&1 | tee log) gets Ctrl-C as well: the first one counts.
+// Ctrl-C; kill; a batch system wants the machine; the terminal was closed; nobody reads our messages any more. The
+// last comes on the heels of the first where a pipe (2>&1 | tee log) gets Ctrl-C as well: the first one counts.
 
-static const int stopping[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+static const int stopping[] = {SIGINT, SIGTERM, SIGUSR1, SIGHUP, SIGPIPE};
 enum { N_STOPPING = sizeof stopping / sizeof *stopping };
 
 // A signal handler can reach nothing but a global.
@@ -76,10 +81,14 @@ struct order {
 
 struct run {
   struct bt_session *s;
-  char *checkpoint;
+  char *checkpoint;           // the last
+  bool resumed;
+  char changes[1024];         // of the trainer, since the checkpoint was written
   int loss;                   // output
   struct bt_step_point point; // step: done so far
-  bool passes_due;            // an epoch has ended, and its passes have not
+  struct bt_best best;
+  bool best_due;              // what is here is the best, and not saved as such
+  bool passes_due;            // an epoch has ended, and its passes and measures have not
   int64_t saved;              // the step of the last checkpoint; -1: none
   bool saved_due;             // what it says of the passes
   uint32_t *images;           // those with labels, or all
@@ -94,38 +103,20 @@ static int fail(struct run *r) {
   return bt_report_error(r->s->options, r->err);
 }
 
-static bool make_folder(struct run *r, const char *path) {
-  return mkdir(path, 0777) == 0 || errno == EEXIST ||
-         bt_fail(r->err, sizeof r->err, "cannot make the folder %s: %s", path, strerror(errno));
-}
-
-// The run's folder exists (made if need be) and a file can be created in it.
-static bool check_writable(struct run *r) {
-  const char *out = r->s->options->out;
-  char *folder = bt_path(out, r->s->program->name, "");
-  folder[strlen(folder) - 1] = 0; // the slash
-  char *probe = bt_path(out, r->s->program->name, ".XXXXXX"); // no file of anyone's
-  bool ok = make_folder(r, out) && make_folder(r, folder);
-  int fd = ok ? mkstemp(probe) : -1;
-  if (ok && fd < 0)
-    ok = bt_fail(r->err, sizeof r->err, "cannot write to the folder %s: %s", folder, strerror(errno));
-  if (fd >= 0) close(fd), unlink(probe);
-  free(probe), free(folder);
-  return ok;
-}
-
 static bool refuse_overwriting(struct run *r) {
   struct bt_progress_point old;
-  char why[4096], where[64];
-  if (access(r->checkpoint, F_OK) != 0 || r->s->options->force || r->s->options->find_nan) return true;
-  if (bt_checkpoint_peek(r->checkpoint, &old, why, sizeof why))
+  char why[4096], where[64], *path = r->s->options->force || r->s->options->find_nan ? NULL : bt_folder_checkpoint(r->s);
+  if (!path) return true;
+  if (bt_checkpoint_peek(path, &old, why, sizeof why))
     snprintf(where, sizeof where, "step %" PRId64 " of %" PRId64, old.step, old.steps);
   else
     snprintf(where, sizeof where, "not a checkpoint that can be resumed");
-  return bt_fail(r->err, sizeof r->err,
-                 "%s exists (%s): give --resume to go on from it, another --out to keep it, or "
-                 "--force to start afresh over it",
-                 r->checkpoint, where);
+  bt_fail(r->err, sizeof r->err,
+          "%s exists (%s): give --resume to go on from it, another --out to keep it, or "
+          "--force to start afresh over it",
+          path, where);
+  free(path);
+  return false;
 }
 
 // Sets the length of the run; `recorded` (of a checkpoint) holds where no option says otherwise.
@@ -153,38 +144,65 @@ static bool choose_length(struct run *r, int64_t recorded) {
                                  r->s->program->name);
 }
 
-static bool check_resumed(struct run *r, const struct bt_progress_point *old) {
+static bool check_resumed(struct run *r, const char *path, const struct bt_progress_point *old) {
   const struct bt_options *o = r->s->options;
   if (o->seed_given && (uint64_t)o->seed != old->seed)
     return bt_fail(r->err, sizeof r->err,
                    "%s was trained with --seed %" PRIu64 ", not %" PRId64
                    ": leave --seed away to go on",
-                   r->checkpoint, old->seed, o->seed);
+                   path, old->seed, o->seed);
   if (old->steps_per_epoch != r->point.steps_per_epoch)
     return bt_fail(r->err, sizeof r->err,
                    "%s was trained with %" PRId64 " steps an epoch, now there "
                    "are %" PRId64 ": the data, the labels or the batch are others",
-                   r->checkpoint, old->steps_per_epoch, r->point.steps_per_epoch);
+                   path, old->steps_per_epoch, r->point.steps_per_epoch);
   return true;
 }
 
+// Are measures due after the step?
+static bool is_measured(const struct run *r) {
+  const struct bt_step_point *p = &r->point;
+  if (!r->s->n_measures) return false;
+  int64_t epoch = p->step / p->steps_per_epoch, every = r->s->options->evaluate_every;
+  return p->step == p->steps || (p->step % p->steps_per_epoch == 0 && epoch % every == 0);
+}
+
+// Has the end of an epoch, after the step, something to follow?
+static bool has_followers(const struct run *r) { return r->s->n_passes || is_measured(r); }
+
+// The last checkpoint is missing or damaged, which the error says: another may be good.
+static bool point_to_another(struct run *r) {
+  struct bt_progress_point other;
+  char why[sizeof r->err], *path = bt_folder_good_checkpoint(r->s, &other);
+  memcpy(why, r->err, sizeof why);
+  if (path)
+    bt_fail(r->err, sizeof r->err, "%.3000s; %s is good (step %" PRId64 " of %" PRId64 "): --resume --from %s goes on from there",
+            why, path, other.step, other.steps, path);
+  free(path);
+  return false;
+}
+
+static bool load_checkpoint(struct run *r, const char *path, struct bt_progress_point *point) {
+  if (access(path, F_OK) != 0)
+    return bt_fail(r->err, sizeof r->err, "nothing to resume: %s is not there", path);
+  return bt_checkpoint_load(path, r->s->module, r->s->program, r->s->store.data, point, r->changes,
+                            sizeof r->changes, r->err, sizeof r->err);
+}
+
 static bool resume(struct run *r) {
-  struct bt_progress_point old;
-  bool source_changed;
-  if (access(r->checkpoint, F_OK) != 0)
-    return bt_fail(r->err, sizeof r->err, "nothing to resume: %s is not there", r->checkpoint);
-  if (!bt_checkpoint_load(r->checkpoint, r->s->module, r->s->program, r->s->store.data, &old,
-                          &source_changed, r->err, sizeof r->err))
-    return false;
-  if (!choose_length(r, old.steps) || !check_resumed(r, &old)) return false;
-  if (source_changed)
-    fprintf(stderr,
-            "warning: %s was written by a trainer of another source text; the run goes on "
-            "with this one's\n",
-            r->checkpoint);
+  const char *from = r->s->options->from, *path = from ? from : r->checkpoint;
+  struct bt_progress_point old = {.n_sums = r->s->program->n_outputs, .sums = r->progress.epoch_sums};
+  if (!load_checkpoint(r, path, &old)) return from ? false : point_to_another(r);
+  if (!choose_length(r, old.steps) || !check_resumed(r, path, &old)) return false;
+  if (*r->changes && !r->s->options->quiet)
+    fprintf(stderr, "warning: %s comes from another trainer: %s; the run goes on with this one\n", path, r->changes);
+  r->resumed = true;
   r->point.seed = old.seed;
-  r->point.step = r->saved = old.step;
-  r->passes_due = r->saved_due = old.passes_due && r->s->n_passes;
+  r->point.step = old.step;
+  r->passes_due = old.passes_due && has_followers(r);
+  r->best = old.best;
+  r->progress.epoch_steps = old.epoch_steps;
+  if (!from) r->saved = old.step, r->saved_due = r->passes_due;
   return true;
 }
 
@@ -205,11 +223,11 @@ static void order_batch(void *user, int64_t step, uint32_t *index) {
   for (int64_t i = 0; i < o->batch; i++) index[i] = o->images[batch[i]];
 }
 
-// The loader works ahead to the end, or until passes need it for themselves. Returns the step there.
+// The loader works ahead to the end, or until passes or measures need it for themselves. Returns the step there.
 static int64_t start_loading(struct run *r, int64_t end) {
   const struct bt_step_point *p = &r->point;
   int64_t epoch_ends = (p->step / p->steps_per_epoch + 1) * p->steps_per_epoch;
-  if (r->s->n_passes && epoch_ends < end) end = epoch_ends;
+  if ((r->s->n_passes || r->s->n_measures) && epoch_ends < end) end = epoch_ends;
   r->order.seed = p->seed, r->order.steps_per_epoch = p->steps_per_epoch;
   struct bt_stream stream = {r->s, &r->s->data->train, order_batch, &r->order, p->seed, p->step, end, p->steps_per_epoch};
   bt_loader_start(r->s->loader, &stream);
@@ -280,11 +298,11 @@ static void describe_finding(const struct run *r, const struct bt_finding *found
 
 // Back to the last checkpoint, or to the beginning.
 static bool go_back(struct run *r, char *err, size_t errlen) {
-  struct bt_progress_point old;
-  bool source_changed;
+  struct bt_progress_point old = {0};
+  char changes[1024];
   r->point.step = r->saved >= 0 ? r->saved : 0;
   if (r->saved >= 0)
-    return bt_checkpoint_load(r->checkpoint, r->s->module, r->s->program, r->s->store.data, &old, &source_changed, err, errlen);
+    return bt_checkpoint_load(r->checkpoint, r->s->module, r->s->program, r->s->store.data, &old, changes, sizeof changes, err, errlen);
   struct bt_options quiet = *r->s->options;
   const struct bt_options *given = r->s->options;
   quiet.quiet = true; // what was loaded from where was said
@@ -354,18 +372,53 @@ static void describe_break(struct run *r, struct bt_watched_value value) {
 
 // ---- saving -----------------------------------------------------------------------------------
 
+static bool save_as(struct run *r, const char *name) {
+  const struct bt_progress *progress = &r->progress;
+  struct bt_progress_point point = {r->point.seed, r->point.step, r->point.steps,
+                                    r->point.steps_per_epoch, r->passes_due, r->best,
+                                    progress->epoch_steps, r->s->program->n_outputs, progress->epoch_sums};
+  char *path = bt_path(r->s->options->out, r->s->program->name, name);
+  bool ok = bt_checkpoint_save(path, r->s->module, r->s->program, r->s->store.data, &point, r->err, sizeof r->err);
+  free(path);
+  return ok;
+}
+
+static bool keeps_epoch(const struct run *r) {
+  int64_t every = r->s->options->keep_every, per_epoch = r->point.steps_per_epoch;
+  return every && r->point.step > 0 && r->point.step % per_epoch == 0 && r->point.step / per_epoch % every == 0;
+}
+
+// Under all names that it is due for. What is kept of an epoch is what its end has saved, not its passes.
+static bool save_all(struct run *r) {
+  char epoch[64];
+  bool keeps = r->saved != r->point.step && keeps_epoch(r);
+  snprintf(epoch, sizeof epoch, BT_EPOCH_CHECKPOINT, r->point.step / r->point.steps_per_epoch);
+  if (!r->resumed && r->saved < 0) bt_folder_forget(r->s);
+  return (!r->best_due || save_as(r, BT_BEST_CHECKPOINT)) && (!keeps || save_as(r, epoch)) &&
+         save_as(r, BT_LAST_CHECKPOINT);
+}
+
 static bool save(struct run *r) {
-  if (r->saved == r->point.step && r->saved_due == r->passes_due) return true;
+  if (r->saved == r->point.step && r->saved_due == r->passes_due && !r->best_due) return true;
   int broken = broken_tensor(r->s);
   if (broken >= 0) return describe_break(r, (struct bt_watched_value){-1, broken}), false;
-  struct bt_progress_point point = {r->point.seed, r->point.step, r->point.steps,
-                                    r->point.steps_per_epoch, r->passes_due};
-  if (!bt_checkpoint_save(r->checkpoint, r->s->module, r->s->program, r->s->store.data, &point,
-                          r->err, sizeof r->err))
-    return false;
+  if (!save_all(r)) return false;
   r->saved = r->point.step;
   r->saved_due = r->passes_due;
+  r->best_due = false;
   return true;
+}
+
+// What the run has reached at this step, by some measure of a fixed name ("loss"). Where it is better than all before,
+// the next checkpoint, which has to be of this step, is the best one too.
+static void score(struct run *r, const char *by, double value, bool highest) {
+  struct bt_best *best = &r->best;
+  bool same = best->highest == highest && strncmp(best->by, by, sizeof best->by - 1) == 0;
+  bool better = !same || (highest ? value > best->value : value < best->value);
+  if (!isfinite(value) || !better) return;
+  *best = (struct bt_best){.highest = highest, .value = value, .step = r->point.step};
+  snprintf(best->by, sizeof best->by, "%s", by);
+  r->best_due = true;
 }
 
 // ---- steps ------------------------------------------------------------------------------------
@@ -392,6 +445,16 @@ static bool take_step(struct run *r) {
 
 // ---- passes -----------------------------------------------------------------------------------
 
+static bool is_last(const struct run *r) { return r->point.step == r->point.steps; }
+
+// What is measured at a run's end is its result; --json has printed the log's line already.
+static void print_last(struct run *r, const struct bt_result *result) {
+  if (r->s->options->json) return;
+  bt_progress_end_line(&r->progress);
+  bt_print_result(r->s, result);
+  fflush(stdout);
+}
+
 struct pass_run {
   struct run *run;
   const struct bt_sweep *sweep;
@@ -399,7 +462,7 @@ struct pass_run {
 
 static bool pass_goes_on(void *user, int64_t images_done) {
   const struct pass_run *p = user;
-  bt_progress_sweep(&p->run->progress, p->sweep->session->program, images_done, p->sweep->n);
+  bt_progress_sweep(&p->run->progress, bt_pass_name(p->sweep->session->program), images_done, p->sweep->n);
   return !signal_received;
 }
 
@@ -410,30 +473,91 @@ static bool run_pass(struct run *r, struct bt_pass *pass) {
   double start = bt_now(), *means = bt_xcalloc((size_t)program->n_outputs, sizeof *means);
   bool whole = bt_sweep_reports(&w, pass->keeps, means, pass_goes_on, &user, r->err, sizeof r->err);
   if (whole) bt_progress_pass(&r->progress, &r->point, program, means, bt_now() - start);
+  for (int i = 0; whole && is_last(r) && i < program->n_outputs; i++)
+    if (program->outputs[i].kind == BT_OUTPUT_REPORT)
+      print_last(r, &(struct bt_result){.program = r->s->program, .pass = bt_pass_name(program),
+                                        .report = program->outputs[i].name, .value = means[i]});
   free(means);
   return whole;
 }
 
-// They stay due where a signal comes before their end. False with err where one fails.
-static bool run_passes(struct run *r) {
-  for (int k = 0; k < r->s->n_passes; k++)
-    if (signal_received || !run_pass(r, &r->s->passes[k])) return !*r->err;
-  r->passes_due = false;
+// ---- measures ---------------------------------------------------------------------------------
+
+enum { MOST_RESULTS = 64 };
+
+struct measure_run {
+  struct run *run;
+  const char *program;
+  struct bt_result results[MOST_RESULTS];
+  int n;
+};
+
+static void take_result(void *user, const struct bt_result *result) {
+  struct measure_run *m = user;
+  if (m->n < MOST_RESULTS) m->results[m->n++] = *result;
+}
+
+static bool measure_goes_on(void *user, const char *what, int64_t done, int64_t of) {
+  const struct measure_run *m = user;
+  char text[64];
+  snprintf(text, sizeof text, "%.30s: %.20s", m->program, what);
+  bt_progress_sweep(&m->run->progress, text, done, of);
+  return !signal_received;
+}
+
+// The best checkpoint is that of the highest accuracy of the first evaluation that --evaluate names.
+static bool is_scored_by_measure(const struct run *r) { return r->s->n_measures && r->s->measures[0].program->n_evaluates; }
+
+static void score_measure(struct run *r, const struct bt_result *first) {
+  char by[sizeof r->best.by];
+  snprintf(by, sizeof by, "%.30s %.20s", first->program->name, first->measure);
+  score(r, by, first->value, true);
+}
+
+// The k-th. The run's states come back as they were; a measure that fails is no reason to stop training.
+static bool run_measure(struct run *r, int k) {
+  struct bt_session *s = &r->s->measures[k];
+  struct measure_run m = {.run = r, .program = s->program->name};
+  const struct bt_measuring how = {s, r->s->features.data, take_result, measure_goes_on, &m};
+  char err[4096];
+  double start = bt_now();
+  bt_session_save_states(r->s, s);
+  enum bt_measured end = bt_measure_program(&how, err, sizeof err);
+  bt_session_restore_states(r->s, s);
+  if (end == BT_MEASURE_STOPPED) return false;
+  bt_progress_measure(&r->progress, &r->point, s->program, m.results, m.n, end == BT_MEASURE_FAILED ? err : NULL, k == 0,
+                      bt_now() - start);
+  if (k == 0 && is_scored_by_measure(r) && m.n) score_measure(r, &m.results[0]);
+  for (int i = 0; is_last(r) && i < m.n; i++) print_last(r, &m.results[i]);
   return true;
+}
+
+// What follows an epoch, which stays due where a signal comes before its end. The best checkpoint is of this step.
+// False with err where a pass fails.
+static bool run_followers(struct run *r) {
+  bool whole = true;
+  *r->err = 0;
+  for (int k = 0; whole && k < r->s->n_passes; k++) whole = !signal_received && run_pass(r, &r->s->passes[k]);
+  if (*r->err) return false;
+  for (int k = 0; whole && is_measured(r) && k < r->s->n_measures; k++) whole = !signal_received && run_measure(r, k);
+  r->passes_due = !whole;
+  return !r->best_due || save(r);
 }
 
 // ---- the loop ---------------------------------------------------------------------------------
 
 static bool end_epoch(struct run *r) {
+  if (!is_scored_by_measure(r)) score(r, "loss", bt_progress_mean(&r->progress, r->loss), false);
   bt_progress_epoch(&r->progress, &r->point);
-  r->passes_due = r->s->n_passes > 0;
-  return save(r) && (!r->passes_due || run_passes(r));
+  r->passes_due = has_followers(r);
+  if (!save(r)) return false;
+  return !r->passes_due || run_followers(r);
 }
 
 static bool run_steps(struct run *r, int64_t end) {
   struct bt_step_point *p = &r->point;
   int64_t every = r->s->options->save_every, loaded = p->step;
-  if (r->passes_due && !run_passes(r)) return false;
+  if (r->passes_due && !run_followers(r)) return false;
   while (p->step < end && !signal_received) {
     if (p->step == loaded) loaded = start_loading(r, end);
     if (!take_step(r)) return false;
@@ -461,25 +585,29 @@ static int finish(struct run *r, int64_t end) {
   return 0;
 }
 
+// Of --from, the checkpoint is not the last one yet.
+static bool is_done(const struct run *r, int64_t end) {
+  return r->point.step >= end && !r->passes_due && (r->saved >= 0 || r->point.step > end);
+}
+
 static int train_from_here(struct run *r) {
   struct sigaction old[N_STOPPING];
   int64_t stop = r->s->options->stop_at, end = r->point.steps;
   if (stop && stop < end) end = stop;
-  bool resumed = r->point.step > 0;
-  if (r->point.step >= end && !r->passes_due) {
+  if (is_done(r, end)) {
     if (!r->s->options->quiet)
       fprintf(stderr, "%s is already at step %" PRId64 " of %" PRId64 "; nothing to do\n",
               r->checkpoint, r->point.step, r->point.steps);
     return 0;
   }
-  if (!bt_progress_open(&r->progress, r->s, r->point.step, resumed, r->err, sizeof r->err))
-    return bt_report_error(r->s->options, r->err);
-  if (resumed) bt_progress_event(&r->progress, "resumed", r->point.step);
+  bt_folder_clean(r->s);
+  if (!bt_folder_describe(r->s, &r->point, r->n_images, r->err, sizeof r->err)) return fail(r);
+  bt_progress_begin(&r->progress, r->point.step, r->resumed);
+  if (r->resumed) bt_progress_resumed(&r->progress, r->point.step, r->changes);
   catch_signals(old);
   int code = run_steps(r, end) ? finish(r, end) : fail(r);
   bt_loader_stop(r->s->loader);
   release_signals(old);
-  bt_progress_close(&r->progress);
   return code;
 }
 
@@ -490,12 +618,11 @@ static int find_nan(struct run *r) {
   struct bt_finding found;
   int64_t stop = r->s->options->stop_at, first = r->point.step, end = stop && stop < r->point.steps ? stop : r->point.steps;
   struct bt_watch *w = bt_watch_new(r->s);
-  bt_progress_begin(&r->progress, r->s, first);
   catch_signals(old);
   bool broken = watch_steps(r, w, end, &value, r->err, sizeof r->err);
   bt_loader_stop(r->s->loader);
   release_signals(old);
-  bt_progress_close(&r->progress);
+  bt_progress_end_line(&r->progress);
   int code = 0;
   if (broken) {
     char what[256], more[2600];
@@ -528,8 +655,16 @@ int bt_train(struct bt_session *s) {
   r.n_images = bt_data_subset(&s->data->train, o->label_fraction, (uint64_t)o->seed, &r.images);
   r.order = (struct order){.images = r.images, .n = r.n_images, .batch = s->program->batch, .epoch = -1};
   r.order.order = bt_xcalloc((size_t)r.n_images, sizeof *r.order.order);
-  bool ok = (o->find_nan || check_writable(&r)) && (o->resume ? resume(&r) : start(&r));
-  int code = !ok ? bt_report_error(o, r.err) : o->find_nan ? find_nan(&r) : train_from_here(&r);
+  int code;
+  if (o->find_nan) bt_progress_show(&r.progress, s);
+  bool ok = o->find_nan || (bt_folder_make(s, r.err, sizeof r.err) && bt_progress_open(&r.progress, s, r.err, sizeof r.err));
+  if (ok) {
+    ok = o->resume ? resume(&r) : start(&r);
+    code = !ok ? bt_report_error(o, r.err) : o->find_nan ? find_nan(&r) : train_from_here(&r);
+    bt_progress_close(&r.progress);
+  } else {
+    code = bt_report_error(o, r.err);
+  }
   free(r.images), free(r.order.order), free(r.checkpoint);
   return code;
 }

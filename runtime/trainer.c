@@ -4,6 +4,9 @@
 #include "checkpoint.h"
 #include "interchange.h"
 
+#include <fcntl.h>
+#include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -37,7 +40,7 @@ static int export_instance(const struct bt_module *m, const struct bt_options *o
        bt_instance_export(source, o->output, m, o->instance, note, sizeof note, err, sizeof err);
   free(from);
   if (!ok) return bt_report_error(o, err);
-  fputs(note, stderr);
+  if (!o->quiet) fputs(note, stderr);
   return 0;
 }
 
@@ -46,7 +49,7 @@ static int export_instance(const struct bt_module *m, const struct bt_options *o
 static void adopt_seed(struct bt_options *o) {
   struct bt_progress_point point;
   if (!o->resume || o->seed_given) return;
-  char *path = bt_path(o->out, o->program->name, BT_LAST_CHECKPOINT);
+  char *path = o->from ? bt_xstrdup(o->from) : bt_path(o->out, o->program->name, BT_LAST_CHECKPOINT);
   if (bt_checkpoint_peek(path, &point, NULL, 0)) o->seed = (int64_t)point.seed;
   free(path);
 }
@@ -81,8 +84,18 @@ static int check_printed(const struct bt_options *o, int code) {
   return bt_report_error(o, "cannot write to standard output");
 }
 
+// Where standard output or error is closed (2>&-), the next file that is opened would get its number, and messages would
+// be written into a checkpoint. Results that go to a closed output are an error (check_printed), messages are lost.
+static void occupy_standard_files(void) {
+  for (int fd = 0; fd <= STDERR_FILENO; fd++)
+    if (fcntl(fd, F_GETFD) < 0) open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY); // gets the number fd
+}
+
 int bt_main(int argc, char **argv, const struct bt_module *module) {
   struct bt_options options;
+  occupy_standard_files();
+  json_set_alloc_funcs(bt_xmalloc, free);
+  signal(SIGXFSZ, SIG_IGN); // a file that may not grow is an error of its writer
   if (module->abi != BT_ABI) {
     fprintf(stderr,
             "this trainer was compiled for runtime interface %d and linked with %d: "

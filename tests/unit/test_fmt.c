@@ -214,8 +214,8 @@ static void test_blocks(void **state) {
                "program p {\n  if a { x = 1 } else if b {} else {\n    x = 2\n  }\n  for i in 0..n {\n    if a { x = 1 }\n  }\n}\n");
   check_layout("schedule p { a.0 : gram \"b*\":w(k:1) }\nschedule{x:y}",
                "schedule p {\n  a.0: gram\n  \"b*\": w(k: 1)\n}\n\nschedule { x: y }\n");
-  check_layout("program p { data x:u8[n],y:i32[n] load a.b,c from \"f\" optimizer sgd ( ) on a,b report r : x evaluate knn ( x ) pass q { keep k:f32[n]=x } }",
-               "program p {\n  data x: u8[n], y: i32[n]\n  load a.b, c from \"f\"\n  optimizer sgd() on a, b\n  report r: x\n"
+  check_layout("program p { data x:u8[n],y:i32[n] load a.b,c from \"f\" optimizer sgd ( ) on a,b report r : x output z :x evaluate knn ( x ) pass q { keep k:f32[n]=x } }",
+               "program p {\n  data x: u8[n], y: i32[n]\n  load a.b, c from \"f\"\n  optimizer sgd() on a, b\n  report r: x\n  output z: x\n"
                "  evaluate knn(x)\n  pass q { keep k: f32[n] = x }\n}\n");
 }
 

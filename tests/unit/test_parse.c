@@ -209,7 +209,8 @@ static void test_literals(void **state) {
 static void test_soft_words_are_names(void **state) {
   (void)state;
   static const char *const words[] = {"data", "view", "epochs", "report",   "load", "from",
-                                      "on",   "pass", "keep",   "evaluate", "in"};
+                                      "on",   "pass", "keep",   "evaluate", "in",
+                                      "output"};
   for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
     struct btc *b = btc_new();
     parse_text(b, str_printf(b->arena,

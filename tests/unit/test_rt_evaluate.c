@@ -7,6 +7,7 @@
 #include "rt_test.h"
 
 #include <math.h>
+#include <omp.h>
 
 // Rows scattered about one centre a class; labels i % classes.
 static struct bt_features blobs(int64_t n, int64_t d, int classes, double spread, uint32_t which) {
@@ -36,7 +37,7 @@ static double plain_knn(const struct bt_features *train, const struct bt_feature
   int64_t right = 0;
   double *similarity = malloc(sizeof *similarity * (size_t)train->n);
   for (int64_t q = 0; q < test->n; q++) {
-    double votes[16] = {0};
+    double votes[16] = {0}, most = 0;
     int best = 0;
     for (int64_t i = 0; i < train->n; i++)
       similarity[i] =
@@ -45,7 +46,8 @@ static double plain_knn(const struct bt_features *train, const struct bt_feature
       int64_t nearest = 0;
       for (int64_t j = 1; j < train->n; j++)
         if (similarity[j] > similarity[nearest]) nearest = j;
-      votes[train->labels[nearest]] += exp(similarity[nearest] / temperature);
+      if (i == 0) most = similarity[nearest];
+      votes[train->labels[nearest]] += exp((similarity[nearest] - most) / temperature);
       similarity[nearest] = -INFINITY;
     }
     for (int c = 1; c < classes; c++)
@@ -56,21 +58,96 @@ static double plain_knn(const struct bt_features *train, const struct bt_feature
   return (double)right / (double)test->n;
 }
 
-// More rows than one block of the bank and of queries, neither a multiple.
+static const struct bt_onlooker nobody;
+
+static double measure(const struct bt_evaluate *e, const struct bt_features *train, const struct bt_features *test, int classes,
+                      const struct bt_onlooker *watch) {
+  size_t bytes = bt_evaluate_bytes(e, train->n, test->n, train->d, classes);
+  unsigned char *work = aligned_alloc(BT_ALIGN, bytes + BT_ALIGN);
+  memset(work, 0xa5, bytes + BT_ALIGN); // nothing may rely on zeros
+  double accuracy = bt_evaluate(e, train, test, classes, work, watch);
+  for (size_t i = 0; i < BT_ALIGN; i++) assert_int_equal(work[bytes + i], 0xa5); // as planned
+  free(work);
+  return accuracy;
+}
+
+static double knn(const struct bt_features *train, const struct bt_features *test, int classes, int k, double temperature) {
+  return measure(&(struct bt_evaluate){BT_EVALUATE_knn, 0, 0, {k, temperature}}, train, test, classes, &nobody);
+}
+
+static double probe(const struct bt_features *train, const struct bt_features *test, int classes, double weight_decay,
+                    int iterations, const struct bt_onlooker *watch) {
+  return measure(&(struct bt_evaluate){BT_EVALUATE_linear_probe, 0, 0, {weight_decay, iterations}}, train, test, classes, watch);
+}
+
+// More rows than one block of the bank and of queries, neither a multiple; fewer than one; fewer than k.
 static void test_knn(void **state) {
   (void)state;
-  struct bt_features train = blobs(4500, 7, 5, 1.5, 1), test = blobs(300, 7, 5, 1.5, 2);
-  const struct bt_knn_options options[] = {{20, 0.1}, {1, 0.1}, {200, 0.07}};
-  for (int i = 0; i < 3; i++) {
-    double got = bt_knn(&train, &test, 5, &options[i]);
-    double want = plain_knn(&train, &test, 5, options[i].k, options[i].temperature);
-    assert_true(fabs(got - want) < 0.0034); // one tie may fall otherwise
-    assert_true(got > 0.5 && got < 0.99);
+  static const struct {
+    int64_t train, test, d;
+    int k;
+    double temperature;
+  } cases[] = {{4500, 300, 7, 20, 0.1}, {4500, 300, 7, 1, 0.1}, {4500, 300, 7, 100, 0.07}, {4097, 257, 2, 5, 0.1},
+               {4095, 255, 33, 5, 1e-3}, {37, 1, 129, 20, 0.1}, {3, 300, 7, 20, 0.1}, {1, 5, 3, 1, 0.1}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct bt_features train = blobs(cases[i].train, cases[i].d, 5, 1.5, 1), test = blobs(cases[i].test, cases[i].d, 5, 1.5, 2);
+    int k = cases[i].k < cases[i].train ? cases[i].k : (int)cases[i].train;
+    double got = knn(&train, &test, 5, cases[i].k, cases[i].temperature), want = plain_knn(&train, &test, 5, k, cases[i].temperature);
+    if (fabs(got - want) > 1.01 / (double)cases[i].test) fail_msg("case %d: %g, not %g", (int)i, got, want);
+    if (i < 3) assert_true(got > 0.5 && got < 0.99);
+    drop(&train), drop(&test);
   }
-  train.n = 3; // fewer than k
-  assert_true(bt_knn(&train, &test, 5, &options[0]) > 0.1);
-  train.n = 4500;
-  drop(&train), drop(&test);
+}
+
+// Rows of ±1, four numbers each: norms, quotients and products are exact, so similarities are 1, 0.5, 0, … and tie by
+// the hundred. Here every answer is the plain one's, which takes the first of equals.
+static void test_knn_ties(void **state) {
+  (void)state;
+  enum { TRAIN = 4200, TEST = 260, D = 4 };
+  float *x = malloc(sizeof *x * (TRAIN + TEST) * D);
+  int32_t *y = malloc(sizeof *y * (TRAIN + TEST));
+  struct bt_random r = bt_random_new(1, BT_RANDOM_DATA, 0, 0, 0);
+  for (int i = 0; i < (TRAIN + TEST) * D; i++) x[i] = bt_random_below(&r, 2) ? 1 : -1;
+  for (int i = 0; i < TRAIN + TEST; i++) y[i] = (int32_t)bt_random_below(&r, 7);
+  struct bt_features train = {TRAIN, D, x, y}, test = {TEST, D, x + TRAIN * D, y + TRAIN};
+  static const int k[] = {1, 2, 20, 150};
+  for (int i = 0; i < 4; i++) {
+    double want = plain_knn(&train, &test, 7, k[i], 0.5);
+    assert_true(knn(&train, &test, 7, k[i], 0.5) == want);
+    omp_set_num_threads(3);
+    assert_true(knn(&train, &test, 7, k[i], 0.5) == want);
+    omp_set_num_threads(2);
+  }
+  free(x), free(y);
+}
+
+// The first of two equal rows counts, in one block or in two; of two classes with equal votes the lower.
+static void test_knn_order(void **state) {
+  (void)state;
+  enum { FAR = 5000 };
+  float *x = calloc(FAR + 1, sizeof *x * 2);
+  int32_t *y = calloc(FAR + 1, sizeof *y), truth = 3;
+  for (int i = 0; i <= FAR; i++) x[2 * i] = -1, y[i] = 9;
+  const float query[] = {2, 0};
+  const struct bt_features train = {FAR + 1, 2, x, y}, test = {1, 2, query, &truth};
+  x[2 * 7] = 1, y[7] = 3, x[2 * 8] = 4, y[8] = 1, x[2 * FAR] = 1, y[FAR] = 0;
+  assert_true(knn(&train, &test, 10, 1, 0.1) == 1);
+  truth = 1; // one vote each for 3 and 1
+  assert_true(knn(&train, &test, 10, 2, 0.1) == 1);
+  truth = 0; // and for 0
+  assert_true(knn(&train, &test, 10, 3, 0.1) == 1);
+  free(x), free(y);
+}
+
+// Rows of zeros are near nothing, and no NaN comes of them. One class, and classes without rows.
+static void test_knn_corners(void **state) {
+  (void)state;
+  const float x[] = {0, 0, 1, 1, -1, 1}, t[] = {0, 0, 1, 2, 1e30f, 1e30f, 1e-30f, 1e-30f};
+  const int32_t y[] = {0, 2, 4}, truth[] = {0, 2, 2, 2}, zeros[4] = {0};
+  const struct bt_features train = {3, 2, x, y}, test = {4, 2, t, truth};
+  assert_true(knn(&train, &test, 6, 1, 0.1) == 1);
+  assert_true(knn(&(struct bt_features){3, 2, x, zeros}, &(struct bt_features){4, 2, t, zeros}, 1, 2, 0.1) == 1);
+  assert_true(knn(&train, &test, 6, 3, 1e-300) == 1); // a temperature near 0 is the nearest alone
 }
 
 static double rosenbrock(void *context, const double *x, double *g) {
@@ -92,22 +169,35 @@ static void test_lbfgs(void **state) {
   double x[10], g[10];
   for (int i = 0; i < n; i++) x[i] = i % 2 ? 1 : -1.2;
   struct bt_lbfgs_options options = {.memory = 10, .max_iterations = 300, .tolerance = 1e-8};
-  int iterations = bt_lbfgs(rosenbrock, &n, n, x, &options);
+  void *room = malloc(bt_lbfgs_bytes(n, 10));
+  int iterations = bt_lbfgs(rosenbrock, &n, n, x, &options, room);
+  free(room);
   assert_true(rosenbrock(&n, x, g) < 1e-12);
   assert_true(iterations > 5 && iterations < 120);
+}
+
+// How far it came, and where it is to stop.
+struct count {
+  int64_t done, stop;
+};
+static bool count(void *user, int64_t done, int64_t of) {
+  struct count *c = user;
+  assert_true(of > 0 && done < of);
+  c->done = done;
+  return done < c->stop;
 }
 
 static void test_linear_probe(void **state) {
   (void)state;
   struct bt_features train = blobs(3000, 12, 4, 0.8, 1), test = blobs(1000, 12, 4, 0.8, 2);
-  int iterations;
+  struct count iterations = {0, INT64_MAX};
   float *x = (float *)train.features, *t = (float *)test.features;
   for (int64_t i = 0; i < train.n; i++) x[i * 12] = 3, x[i * 12 + 1] = 1e4f * x[i * 12 + 1] + 1e5f;
   for (int64_t i = 0; i < test.n; i++) t[i * 12] = 4, t[i * 12 + 1] = 1e4f * t[i * 12 + 1] + 1e5f;
-  double accuracy =
-      bt_linear_probe(&train, &test, 4, &(struct bt_probe_options){1e-4, 200}, &iterations);
+  double accuracy = probe(&train, &test, 4, 1e-4, 200, &(struct bt_onlooker){count, &iterations});
   assert_true(accuracy > 0.97); // scale, offset and a constant column do not matter
-  assert_true(iterations > 3 && iterations < 200);
+  assert_true(iterations.done > 3 && iterations.done < 199);
+  assert_true(probe(&train, &test, 9, 1e-4, 200, &nobody) > 0.97); // classes without a row
   drop(&train), drop(&test);
 }
 
@@ -115,12 +205,21 @@ static void test_linear_probe(void **state) {
 static void test_probe_boundary(void **state) {
   (void)state;
   const float x[] = {0, 1, 2, 10, 11, 12}, t[] = {5.5f, 6.5f, -3, 99};
-  const int32_t y[] = {0, 0, 0, 1, 1, 1}, truth[] = {0, 1, 0, 1};
-  int iterations;
-  double accuracy =
-      bt_linear_probe(&(struct bt_features){6, 1, x, y}, &(struct bt_features){4, 1, t, truth}, 2,
-                      &(struct bt_probe_options){1e-4, 200}, &iterations);
-  assert_true(accuracy == 1);
+  const int32_t y[] = {0, 0, 0, 1, 1, 1}, truth[] = {0, 1, 0, 1}, zeros[6] = {0};
+  assert_true(probe(&(struct bt_features){6, 1, x, y}, &(struct bt_features){4, 1, t, truth}, 2, 1e-4, 200, &nobody) == 1);
+  assert_true(probe(&(struct bt_features){6, 1, x, zeros}, &(struct bt_features){4, 1, t, zeros}, 1, 1e-4, 200, &nobody) == 1);
+}
+
+static void test_stopping(void **state) {
+  (void)state;
+  struct bt_features train = blobs(5000, 12, 4, 2, 1), test = blobs(100, 12, 4, 2, 2);
+  struct count c = {0, 4096};
+  assert_true(isnan(measure(&(struct bt_evaluate){BT_EVALUATE_knn, 0, 0, {20, 0.1}}, &train, &test, 4, &(struct bt_onlooker){count, &c})));
+  assert_int_equal(c.done, 4096);
+  c.stop = 3;
+  assert_true(isnan(probe(&train, &test, 4, 1e-4, 200, &(struct bt_onlooker){count, &c})));
+  assert_int_equal(c.done, 3);
+  drop(&train), drop(&test);
 }
 
 static void test_blas(void **state) {
@@ -141,6 +240,8 @@ static void test_blas(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_blas),           cmocka_unit_test(test_knn),
+      cmocka_unit_test(test_knn_ties),       cmocka_unit_test(test_knn_order),
+      cmocka_unit_test(test_knn_corners),    cmocka_unit_test(test_stopping),
       cmocka_unit_test(test_lbfgs),          cmocka_unit_test(test_linear_probe),
       cmocka_unit_test(test_probe_boundary),
   };

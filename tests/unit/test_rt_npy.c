@@ -299,11 +299,46 @@ static int setup(void **state) { return *state = rt_mkdir(), 0; }
 static int teardown(void **state) { return rt_rmdir(*state), 0; }
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
+// ---- writing ----------------------------------------------------------------------------------
+
+// What is written is read as it was; the header ends where elements are aligned.
+static void test_written_arrays(void **state) {
+  static const struct bt_npy arrays[] = {{BT_F32, 1, {7}, NULL}, {BT_F32, 2, {3, 5}, NULL}, {BT_F64, 3, {1, 2, 3}, NULL},
+                                         {BT_I32, 1, {1}, NULL}, {BT_I64, 4, {2, 1, 2, 1}, NULL}, {BT_U8, 6, {1, 2, 1, 2, 1, 3}, NULL}};
+  unsigned char elements[200];
+  for (int i = 0; i < 200; i++) elements[i] = (unsigned char)(7 * i);
+  for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
+    const struct bt_npy *a = &arrays[i];
+    struct bt_npy got;
+    size_t bytes = (size_t)bt_count(a->rank, a->shape) * bt_dtype_size(a->dtype), size;
+    int fd = open(rt_path(*state, "w.npy"), O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    assert_true(bt_npy_write_header(fd, a->dtype, a->rank, a->shape));
+    assert_int_equal(write(fd, elements, bytes), bytes);
+    close(fd);
+    if (!bt_npy_read(*state, "w.npy", &got, err, sizeof err)) fail_msg("%s", err);
+    assert_int_equal(got.dtype, a->dtype);
+    assert_int_equal(got.rank, a->rank);
+    assert_memory_equal(got.shape, a->shape, sizeof *a->shape * (size_t)a->rank);
+    assert_memory_equal(got.data, elements, bytes);
+    free(got.data);
+    free(rt_read(rt_path(*state, "w.npy"), &size));
+    assert_int_equal((size - bytes) % 64, 0);
+  }
+  // NumPy's own text, to the byte.
+  char *text = rt_read(rt_path(*state, "w.npy"), NULL);
+  static const char start[] = "\x93NUMPY\x01\0v\0{'descr': '|u1', 'fortran_order': False, 'shape': (1, 2, 1, 2, 1, 3), }  ";
+  assert_memory_equal(text, start, sizeof start - 1);
+  assert_int_equal(text[127], '\n');
+  free(text);
+  assert_false(bt_npy_write_header(-1, BT_F32, 1, (int64_t[]){1}));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       WITH_FOLDER(test_versions),   WITH_FOLDER(test_spellings),   WITH_FOLDER(test_hostile_headers),
       WITH_FOLDER(test_truncation), WITH_FOLDER(test_conversions), WITH_FOLDER(test_vectors),
       WITH_FOLDER(test_images),     WITH_FOLDER(test_unfit),       WITH_FOLDER(test_tensors),
+      WITH_FOLDER(test_written_arrays),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,8 @@
 // test_rt_trainer.c: the command line from outside, on a hand-made module: each run is a process.
 #define _GNU_SOURCE
+#include "checkpoint.h"
 #include "image_files.h"
+#include "npy.h"
 #include "random.h"
 #include "rt_module.h"
 #include "safetensors.h"
@@ -348,9 +350,9 @@ static void test_resume_is_exact(void **state) {
 
 static void test_signals(void **state) {
   static const struct { int number, code; } signals[] = {
-      {SIGINT, 130}, {SIGTERM, 143}, {SIGHUP, 129}, {SIGPIPE, 141}};
+      {SIGINT, 130}, {SIGTERM, 143}, {SIGUSR1, 138}, {SIGHUP, 129}, {SIGPIPE, 141}};
   expect(*state, DATA "--out @/whole", 0, "done");
-  for (int i = 0; i < 4; i++) {
+  for (int i = 0; i < 5; i++) {
     rt_signal_at = 7, rt_signal = signals[i].number;
     expect(*state, DATA "--out @/cut --force", signals[i].code, "interrupted at step 8");
     expect(*state, DATA "--out @/cut --resume", 0, "done");
@@ -413,7 +415,7 @@ static void test_files_beside_the_checkpoint(void **state) {
   rt_write(rt_path(*state, "run/fit/probe"), "mine", 4);
   expect(*state, DATA "--out @/run --resume", 0, "done");
   assert_int_equal(access(rt_path(*state, "run/fit/probe"), F_OK), 0);
-  assert_int_equal(rt_files_in(rt_path(*state, "run/fit")), 3);
+  assert_int_equal(rt_files_in(rt_path(*state, "run/fit")), 6); // last, best, log.jsonl, config.json, model.btg
 }
 
 static void test_two_runs_in_one_folder(void **state) {
@@ -429,6 +431,69 @@ static void test_two_runs_in_one_folder(void **state) {
   expect(*state, DATA "--out @/run --resume", 0, "done");
 }
 
+static void assert_copy(const char *folder, const char *file, const char *stopped) {
+  if (!rt_same_file(rt_path(folder, file), rt_path(folder, stopped))) fail_msg("%s is not %s", file, stopped);
+}
+
+// Epochs that are kept are what a run that stops there leaves; the best is that of the lowest mean loss.
+static void test_kept_checkpoints(void **state) {
+  char line[200], file[100], stopped[100];
+  double lowest = INFINITY;
+  int best = 0;
+  expect(*state, DATA "--out @/run --epochs 4 --keep-every 2", 0, "done");
+  json_t *lines = log_lines(rt_path(*state, "run/fit/log.jsonl")), *log_line;
+  size_t i;
+  json_array_foreach(lines, i, log_line) {
+    if (!is_event(log_line, "epoch") || !(number(log_line, "loss") < lowest)) continue;
+    lowest = number(log_line, "loss"), best = (int)json_integer_value(json_object_get(log_line, "step")) / 6;
+  }
+  json_decref(lines);
+  assert_int_equal(rt_files_in(rt_path(*state, "run/fit")), 7);
+  for (int epoch = 1; epoch <= 4; epoch++) {
+    snprintf(line, sizeof line, DATA "--out @/s%d --epochs 4 --stop-at %d", epoch, 6 * epoch);
+    snprintf(stopped, sizeof stopped, "s%d/fit/last.safetensors", epoch);
+    snprintf(file, sizeof file, "run/fit/epoch-%04d.safetensors", epoch);
+    expect(*state, line, 0, "saved to");
+    if (epoch % 2 == 0) assert_copy(*state, file, stopped);
+    if (epoch == best) assert_copy(*state, "run/fit/best.safetensors", stopped);
+  }
+}
+
+// In the middle of an epoch: what the epoch has summed up goes with the checkpoint.
+static void test_resume_keeps_means(void **state) {
+  expect(*state, DATA "--out @/whole", 0, "done");
+  json_t *whole = log_lines(rt_path(*state, "whole/fit/log.jsonl"));
+  for (int step = 1; step < 12; step += 2) {
+    char line[200];
+    snprintf(line, sizeof line, DATA "--out @/cut --force --stop-at %d", step);
+    expect(*state, line, 0, "stopped");
+    expect(*state, DATA "--out @/cut --resume", 0, "done");
+    json_t *cut = log_lines(rt_path(*state, "cut/fit/log.jsonl")), *line_of_cut, *line_of_whole;
+    size_t i, k, same = 0;
+    json_array_foreach(cut, i, line_of_cut) json_array_foreach(whole, k, line_of_whole) {
+      if (!is_event(line_of_cut, "epoch") || !is_event(line_of_whole, "epoch")) continue;
+      json_object_del(line_of_cut, "seconds"), json_object_del(line_of_whole, "seconds");
+      same += (size_t)json_equal(line_of_cut, line_of_whole);
+    }
+    assert_int_equal(same, 2);
+    json_decref(cut);
+    assert_copy(*state, "cut/fit/best.safetensors", "whole/fit/best.safetensors");
+  }
+  json_decref(whole);
+}
+
+// From another than the last checkpoint, of this folder or of none.
+static void test_resume_from(void **state) {
+  expect(*state, DATA "--out @/run --keep-every 1", 0, "done");
+  expect(*state, DATA "--out @/other --resume --from @/run/fit/epoch-0001.safetensors", 0, "done");
+  assert_copy(*state, "other/fit/last.safetensors", "run/fit/last.safetensors");
+  expect(*state, DATA "--out @/third --resume --from @/run/fit/epoch-0002.safetensors", 0, "done"); // nothing to do but to save
+  assert_copy(*state, "third/fit/last.safetensors", "run/fit/last.safetensors");
+  expect(*state, DATA "--out @/third --resume --steps 6 --from @/run/fit/epoch-0002.safetensors", 0, "nothing to do");
+  expect(*state, DATA "--out @/run --resume --from @/none", 1, "nothing to resume: ");
+  expect(*state, "pixels" DATA "--resume --from @/run/fit/last.safetensors", 2, "no meaning");
+}
+
 static void test_a_run_too_long(void **state) {
   expect(*state, DATA "--out @/run --epochs 9000000000000000000", 1,
          "more steps than can be counted");
@@ -439,10 +504,10 @@ static void test_full_disk(void **state) {
   expect(*state, DATA "--out @/good --stop-at 6", 0, "stopped");
   disk_full = true;
   expect(*state, DATA "--out @/run --resume", 1, "cannot write");
-  rt_expect_text(output, "fit/last.safetensors: File too large"); // what this limit says
+  rt_expect_text(output, "fit/config.json: File too large"); // what this limit says
   assert_true(rt_same_file(rt_path(*state, "run/fit/last.safetensors"),
                            rt_path(*state, "good/fit/last.safetensors")));
-  assert_int_equal(rt_files_in(rt_path(*state, "run/fit")), 2); // checkpoint and log
+  assert_int_equal(rt_files_in(rt_path(*state, "run/fit")), 5); // nothing temporary
 }
 
 static void test_few_labels(void **state) {
@@ -599,6 +664,173 @@ static int setup(void **state) { return *state = rt_mkdir(), 0; }
 static int teardown(void **state) { return rt_rmdir(*state), 0; }
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
+// ---- measures while training -------------------------------------------------------------------
+
+// Of the log of a run: how many lines have both texts.
+static int lines_with(const char *folder, const char *log, const char *a, const char *b) {
+  char *text = rt_read(rt_path(folder, log), NULL);
+  int n = 0;
+  for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) n += strstr(line, a) && strstr(line, b);
+  free(text);
+  return n;
+}
+
+static double accuracy_in(const char *text) {
+  const char *at = strstr(text, "\"accuracy\":");
+  assert_non_null(at);
+  return atof(at + 11);
+}
+
+// Two runs have left the same tensors, whatever their checkpoints say of the best score.
+static void expect_same_tensors(const char *folder, const char *a, const char *b) {
+  char err[1000];
+  struct st_file *x = st_open(rt_path(folder, a), err, sizeof err), *y = st_open(rt_path(folder, b), err, sizeof err);
+  assert_non_null(x), assert_non_null(y);
+  assert_int_equal(st_count(x), st_count(y));
+  for (int i = 0; i < st_count(x); i++) {
+    const struct st_tensor *t = st_at(x, i), *u = st_find(y, t->name);
+    assert_non_null(u), assert_int_equal(st_bytes(t), st_bytes(u));
+    assert_memory_equal(t->data, u->data, st_bytes(t));
+  }
+  st_close(x), st_close(y);
+}
+
+// They share arena, buffers and states with the run, and change nothing of it. The last one is what `judge` says then.
+static void test_measures_change_no_training(void **state) {
+  expect(*state, DATA "--out @/plain --epochs 3", 0, "done");
+  expect(*state, DATA "--out @/run --epochs 3 --evaluate judge,pixels", 0, "  judge knn ");
+  expect_same_tensors(*state, "plain/fit/last.safetensors", "run/fit/last.safetensors");
+  rt_expect_text(output, "test images right, from 50 labelled ones (judge");
+  assert_int_equal(lines_with(*state, "run/fit/log.jsonl", "\"event\":\"evaluate\"", "\"program\":\"judge\""), 3);
+  assert_int_equal(lines_with(*state, "run/fit/log.jsonl", "\"program\":\"pixels\"", "\"measure\":\"linear_probe\""), 3);
+  expect(*state, DATA "--out @/run --force --epochs 3 --evaluate judge --json --quiet", 0, "\"epoch\":3.0,");
+  double last = accuracy_in(strrchr(output, '{'));
+  expect(*state, "judge" DATA "--out @/run --json", 0, "\"accuracy\":");
+  assert_true(last == accuracy_in(output));
+  // Reports, and labels of which the program has fewer: synthetic ones are fewer then.
+  expect(*state, DATA "--out @/run --force --evaluate brightness", 0, "  mean 0.5");
+  rt_expect_text(output, "largest_label: 4\n");
+  assert_int_equal(lines_with(*state, "run/fit/log.jsonl", "\"program\":\"brightness\"", "\"report\":\"largest_label\",\"value\":4"), 2);
+}
+
+static void test_measures_now_and_then(void **state) {
+  expect(*state, DATA "--out @/a --epochs 5 --evaluate judge --evaluate-every 2", 0, "done");
+  assert_int_equal(lines_with(*state, "a/fit/log.jsonl", "\"evaluate\"", "\"step\":12,"), 1);
+  assert_int_equal(lines_with(*state, "a/fit/log.jsonl", "\"evaluate\"", "\"step\":24,"), 1);
+  assert_int_equal(lines_with(*state, "a/fit/log.jsonl", "\"evaluate\"", "\"step\":30,"), 1);
+  assert_int_equal(lines_with(*state, "a/fit/log.jsonl", "\"evaluate\"", ""), 3);
+  expect(*state, DATA "--out @/b --steps 8 --evaluate judge", 0, "done"); // the end is no end of an epoch
+  assert_int_equal(lines_with(*state, "b/fit/log.jsonl", "\"evaluate\"", "\"step\":8,"), 1);
+  assert_int_equal(lines_with(*state, "b/fit/log.jsonl", "\"evaluate\"", ""), 2);
+}
+
+// Whatever step of a measure a signal comes in, the run goes on with it.
+static void test_a_signal_in_a_measure(void **state) {
+  static const int steps[] = {0, 5, 8, 9, 17};
+  expect(*state, DATA "--out @/whole --evaluate judge", 0, "done");
+  for (int i = 0; i < 5; i++) {
+    rt_pass_signal_at = steps[i], rt_pass_steps = 0;
+    expect(*state, DATA "--out @/cut --force --evaluate judge", 130, steps[i] < 9 ? "interrupted at step 6" : "interrupted at step 12");
+    expect(*state, DATA "--out @/cut --resume --evaluate judge", 0, "done");
+    assert_true(rt_same_file(rt_path(*state, "whole/fit/last.safetensors"), rt_path(*state, "cut/fit/last.safetensors")));
+    assert_int_equal(lines_with(*state, "cut/fit/log.jsonl", "\"evaluate\"", ""), 2);
+    expect(*state, DATA "--out @/cut --resume --evaluate judge", 0, "nothing to do");
+  }
+  rt_pass_signal_at = 0, rt_pass_steps = 0;
+  expect(*state, DATA "--out @/cut --force --evaluate judge", 130, "interrupted at step 6");
+  expect(*state, DATA "--out @/cut --resume", 0, "done"); // without it, it is not due
+  expect_same_tensors(*state, "whole/fit/last.safetensors", "cut/fit/last.safetensors");
+}
+
+// The best checkpoint is the one with the highest accuracy, the first of equals.
+static void test_the_best_of_a_measure(void **state) {
+  char err[1000], *log, *line;
+  double best = -1;
+  int64_t at = 0;
+  expect(*state, DATA "--out @/run --epochs 6 --evaluate judge", 0, "done");
+  log = rt_read(rt_path(*state, "run/fit/log.jsonl"), NULL);
+  for (line = strtok(log, "\n"); line; line = strtok(NULL, "\n"))
+    if (strstr(line, "\"evaluate\"") && accuracy_in(line) > best) best = accuracy_in(line), at = atoll(strstr(line, "\"step\":") + 7);
+  free(log);
+  struct bt_progress_point point;
+  if (!bt_checkpoint_peek(rt_path(*state, "run/fit/best.safetensors"), &point, err, sizeof err)) fail_msg("%s", err);
+  assert_int_equal(point.step, at);
+  assert_string_equal(point.best.by, "judge knn");
+  char again[100];
+  snprintf(again, sizeof again, DATA "--out @/again --epochs 6 --stop-at %d", (int)at);
+  expect(*state, again, 0, "");
+  expect_same_tensors(*state, "again/fit/last.safetensors", "run/fit/best.safetensors");
+}
+
+static void test_measures_that_cannot_be(void **state) {
+  expect(*state, "fit --evaluate judg" DATA, 2, "did you mean 'judge'?");
+  expect(*state, "fit --evaluate watched" DATA, 2, "'watched' trains");
+  expect(*state, "fit --evaluate judge,judge" DATA, 2, "names 'judge' twice");
+  expect(*state, "fit --evaluate judge," DATA, 2, "no program ''");
+  expect(*state, "fit --evaluate-every 2" DATA, 2, "give --evaluate PROGRAM too");
+  expect(*state, "fit --evaluate judge --evaluate-every 0" DATA, 2, "whole number from 1");
+  expect(*state, "judge --evaluate pixels" DATA, 2, "no meaning");
+  expect(*state, "fit --data synthetic:24 --evaluate brightness --out @/run", 1, "the test split is smaller than one batch");
+  expect(*state, "info --evaluate judge" DATA, 0, "features and their evaluation");
+  rt_expect_text(output, "states during an evaluation");
+  expect(*state, "info --json --evaluate judge" DATA, 0, "\"arena\":16384");
+}
+
+static void test_broken_features(void **state) {
+  rt_features_break = true;
+  int code = train(*state, "judge" DATA "--untrained");
+  assert_int_equal(code, 1);
+  rt_expect_text(output, "program judge: the features of training image 7 are not finite");
+  code = train(*state, DATA "--out @/run --evaluate judge");
+  rt_features_break = false;
+  assert_int_equal(code, 0); // the run does not depend on it
+  rt_expect_text(output, "warning: program judge: the features of training image 7 are not finite");
+  assert_int_equal(lines_with(*state, "run/fit/log.jsonl", "\"measure\":\"knn\"", "\"accuracy\":null"), 2);
+}
+
+// ---- outputs -----------------------------------------------------------------------------------
+
+static void test_outputs(void **state) {
+  char err[1000] = "", *folder = strdup(rt_path(*state, "run/judge"));
+  struct bt_npy z, y;
+  expect(*state, DATA "--out @/run", 0, "done");
+  expect(*state, "judge" DATA "--out @/run --features @/f.safetensors", 0, "z: 50 rows of 4×4 to ");
+  rt_expect_text(output, "y: 13 rows of one number to ");
+  struct st_file *file = st_open(rt_path(*state, "f.safetensors"), err, sizeof err);
+  assert_non_null(file);
+  static const char *const splits[] = {"train", "test"};
+  for (int i = 0; i < 2; i++) { // the rows that are evaluated, those of a partial batch too
+    char name[40];
+    snprintf(name, sizeof name, "%s-z.npy", splits[i]);
+    if (!bt_npy_read(folder, name, &z, err, sizeof err)) fail_msg("%s", err);
+    snprintf(name, sizeof name, "%s-y.npy", splits[i]);
+    if (!bt_npy_read(folder, name, &y, err, sizeof err)) fail_msg("%s", err);
+    snprintf(name, sizeof name, "%s.features", splits[i]);
+    const struct st_tensor *t = st_find(file, name);
+    int64_t n = t->shape[0];
+    assert_int_equal(z.rank, 3), assert_int_equal(z.shape[0], n), assert_int_equal(z.shape[2], RT_SIDE);
+    assert_int_equal(y.rank, 1), assert_int_equal(y.shape[0], n), assert_int_equal(y.dtype, BT_I32);
+    assert_memory_equal(z.data, t->data, (size_t)n * RT_PIXELS * sizeof(float));
+    for (int64_t k = 0; k < n; k++) assert_int_equal(((int32_t *)y.data)[k], k % 10);
+    free(z.data), free(y.data);
+  }
+  st_close(file);
+  expect(*state, "judge" DATA "--out @/few --untrained --labels 20% --json", 0, "\"output\":\"z\",\"split\":\"train\",\"shape\":[10,4,4],\"dtype\":\"f32\"");
+  assert_int_equal(rt_files_in(folder), 4);
+  free(folder);
+}
+
+static void test_outputs_that_cannot_be(void **state) {
+  disk_full = true;
+  expect(*state, "judge" DATA "--out @/run --untrained", 1, "cannot write ");
+  assert_int_equal(rt_files_in(rt_path(*state, "run/judge")), 0); // neither the one that was too large nor the other
+  rt_write(rt_path(*state, "file"), "", 0);
+  expect(*state, "judge" DATA "--out @/file --untrained", 1, "cannot make the folder");
+  mkdir(rt_path(*state, "dir"), 0777), mkdir(rt_path(*state, "dir/judge"), 0777), mkdir(rt_path(*state, "dir/judge/train-y.npy"), 0777);
+  expect(*state, "judge" DATA "--out @/dir --untrained", 1, "train-y.npy is a folder");
+  assert_int_equal(rt_files_in(rt_path(*state, "dir/judge")), 1);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       WITH_FOLDER(test_help),
@@ -636,8 +868,19 @@ int main(void) {
       WITH_FOLDER(test_two_runs_in_one_folder),
       WITH_FOLDER(test_a_run_too_long),
       WITH_FOLDER(test_second_interrupt_leaves_at_once),
+      WITH_FOLDER(test_kept_checkpoints),
+      WITH_FOLDER(test_resume_keeps_means),
+      WITH_FOLDER(test_resume_from),
       WITH_FOLDER(test_few_labels),
       WITH_FOLDER(test_full_disk),
+      WITH_FOLDER(test_measures_change_no_training),
+      WITH_FOLDER(test_measures_now_and_then),
+      WITH_FOLDER(test_a_signal_in_a_measure),
+      WITH_FOLDER(test_the_best_of_a_measure),
+      WITH_FOLDER(test_measures_that_cannot_be),
+      WITH_FOLDER(test_broken_features),
+      WITH_FOLDER(test_outputs),
+      WITH_FOLDER(test_outputs_that_cannot_be),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
