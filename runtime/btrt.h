@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BT_ABI 2
+#define BT_ABI 3
 #define BT_MAX_RANK 6
 #define BT_ALIGN 64 // every buffer in store and arena starts on a cache line
 
