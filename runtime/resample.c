@@ -1,19 +1,18 @@
 // resample.c: cut-outs, and antialiased bilinear and bicubic resizing.
 //
-// Resizing is separable: down the columns first, which reads the source once and converts bytes on
-// the way, then across. Sixteen rows of the result at a time lie in the scratch strip with their
-// columns together (strip[x][row]), so that both passes work on vectors of sixteen. Taps depend on
-// the window alone and are computed once for all channels.
+// Resizing is separable: down the columns first, then across. Sixteen rows of the result at a time
+// lie in the scratch strip with their columns together (strip[x][row]), so that both passes work on
+// vectors of sixteen. Taps depend on the window alone and are computed once for all channels.
 #include "views_internal.h"
 
 #include <math.h>
 #include <string.h>
 
 enum { LANES = BT_SLACK };
+typedef float v4 __attribute__((vector_size(16)));
+typedef float v4_any __attribute__((vector_size(16), may_alias, aligned(4)));
 typedef float v16 __attribute__((vector_size(64)));
 typedef float v16_any __attribute__((vector_size(64), may_alias, aligned(4)));
-typedef int32_t i16 __attribute__((vector_size(64)));
-typedef uint8_t b16_any __attribute__((vector_size(16), may_alias, aligned(1)));
 #define BT_INLINE static inline __attribute__((always_inline))
 
 // ---- taps -------------------------------------------------------------------------------------
@@ -68,108 +67,106 @@ static void compute_taps(struct bt_taps *t, enum bt_interpolation kind, int inpu
 
 // A plane of the source, from the window's upper left corner on.
 struct source {
-  const uint8_t *bytes; // or
   const float *pixels;
   ptrdiff_t stride;
   int width; // of the window
 };
 
-// The perfect shuffle of the sixteen rows, four times, transposes.
-BT_INLINE void transpose(v16 row[LANES]) {
-  for (int round = 0; round < 4; round++) {
-    v16 from[LANES];
-    memcpy(from, row, sizeof from);
-    for (int i = 0; i < LANES / 2; i++) {
-      row[2 * i] = __builtin_shufflevector(from[i], from[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20,
-                                           5, 21, 6, 22, 7, 23);
-      row[2 * i + 1] = __builtin_shufflevector(from[i], from[i + 8], 8, 24, 9, 25, 10, 26, 11, 27,
-                                               12, 28, 13, 29, 14, 30, 15, 31);
+// Sixteen rows of sixteen, in blocks of 4 × 4: those are single instructions for every width.
+BT_INLINE void transpose(const v16 from[LANES], float *to) {
+  const float *in = (const float *)from;
+  for (int y = 0; y < LANES; y += 4)
+    for (int x = 0; x < LANES; x += 4) {
+      v4 row[4];
+      for (int i = 0; i < 4; i++) row[i] = *(const v4_any *)(in + (y + i) * LANES + x);
+      v4 a = __builtin_shufflevector(row[0], row[1], 0, 4, 1, 5);
+      v4 b = __builtin_shufflevector(row[2], row[3], 0, 4, 1, 5);
+      v4 c = __builtin_shufflevector(row[0], row[1], 2, 6, 3, 7);
+      v4 d = __builtin_shufflevector(row[2], row[3], 2, 6, 3, 7);
+      float *out = to + x * LANES + y;
+      *(v4_any *)out = __builtin_shufflevector(a, b, 0, 1, 4, 5);
+      *(v4_any *)(out + LANES) = __builtin_shufflevector(a, b, 2, 3, 6, 7);
+      *(v4_any *)(out + 2 * LANES) = __builtin_shufflevector(c, d, 0, 1, 4, 5);
+      *(v4_any *)(out + 3 * LANES) = __builtin_shufflevector(c, d, 2, 3, 6, 7);
     }
-  }
 }
 
-BT_INLINE v16 load(const struct source *s, ptrdiff_t at, bool bytes) {
-  if (bytes) return __builtin_convertvector(*(const b16_any *)(s->bytes + at), v16);
-  return *(const v16_any *)(s->pixels + at);
-}
-
-// Sixteen columns of an output row, from x on.
-BT_INLINE v16 sum_down(const struct source *s, int x, const float *weight, int first, int taps,
-                       bool bytes) {
-  v16 sum = {0};
-  ptrdiff_t at = first * s->stride + x;
-  for (int k = 0; k < taps; k++, at += s->stride) sum += weight[k] * load(s, at, bytes);
-  return sum;
-}
-
-// strip[x][row] for the output rows from y on. A row past the last is the last. The last columns
-// overlap those before them where the width is no multiple of sixteen: nothing is read past a row's
-// end, except in images of floats that are narrower, which have slack.
+// strip[x][row] for the output rows from y on. A row past the last is the last.
 BT_INLINE void resize_down(const struct source *s, const struct bt_taps *t, int y, int height,
-                           float *strip, bool bytes) {
+                           float *strip) {
   for (int x = 0; x < s->width; x += LANES) {
-    int from = x + LANES > s->width && s->width > LANES ? s->width - LANES : x;
     v16 row[LANES];
     for (int i = 0; i < LANES; i++) {
       int at = y + i < height ? y + i : height - 1;
-      row[i] = sum_down(s, from, t->weight + (ptrdiff_t)at * t->taps, t->first[at], t->taps, bytes);
+      const float *weight = t->weight + (ptrdiff_t)at * t->taps,
+                  *in = s->pixels + t->first[at] * s->stride + x;
+      v16 sum = {0};
+      for (int k = 0; k < t->taps; k++, in += s->stride) sum += weight[k] * *(const v16_any *)in;
+      row[i] = sum;
     }
-    transpose(row);
-    memcpy(strip + (ptrdiff_t)from * LANES, row, sizeof row);
+    transpose(row, strip + (ptrdiff_t)x * LANES);
   }
-}
-
-// Clamped to 0 … 255.
-BT_INLINE v16 limited(v16 v) {
-  v16 most = (v16){0} + 255.0f;
-  i16 below = v<0.0f, above = v> most;
-  return (v16)(((i16)v & ~below & ~above) | ((i16)most & above));
 }
 
 // rows: how many of the strip's are of the image. out: width a row.
 BT_INLINE void resize_across(const float *strip, const struct bt_taps *t, int rows, int width,
-                             bool limit, float *out) {
+                             float *out) {
   for (int x = 0; x < width; x += LANES) {
     int n = width - x < LANES ? width - x : LANES;
-    v16 column[LANES] = {{0}};
-    for (int i = 0; i < n; i++) {
-      const float *weight = t->weight + (ptrdiff_t)(x + i) * t->taps;
-      const v16_any *in = (const v16_any *)(strip + (ptrdiff_t)t->first[x + i] * LANES);
+    v16 column[LANES];
+    float block[LANES * LANES];
+    for (int i = 0; i < LANES; i++) {
+      int at = i < n ? x + i : x;
+      const float *weight = t->weight + (ptrdiff_t)at * t->taps,
+                  *in = strip + (ptrdiff_t)t->first[at] * LANES;
       v16 sum = {0};
-      for (int k = 0; k < t->taps; k++) sum += weight[k] * in[k];
-      column[i] = limit ? limited(sum) : sum;
+      for (int k = 0; k < t->taps; k++) sum += weight[k] * *(const v16_any *)(in + k * LANES);
+      column[i] = sum;
     }
-    transpose(column);
+    transpose(column, block);
     for (int i = 0; i < rows; i++)
-      memcpy(out + (ptrdiff_t)i * width + x, &column[i], sizeof(float) * (size_t)n);
+      if (n == LANES)
+        *(v16_any *)(out + (ptrdiff_t)i * width + x) = *(const v16_any *)(block + i * LANES);
+      else
+        memcpy(out + (ptrdiff_t)i * width + x, block + i * LANES, sizeof(float) * (size_t)n);
   }
+}
+
+BT_INLINE void limit_pixels(float *p, ptrdiff_t n) {
+  for (ptrdiff_t i = 0; i < n; i++) p[i] = p[i] < 0 ? 0 : p[i] > 255 ? 255 : p[i];
 }
 
 BT_CLONES static void resize_plane(const struct source *s, int height, int width, bool limit,
                                    const struct bt_scratch *scratch, float *out) {
   for (int y = 0; y < height; y += LANES) {
-    if (s->bytes)
-      resize_down(s, &scratch->vertical, y, height, scratch->strip, true);
-    else
-      resize_down(s, &scratch->vertical, y, height, scratch->strip, false);
-    resize_across(scratch->strip, &scratch->horizontal, height - y < LANES ? height - y : LANES,
-                  width, limit, out + (ptrdiff_t)y * width);
+    resize_down(s, &scratch->vertical, y, height, scratch->strip);
+    int rows = height - y < LANES ? height - y : LANES;
+    resize_across(scratch->strip, &scratch->horizontal, rows, width, out + (ptrdiff_t)y * width);
+    if (limit) limit_pixels(out + (ptrdiff_t)y * width, (ptrdiff_t)rows * width);
   }
+}
+
+// Channel c of an image of bytes within the window, as floats.
+BT_CLONES static void cut_bytes(const struct bt_image *image, int c, struct bt_window window,
+                                float *restrict out) {
+  const uint8_t *in =
+      image->bytes + ((ptrdiff_t)c * image->height + window.top) * image->width + window.left;
+  for (int y = 0; y < window.height; y++, in += image->width, out += window.width)
+    for (int x = 0; x < window.width; x++) out[x] = (float)in[x];
 }
 
 void bt_image_resize(struct bt_image *image, struct bt_window window, int height, int width,
                      enum bt_interpolation filter, struct bt_scratch *scratch) {
-  if (image->bytes && window.width < LANES) { // bytes have no slack
-    bt_image_crop(image, window);
-    window.top = window.left = 0;
-  }
   compute_taps(&scratch->vertical, filter, window.height, height);
   compute_taps(&scratch->horizontal, filter, window.width, width);
   bool limit = filter == BT_BICUBIC && !image->normalised; // it overshoots
   for (int c = 0; c < image->channels; c++) {
     ptrdiff_t at = ((ptrdiff_t)c * image->height + window.top) * image->width + window.left;
-    struct source source = {image->bytes ? image->bytes + at : NULL, image->pixels + at,
-                            image->width, window.width};
+    struct source source = {image->pixels + at, image->width, window.width};
+    if (image->bytes) { // a channel at a time, so that it stays in the cache
+      cut_bytes(image, c, window, image->pixels);
+      source = (struct source){image->pixels, window.width, window.width};
+    }
     resize_plane(&source, height, width, limit, scratch,
                  image->spare + (ptrdiff_t)c * height * width);
   }
