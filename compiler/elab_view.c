@@ -186,8 +186,9 @@ static bool run_step(struct elab *e, struct frame *f, const struct stmt *s) {
   int row = 0;
   while (row < N_STEPS && !str_eq(step_rows[row].name, s->name.name)) row++;
   if (row == N_STEPS) {
-    elab_error(e, f, s->name.loc, "unknown view step `%s`%s; there are %s", s->name.name,
-               did_you_mean(e, s->name.name, step_names, N_STEPS), all_steps(e));
+    const char *mend = did_you_mean(e, s->name.name, step_names, N_STEPS);
+    elab_error(e, f, s->name.loc, "unknown view step `%s`%s%s", s->name.name,
+               *mend ? str_printf(e->b->arena, "%s There are ", mend) : "; there are ", all_steps(e));
     return false;
   }
   struct bt_view_step step = {.kind = (enum bt_view_kind)row};
