@@ -13,7 +13,7 @@ OPENMP  ?= -fopenmp
 # The same bits on every processor: no contraction to fused multiply-adds. Nobody reads floating-point flags, and loops
 # with conditions become vectors without them.
 RT_CFLAGS  := -O3 -ffp-contract=off -fno-trapping-math $(OPENMP)
-LDLIBS  := -lopenblas -ljansson -lz -lm -ldl
+LDLIBS  := -lopenblas -ljansson -lz -lpng -lm -ldl
 PREFIX  ?= /usr/local
 
 COMMAND_SRC := compiler/main.c $(wildcard compiler/cmd_*.c)

@@ -11,7 +11,7 @@
 #include <string.h>
 
 enum kind { FLAG, TEXT, COUNT, SEED, LABELS };
-enum scope { TRAIN = 1, MEASURE = 2, INFO = 4, EXPORT = 8, RUN = TRAIN | MEASURE, ANY = 15 };
+enum scope { TRAIN = 1, MEASURE = 2, INFO = 4, EXPORT = 8, VIEWS = 16, RUN = TRAIN | MEASURE, ANY = 31 };
 
 static const struct option {
   const char *name, *takes, *help;
@@ -21,10 +21,11 @@ static const struct option {
 } table[] = {
 #define FIELD(name) offsetof(struct bt_options, name)
     {"--data", "DIR", "folder of .npy or IDX files, or synthetic[:N]; default: Debian's Fashion-MNIST",
-     TEXT, RUN | INFO, FIELD(data)},
-    {"--out", "DIR", "folder of checkpoints and logs (default: run)", TEXT, RUN | EXPORT,
-     FIELD(out)},
-    {"--seed", "N", "key of all random numbers (default: 0)", SEED, RUN, FIELD(seed)},
+     TEXT, RUN | INFO | VIEWS, FIELD(data)},
+    {"--out", "DIR", "folder of checkpoints and logs (default: run); of views the picture (views.png)", TEXT,
+     RUN | EXPORT | VIEWS, FIELD(out)},
+    {"--seed", "N", "key of all random numbers (default: 0)", SEED, RUN | VIEWS, FIELD(seed)},
+    {"--rows", "N", "images in the picture (default: 8)", COUNT, VIEWS, FIELD(rows)},
     {"--threads", "N", "threads (default: the cores this process may use)", COUNT, RUN | INFO,
      FIELD(threads)},
     {"--epochs", "N", "passes over the data (default: the program's)", COUNT, TRAIN, FIELD(epochs)},
@@ -47,7 +48,7 @@ static const struct option {
     {"--features", "FILE", "also write the features and labels that are measured (safetensors)",
      TEXT, MEASURE, FIELD(features)},
     {"--bench", "N", "time N steps and print medians; saves nothing", COUNT, RUN, FIELD(bench)},
-    {"--quiet", NULL, "no progress", FLAG, RUN, FIELD(quiet)},
+    {"--quiet", NULL, "no progress", FLAG, RUN | VIEWS, FIELD(quiet)},
     {"--json", NULL, "results as JSON lines on standard output", FLAG, RUN | INFO, FIELD(json)},
     {"--output", "FILE", "file to write (also -o)", TEXT, EXPORT, FIELD(output)},
     {"--help", NULL, "this text (also -h)", FLAG, ANY, FIELD(help)},
@@ -85,11 +86,11 @@ static int wrong_option(const struct bt_options *o, const char *word, int length
 }
 
 static int wrong_program(const struct bt_options *o, const struct bt_module *m, const char *word) {
-  const char **names = bt_xcalloc((size_t)m->n_programs + 2, sizeof *names);
+  const char **names = bt_xcalloc((size_t)m->n_programs + 3, sizeof *names);
   int n = 0;
   for (int i = 0; i < m->n_programs; i++)
     if (!m->programs[i].owner) names[n++] = m->programs[i].name;
-  names[n++] = "info", names[n++] = "export";
+  names[n++] = "info", names[n++] = "export", names[n++] = "views";
   const char *near = bt_nearest(word, names, n);
   free(names);
   if (near) return wrong(o, "no program '%s'; did you mean '%s'?", word, near);
@@ -124,13 +125,18 @@ static void print_help(const struct bt_module *m, const struct bt_options *o, in
     printf("Usage: %s export INSTANCE -o FILE [options]\n"
            "Writes an instance's tensors (encoder, …) from a checkpoint to a safetensors file.\n",
            o->self);
+  } else if (scope == VIEWS) {
+    printf("Usage: %s views [PROGRAM] [options]\n"
+           "Draws images and what the program's views make of them (PNG).\n",
+           o->self);
   } else if (scope != ANY) {
     printf("Usage: %s %s [options]\n", o->self, o->program->name);
     print_program(o->program, o->program == m->programs);
   } else {
     printf("Usage: %s [PROGRAM] [options]\n       %s info [options]\n"
-           "       %s export INSTANCE -o FILE [options]\n\nPrograms (of %s):\n",
-           o->self, o->self, o->self, m->source_path);
+           "       %s export INSTANCE -o FILE [options]\n"
+           "       %s views [PROGRAM] [options]\n\nPrograms (of %s):\n",
+           o->self, o->self, o->self, o->self, m->source_path);
     for (int i = 0; i < m->n_programs; i++)
       if (!m->programs[i].owner) print_program(&m->programs[i], i == 0);
   }
@@ -205,16 +211,22 @@ static int parse_option(struct bt_options *o, char **argv, int *i, bool *seen) {
                      value && value[0] == '=' && value == word + length ? value + 1 : value);
 }
 
-static int choose(struct bt_options *o, const struct bt_module *m, const char *word, int *scope) {
-  if (strcmp(word, "info") == 0) return o->command = BT_COMMAND_INFO, *scope = INFO, 0;
-  if (strcmp(word, "export") == 0) return o->command = BT_COMMAND_EXPORT, *scope = EXPORT, 0;
+static int choose_program(struct bt_options *o, const struct bt_module *m, const char *word) {
   for (int i = 0; i < m->n_programs; i++) {
     if (m->programs[i].owner || strcmp(m->programs[i].name, word) != 0) continue;
     o->program = &m->programs[i];
-    *scope = bt_program_trains(o->program) ? TRAIN : MEASURE;
     return 0;
   }
   return wrong_program(o, m, word);
+}
+
+static int choose(struct bt_options *o, const struct bt_module *m, const char *word, int *scope) {
+  if (strcmp(word, "info") == 0) return o->command = BT_COMMAND_INFO, *scope = INFO, 0;
+  if (strcmp(word, "export") == 0) return o->command = BT_COMMAND_EXPORT, *scope = EXPORT, 0;
+  if (strcmp(word, "views") == 0) return o->command = BT_COMMAND_VIEWS, *scope = VIEWS, 0;
+  int code = choose_program(o, m, word);
+  if (code == 0) *scope = bt_program_trains(o->program) ? TRAIN : MEASURE;
+  return code;
 }
 
 static int parse_words(struct bt_options *o, int argc, char **argv, const struct bt_module *m,
@@ -228,6 +240,8 @@ static int parse_words(struct bt_options *o, int argc, char **argv, const struct
       code = choose(o, m, first = argv[i], scope);
     else if (o->command == BT_COMMAND_EXPORT && !o->instance)
       o->instance = argv[i];
+    else if (o->command == BT_COMMAND_VIEWS && !o->program)
+      code = choose_program(o, m, argv[i]);
     else
       code = wrong(o, "'%s' is one word too many", argv[i]);
     if (code) return code;
@@ -236,7 +250,10 @@ static int parse_words(struct bt_options *o, int argc, char **argv, const struct
 }
 
 static int check_scope(const struct bt_options *o, const bool *seen, int scope) {
-  const char *what = scope == INFO ? "info" : scope == EXPORT ? "export" : o->program->name;
+  const char *what = scope == INFO     ? "info"
+                     : scope == EXPORT ? "export"
+                     : scope == VIEWS  ? "views"
+                                       : o->program->name;
   for (int i = 0; i < N_OPTIONS; i++)
     if (seen[i] && !(table[i].scope & scope))
       return wrong(o, "%s has no meaning for '%s'%s", table[i].name, what,
@@ -259,7 +276,6 @@ int bt_cli_parse(int argc, char **argv, const struct bt_module *module, struct b
   bool seen[N_OPTIONS] = {false};
   int scope = ANY;
   *o = (struct bt_options){.self = argc > 0 ? argv[0] : "train",
-                           .out = "run",
                            .labels = "all",
                            .label_fraction = 1,
                            .command = BT_COMMAND_RUN};
@@ -268,6 +284,8 @@ int bt_cli_parse(int argc, char **argv, const struct bt_module *module, struct b
   if (code == 0 && o->version)
     return printf("%s\n", module->build), o->command = BT_COMMAND_DONE, 0;
   if (code == 0 && scope == ANY) code = choose(o, module, module->programs[0].name, &scope);
+  if (!o->out) o->out = scope == VIEWS ? "views.png" : "run";
+  if (!o->program && scope == VIEWS) o->program = module->programs;
   if (code == 0) code = check_scope(o, seen, scope);
   if (code) o->command = BT_COMMAND_DONE;
   if (!o->log_every) o->log_every = 10;

@@ -4,14 +4,14 @@
 
 #include "btrt.h"
 
-enum bt_command { BT_COMMAND_RUN, BT_COMMAND_INFO, BT_COMMAND_EXPORT, BT_COMMAND_DONE };
+enum bt_command { BT_COMMAND_RUN, BT_COMMAND_INFO, BT_COMMAND_EXPORT, BT_COMMAND_VIEWS, BT_COMMAND_DONE };
 
 struct bt_options {
   enum bt_command command;
   const char *self;                 // argv[0]
-  const struct bt_program *program; // BT_COMMAND_RUN
+  const struct bt_program *program; // BT_COMMAND_RUN, BT_COMMAND_VIEWS
   const char *data, *out, *from, *init, *features, *output, *instance;
-  int64_t epochs, steps, stop_at, save_every, log_every, bench, threads; // 0: not given
+  int64_t epochs, steps, stop_at, save_every, log_every, bench, threads, rows; // 0: not given
   int64_t seed;
   bool seed_given, resume, force, quiet, json, untrained, help, version;
   const char *labels; // as written
