@@ -476,13 +476,16 @@ struct value view_apply(struct elab *e, struct frame *f, struct value view, stru
                         struct loc call);
 void view_check(struct elab *e, struct frame *f, const struct block *body); // while e->checking
 // The rows of a .def file's argument text "k=20 mean:channels": labels with their slots.
-enum slot_kind { SLOT_NUMBER, SLOT_RANGE, SLOT_CHANNELS };
+enum slot_kind { SLOT_NUMBER, SLOT_RANGE, SLOT_CHANNELS, SLOT_CHOICE };
+enum { SLOT_WORDS = 4 };
 struct slot {
   const char *name;
   enum slot_kind kind;
   int at;
   bool has_default;
   double value[2];
+  const char *words[SLOT_WORDS]; // of a choice, the first is the default
+  int n_words;
 };
 int slots_parse(struct arena *a, const char *text, struct slot *slots,
                 int most); // returns how many

@@ -6,11 +6,23 @@
 #include <string.h>
 
 #include "elab.h"
+#include "views.h"
 
 // ---- argument rows of .def files --------------------------------------------------------------
 
 static int slot_width(enum slot_kind kind) {
   return kind == SLOT_CHANNELS ? 4 : kind == SLOT_RANGE ? 2 : 1;
+}
+
+// The words "a|b|c" from s to end.
+static void slot_words(struct arena *a, struct slot *slot, const char *s, const char *end) {
+  slot->has_default = true;
+  while (s < end) {
+    size_t n = strcspn(s, "| ");
+    expect(slot->n_words < SLOT_WORDS, "more than %d words to choose from", SLOT_WORDS);
+    slot->words[slot->n_words++] = str_ndup(a, s, n);
+    s += n + 1;
+  }
 }
 
 static struct slot slot_parse(struct arena *a, const char *s, size_t length) {
@@ -20,7 +32,12 @@ static struct slot slot_parse(struct arena *a, const char *s, size_t length) {
   const char *equals = memchr(s, '=', length);
   if (strncmp(s + name, ":range", 6) == 0) slot.kind = SLOT_RANGE;
   if (strncmp(s + name, ":channels", 9) == 0) slot.kind = SLOT_CHANNELS;
+  if (strncmp(s + name, ":choice", 7) == 0) slot.kind = SLOT_CHOICE;
   if (!equals) return slot;
+  if (slot.kind == SLOT_CHOICE) {
+    slot_words(a, &slot, equals + 1, s + length);
+    return slot;
+  }
   char *end;
   slot.has_default = true;
   slot.value[0] = strtod(equals + 1, &end);
@@ -79,6 +96,23 @@ static bool slot_channels(struct elab *e, struct frame *f, const struct slot *s,
   return true;
 }
 
+static bool slot_choice(struct elab *e, struct frame *f, const struct slot *s,
+                        const struct given *g, double *arg, const char *what) {
+  const struct value *v = &g->value;
+  const char *words = "";
+  for (int i = 0; i < s->n_words; i++) {
+    if (v->kind == V_STRING && str_eq(v->string, s->words[i])) {
+      arg[s->at] = i;
+      return true;
+    }
+    words = str_printf(e->b->arena, "%s%s\"%s\"", words, i == 0 ? "" : i < s->n_words - 1 ? ", " : " or ",
+                       s->words[i]);
+  }
+  elab_error(e, f, g->loc, "`%s` of %s is %s, not %s%s", s->name, what, words, value_text(e, v),
+             v->kind == V_STRING ? did_you_mean(e, v->string, s->words, s->n_words) : "");
+  return false;
+}
+
 bool slot_fill(struct elab *e, struct frame *f, const struct slot *s, const struct given *g,
                double *arg, const char *what, int *channels) {
   if (!g->present) {
@@ -88,6 +122,7 @@ bool slot_fill(struct elab *e, struct frame *f, const struct slot *s, const stru
   if (g->value.kind == V_ERROR) return false;
   if (s->kind == SLOT_RANGE) return slot_range(e, f, s, g, arg, what);
   if (s->kind == SLOT_CHANNELS) return slot_channels(e, f, s, g, arg, what, channels);
+  if (s->kind == SLOT_CHOICE) return slot_choice(e, f, s, g, arg, what);
   if (value_is_number(&g->value)) {
     arg[s->at] = value_number(&g->value);
     return true;
@@ -99,13 +134,10 @@ bool slot_fill(struct elab *e, struct frame *f, const struct slot *s, const stru
 
 // ---- steps ------------------------------------------------------------------------------------
 
-enum size_rule { SIZE_KEEPS, SIZE_ARG0 };
 static const struct {
-  const char *name;
-  enum size_rule size;
-  const char *arguments;
+  const char *name, *arguments;
 } step_rows[] = {
-#define VIEW_STEP(name, size, arguments) {#name, size, arguments},
+#define VIEW_STEP(name, size, arguments) {#name, arguments},
 #include "../runtime/views.def"
 #undef VIEW_STEP
 };
@@ -141,25 +173,33 @@ static bool step_arguments(struct elab *e, struct frame *f, const struct stmt *s
   return ok;
 }
 
+// "`a`, `b` and `c`".
+static const char *all_steps(struct elab *e) {
+  const char *text = "";
+  for (int i = 0; i < N_STEPS; i++)
+    text = str_printf(e->b->arena, "%s%s`%s`", text, i == 0 ? "" : i < N_STEPS - 1 ? ", " : " and ", step_names[i]);
+  return text;
+}
+
 static bool run_step(struct elab *e, struct frame *f, const struct stmt *s) {
   struct view_run *run = f->view;
   int row = 0;
   while (row < N_STEPS && !str_eq(step_rows[row].name, s->name.name)) row++;
   if (row == N_STEPS) {
-    elab_error(e, f, s->name.loc, "unknown view step `%s`%s", s->name.name,
-               did_you_mean(e, s->name.name, step_names, N_STEPS));
+    const char *mend = did_you_mean(e, s->name.name, step_names, N_STEPS);
+    elab_error(e, f, s->name.loc, "unknown view step `%s`%s%s", s->name.name,
+               *mend ? str_printf(e->b->arena, "%s There are ", mend) : "; there are ", all_steps(e));
     return false;
   }
   struct bt_view_step step = {.kind = (enum bt_view_kind)row};
   if (!step_arguments(e, f, s, row, run, &step)) return false;
-  if (step_rows[row].size == SIZE_ARG0) {
-    if (!(step.arg[0] >= 1 && step.arg[0] <= 65536 && step.arg[0] == floor(step.arg[0]))) {
-      elab_error(e, f, s->loc, "`%s` makes images of a whole number of pixels, not %g",
-                 s->name.name, step.arg[0]);
-      return false;
-    }
-    run->height = run->width = (int64_t)step.arg[0];
+  bool makes_size = strncmp(step_rows[row].arguments, "size", 4) == 0;
+  if (makes_size && !(step.arg[0] >= 1 && step.arg[0] <= BT_VIEW_MOST_SIDE && step.arg[0] == floor(step.arg[0]))) {
+    elab_error(e, f, s->loc, "`%s` makes images of a whole number of pixels, not %g", s->name.name,
+               step.arg[0]);
+    return false;
   }
+  bt_view_step_size(&step, &run->height, &run->width);
   vec_push(e->b->arena, &run->steps, step);
   return true;
 }
@@ -202,7 +242,7 @@ static bool sizes_known(struct elab *e, struct frame *f, const struct entry *n,
   else if (dim[2] == 0 || dim[3] == 0)
     elab_error(e, f, call,
                "the size of the images that `%s` makes is not known: give the view a step that "
-               "fixes it, as `resize(32)`, or `%s` its size",
+               "fixes it, as `center_crop(32)`, or `%s` its size",
                n->name, d->name);
   else
     return true;

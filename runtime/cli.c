@@ -13,7 +13,7 @@
 #include <string.h>
 
 enum kind { FLAG, TEXT, COUNT, SEED, LABELS, SIZE };
-enum scope { TRAIN = 1, MEASURE = 2, INFO = 4, EXPORT = 8, RUN = TRAIN | MEASURE, ANY = 15 };
+enum scope { TRAIN = 1, MEASURE = 2, INFO = 4, EXPORT = 8, VIEWS = 16, RUN = TRAIN | MEASURE, ANY = 31 };
 
 static const struct option {
   const char *name, *takes, *help;
@@ -23,12 +23,13 @@ static const struct option {
 } table[] = {
 #define FIELD(name) offsetof(struct bt_options, name)
     {"--data", "DIR", "folder of images, arrays, CIFAR or IDX files, or synthetic[:N]; default: Debian's Fashion-MNIST",
-     TEXT, RUN | INFO, FIELD(data)},
+     TEXT, RUN | INFO | VIEWS, FIELD(data)},
     {"--cache", "SIZE", "memory for decoded images, as in 2G, 500M, 0 (default: a quarter of the machine's)", SIZE,
      RUN | INFO, FIELD(cache)},
-    {"--out", "DIR", "folder of checkpoints and logs (default: run)", TEXT, RUN | EXPORT,
-     FIELD(out)},
-    {"--seed", "N", "key of all random numbers (default: 0)", SEED, RUN, FIELD(seed)},
+    {"--out", "DIR", "folder of checkpoints and logs (default: run); of views the picture (views.png)", TEXT,
+     RUN | EXPORT | VIEWS, FIELD(out)},
+    {"--seed", "N", "key of all random numbers (default: 0)", SEED, RUN | VIEWS, FIELD(seed)},
+    {"--rows", "N", "images in the picture (default: 8)", COUNT, VIEWS, FIELD(rows)},
     {"--threads", "N", "threads (default: the cores this process may use)", COUNT, RUN | INFO,
      FIELD(threads)},
     {"--loaders", "N", "threads that load and view images ahead (default: as many as --threads)", COUNT,
@@ -60,7 +61,7 @@ static const struct option {
     {"--features", "FILE", "also write the features and labels that are measured (safetensors)",
      TEXT, MEASURE, FIELD(features)},
     {"--bench", "N", "time N steps and print medians; saves nothing", COUNT, RUN, FIELD(bench)},
-    {"--quiet", NULL, "print nothing but results and errors", FLAG, RUN | EXPORT, FIELD(quiet)},
+    {"--quiet", NULL, "print nothing but results and errors", FLAG, RUN | EXPORT | VIEWS, FIELD(quiet)},
     {"--json", NULL, "results as JSON lines on standard output", FLAG, RUN | INFO, FIELD(json)},
     {"--output", "FILE", "file to write (also -o)", TEXT, EXPORT, FIELD(output)},
     {"--help", NULL, "this text (also -h)", FLAG, ANY, FIELD(help)},
@@ -120,11 +121,11 @@ static int wrong_option(const struct bt_options *o, const char *word, int length
 }
 
 static int wrong_program(const struct bt_options *o, const struct bt_module *m, const char *word) {
-  const char **names = bt_xcalloc((size_t)m->n_programs + 2, sizeof *names);
+  const char **names = bt_xcalloc((size_t)m->n_programs + 3, sizeof *names);
   int n = 0;
   for (int i = 0; i < m->n_programs; i++)
     if (!m->programs[i].owner) names[n++] = m->programs[i].name;
-  names[n++] = "info", names[n++] = "export";
+  names[n++] = "info", names[n++] = "export", names[n++] = "views";
   const char *near = bt_nearest(word, names, n);
   free(names);
   if (near) return wrong(o, "no program '%s'; did you mean '%s'?", word, near);
@@ -159,13 +160,18 @@ static void print_help(const struct bt_module *m, const struct bt_options *o, in
     printf("Usage: %s export INSTANCE -o FILE [options]\n"
            "Writes an instance's tensors (encoder, …) from a checkpoint to a safetensors file.\n",
            o->self);
+  } else if (scope == VIEWS) {
+    printf("Usage: %s views [PROGRAM] [options]\n"
+           "Draws images and what the program's views make of them (PNG).\n",
+           o->self);
   } else if (scope != ANY) {
     printf("Usage: %s %s [options]\n", o->self, o->program->name);
     print_program(o->program, o->program == m->programs);
   } else {
     printf("Usage: %s [PROGRAM] [options]\n       %s info [options]\n"
-           "       %s export INSTANCE -o FILE [options]\n\nPrograms (of %s):\n",
-           o->self, o->self, o->self, m->source_path);
+           "       %s export INSTANCE -o FILE [options]\n"
+           "       %s views [PROGRAM] [options]\n\nPrograms (of %s):\n",
+           o->self, o->self, o->self, o->self, m->source_path);
     for (int i = 0; i < m->n_programs; i++)
       if (!m->programs[i].owner) print_program(&m->programs[i], i == 0);
   }
@@ -256,16 +262,22 @@ static int parse_option(struct bt_options *o, char **argv, int *i, bool *seen) {
                      value && value[0] == '=' && value == word + length ? value + 1 : value);
 }
 
-static int choose(struct bt_options *o, const struct bt_module *m, const char *word, int *scope) {
-  if (strcmp(word, "info") == 0) return o->command = BT_COMMAND_INFO, *scope = INFO, 0;
-  if (strcmp(word, "export") == 0) return o->command = BT_COMMAND_EXPORT, *scope = EXPORT, 0;
+static int choose_program(struct bt_options *o, const struct bt_module *m, const char *word) {
   for (int i = 0; i < m->n_programs; i++) {
     if (m->programs[i].owner || strcmp(m->programs[i].name, word) != 0) continue;
     o->program = &m->programs[i];
-    *scope = bt_program_trains(o->program) ? TRAIN : MEASURE;
     return 0;
   }
   return wrong_program(o, m, word);
+}
+
+static int choose(struct bt_options *o, const struct bt_module *m, const char *word, int *scope) {
+  if (strcmp(word, "info") == 0) return o->command = BT_COMMAND_INFO, *scope = INFO, 0;
+  if (strcmp(word, "export") == 0) return o->command = BT_COMMAND_EXPORT, *scope = EXPORT, 0;
+  if (strcmp(word, "views") == 0) return o->command = BT_COMMAND_VIEWS, *scope = VIEWS, 0;
+  int code = choose_program(o, m, word);
+  if (code == 0) *scope = bt_program_trains(o->program) ? TRAIN : MEASURE;
+  return code;
 }
 
 static int parse_words(struct bt_options *o, int argc, char **argv, const struct bt_module *m,
@@ -279,6 +291,8 @@ static int parse_words(struct bt_options *o, int argc, char **argv, const struct
       code = choose(o, m, first = argv[i], scope);
     else if (o->command == BT_COMMAND_EXPORT && !o->instance)
       o->instance = argv[i];
+    else if (o->command == BT_COMMAND_VIEWS && !o->program)
+      code = choose_program(o, m, argv[i]);
     else
       code = wrong(o, "'%s' is one word too many", argv[i]);
     if (code) return code;
@@ -287,7 +301,10 @@ static int parse_words(struct bt_options *o, int argc, char **argv, const struct
 }
 
 static int check_scope(const struct bt_options *o, const bool *seen, int scope) {
-  const char *what = scope == INFO ? "info" : scope == EXPORT ? "export" : o->program->name;
+  const char *what = scope == INFO     ? "info"
+                     : scope == EXPORT ? "export"
+                     : scope == VIEWS  ? "views"
+                                       : o->program->name;
   for (int i = 0; i < N_OPTIONS; i++)
     if (seen[i] && !(table[i].scope & scope))
       return wrong(o, "%s has no meaning for '%s'%s", table[i].name, what,
@@ -356,7 +373,6 @@ int bt_cli_parse(int argc, char **argv, const struct bt_module *module, struct b
   bool seen[N_OPTIONS] = {false};
   int scope = ANY;
   *o = (struct bt_options){.self = argc > 0 ? argv[0] : "train",
-                           .out = "run",
                            .labels = "all",
                            .label_fraction = 1,
                            .cache = (int64_t)(bt_memory_bytes() / 4),
@@ -366,6 +382,8 @@ int bt_cli_parse(int argc, char **argv, const struct bt_module *module, struct b
   if (code == 0 && o->version)
     return printf("%s\n", module->build), o->command = BT_COMMAND_DONE, 0;
   if (code == 0 && scope == ANY) code = choose(o, module, module->programs[0].name, &scope);
+  if (!o->out) o->out = scope == VIEWS ? "views.png" : "run";
+  if (!o->program && scope == VIEWS) o->program = module->programs;
   if (code == 0) code = check_scope(o, seen, scope);
   if (code == 0) code = find_measures(o, module);
   if (code) o->command = BT_COMMAND_DONE;

@@ -4,16 +4,16 @@
 
 #include "btrt.h"
 
-enum bt_command { BT_COMMAND_RUN, BT_COMMAND_INFO, BT_COMMAND_EXPORT, BT_COMMAND_DONE };
+enum bt_command { BT_COMMAND_RUN, BT_COMMAND_INFO, BT_COMMAND_EXPORT, BT_COMMAND_VIEWS, BT_COMMAND_DONE };
 
 enum { BT_MAX_EVALUATED = 16 }; // programs that one run measures
 
 struct bt_options {
   enum bt_command command;
   const char *self;                 // argv[0]
-  const struct bt_program *program; // BT_COMMAND_RUN
+  const struct bt_program *program; // BT_COMMAND_RUN, BT_COMMAND_VIEWS
   const char *data, *out, *from, *init, *features, *output, *instance;
-  int64_t epochs, steps, stop_at, save_every, keep_every, log_every, bench, threads, loaders; // 0: not given
+  int64_t epochs, steps, stop_at, save_every, keep_every, log_every, bench, threads, loaders, rows; // 0: not given
   int64_t seed;
   int64_t cache; // bytes of decoded images
   bool seed_given, resume, force, find_nan, quiet, json, untrained, help, version;

@@ -1,5 +1,5 @@
 // trainer.c: bt_main, the whole trainer. It reads the command line, opens what the command needs,
-// and hands over: train.c, measure.c, bench.c, info.c, or the export below.
+// and hands over: train.c, measure.c, bench.c, info.c, view_grid.c, or the export below.
 #include "trainer.h"
 #include "checkpoint.h"
 #include "interchange.h"
@@ -106,6 +106,7 @@ int bt_main(int argc, char **argv, const struct bt_module *module) {
   int code = bt_cli_parse(argc, argv, module, &options);
   switch (options.command) {
   case BT_COMMAND_INFO: code = bt_info(module, &options); break;
+  case BT_COMMAND_VIEWS: code = bt_view_grid(module, &options); break;
   case BT_COMMAND_EXPORT: code = export_instance(module, &options); break;
   case BT_COMMAND_RUN: code = run_program(module, &options); break;
   case BT_COMMAND_DONE: break;

@@ -8,6 +8,7 @@ int bt_train(struct bt_session *s);                                            /
 int bt_measure(struct bt_session *s);                                          // measure.c
 int bt_bench(struct bt_session *s);                                            // bench.c
 int bt_info(const struct bt_module *module, const struct bt_options *options); // info.c
+int bt_view_grid(const struct bt_module *module, const struct bt_options *options); // view_grid.c
 
 // Prints "SELF: error: TEXT" to stderr; returns 1.
 int bt_report_error(const struct bt_options *options, const char *text);

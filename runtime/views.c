@@ -1,324 +1,162 @@
-// views.c: the steps of a view, one function per row of views.def.
-//
-// Geometry and colour follow torchvision: a random resized crop draws area and aspect ratio up to
-// ten times and falls back to a central crop; jitter factors are uniform and applied in random
-// order, each clamped to 0 … 255. Pixels stay float between steps (no rounding to bytes).
-#include "views.h"
+// views.c: plans of views, and the way of an image through one. The steps are in view_steps.c.
 #include "btrt_internal.h"
-#include "random.h"
 #include "views_internal.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 struct workspace { // of one thread
-  float *pixels, *spare, *rows;
-  struct bt_taps vertical, horizontal;
+  struct bt_view_room room;
+  float *pixels, *spare;
+  struct bt_scratch scratch;
 };
 
 struct bt_view_plan {
   const struct bt_view *view; // NULL: raw
-  int channels, height, width, out_height, out_width;
-  bool normalised;
+  int channels;
+  int64_t height, width; // 0: any
+  int64_t out_height, out_width;
+  int n_steps;             // that are applied one by one
+  bool normalised;         // by a step, the last of all if `normalize` is not NULL
+  const double *normalize; // the arguments of a last normalize: done on the way out
   int workers;
   struct workspace *workspaces;
-  size_t bytes;
 };
 
-// What a step works on.
-struct context {
-  struct bt_image image;
-  struct workspace *work;
-  struct bt_random random;
+// ---- sizes ------------------------------------------------------------------------------------
+
+static const char *plan_name(const struct bt_view_plan *plan) {
+  return plan->view ? plan->view->name : "raw";
+}
+
+// An image's way through the steps: its size, and the room that they take.
+struct way {
+  int64_t size[2]; // 0: not known
+  struct bt_view_room room;
 };
 
-// ---- steps: apply -----------------------------------------------------------------------------
-
-static struct bt_window central_window(int height, int width, int window_height, int window_width) {
-  return (struct bt_window){(height - window_height) / 2, (width - window_width) / 2, window_height,
-                            window_width};
+static bool crop_fits(const struct bt_view_plan *plan, const struct bt_view_step *step,
+                      const int64_t size[2], char *err, size_t errlen) {
+  int64_t shorter = size[0] < size[1] ? size[0] : size[1];
+  if (step->kind != BT_VIEW_random_crop || shorter == 0) return true;
+  if (step->arg[0] <= (double)shorter + 2 * step->arg[1]) return true;
+  return bt_fail(err, errlen,
+                 "view %s: random_crop(%g) of an image of %" PRId64 "×%" PRId64
+                 " (height×width) needs a padding of at least %g",
+                 plan_name(plan), step->arg[0], size[0], size[1],
+                 ceil((step->arg[0] - (double)shorter) / 2));
 }
 
-// torchvision.transforms.RandomResizedCrop.get_params.
-static struct bt_window random_area(struct bt_random *r, int height, int width, const double *scale,
-                                    const double *ratio) {
-  double area = (double)height * width;
-  for (int attempt = 0; attempt < 10; attempt++) {
-    double target = area * bt_random_uniform(r, scale[0], scale[1]);
-    double aspect = exp(bt_random_uniform(r, log(ratio[0]), log(ratio[1])));
-    double w = rint(sqrt(target * aspect)), h = rint(sqrt(target / aspect));
-    if (w < 1 || w > width || h < 1 || h > height) continue;
-    int top = (int)bt_random_below(r, (uint32_t)(height - (int)h + 1));
-    int left = (int)bt_random_below(r, (uint32_t)(width - (int)w + 1));
-    return (struct bt_window){top, left, (int)h, (int)w};
-  }
-  double whole = (double)width / height;
-  int w = width, h = height;
-  if (whole < ratio[0])
-    h = (int)rint(w / ratio[0]);
-  else if (whole > ratio[1])
-    w = (int)rint(h * ratio[1]);
-  return central_window(height, width, h < 1 ? 1 : h, w < 1 ? 1 : w);
-}
-
-static void resize_window(struct context *c, struct bt_window window, int size) {
-  bt_image_resize(&c->image, window, size, size, &c->work->vertical, &c->work->horizontal,
-                  c->work->rows);
-}
-
-static void apply_random_resized_crop(struct context *c, const double *arg) {
-  struct bt_window window =
-      random_area(&c->random, c->image.height, c->image.width, arg + 1, arg + 3);
-  resize_window(c, window, (int)arg[0]);
-}
-
-static void apply_random_crop(struct context *c, const double *arg) {
-  int size = (int)arg[0], padding = (int)arg[1];
-  int rows = c->image.height + 2 * padding - size + 1;
-  int columns = c->image.width + 2 * padding - size + 1;
-  int top = (int)bt_random_below(&c->random, (uint32_t)rows) - padding;
-  int left = (int)bt_random_below(&c->random, (uint32_t)columns) - padding;
-  bt_image_crop(&c->image, (struct bt_window){top, left, size, size});
-}
-
-static void apply_resize(struct context *c, const double *arg) {
-  resize_window(c, (struct bt_window){0, 0, c->image.height, c->image.width}, (int)arg[0]);
-}
-
-// torchvision rounds half to even where it cuts, and down where it pads.
-static int central_offset(int length, int size) {
-  return length >= size ? (int)rint((length - size) / 2.0) : -((size - length) / 2);
-}
-
-static void apply_center_crop(struct context *c, const double *arg) {
-  int size = (int)arg[0];
-  bt_image_crop(&c->image, (struct bt_window){central_offset(c->image.height, size),
-                                              central_offset(c->image.width, size), size, size});
-}
-
-static void make_float(struct bt_image *image) {
-  if (image->bytes) bt_image_crop(image, (struct bt_window){0, 0, image->height, image->width});
-}
-
-static void apply_horizontal_flip(struct context *c, const double *arg) {
-  if (bt_random_unit(&c->random) >= arg[0]) return;
-  make_float(&c->image);
-  int width = c->image.width, rows = c->image.channels * c->image.height;
-  for (int y = 0; y < rows; y++) {
-    float *row = c->image.pixels + (ptrdiff_t)y * width;
-    for (int l = 0, r = width - 1; l < r; l++, r--) {
-      float swap = row[l];
-      row[l] = row[r], row[r] = swap;
-    }
-  }
-}
-
-static ptrdiff_t plane_of(const struct bt_image *image) {
-  return (ptrdiff_t)image->height * image->width;
-}
-
-// pixels = clamp(factor × pixels + (1 − factor) × other).
-static void blend(struct bt_image *image, float factor, float other) {
-  ptrdiff_t n = plane_of(image) * image->channels;
-  float add = (1 - factor) * other;
-  for (ptrdiff_t i = 0; i < n; i++) {
-    float v = factor * image->pixels[i] + add;
-    image->pixels[i] = v < 0 ? 0 : v > 255 ? 255 : v;
-  }
-}
-
-// The mean of the image as grey (ITU-R 601 weights where there are three channels).
-static float grey_mean(const struct bt_image *image) {
-  static const double luma[3] = {0.299, 0.587, 0.114};
-  ptrdiff_t plane = plane_of(image);
-  double mean = 0;
-  for (int c = 0; c < image->channels; c++) {
-    const float *p = image->pixels + c * plane;
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (ptrdiff_t i = 0; i < plane; i++) sum += p[i];
-    mean += (image->channels == 3 ? luma[c] : 1.0 / image->channels) * sum / (double)plane;
-  }
-  return (float)mean;
-}
-
-static double jitter_factor(struct bt_random *r, double strength) {
-  return bt_random_uniform(r, strength < 1 ? 1 - strength : 0, 1 + strength);
-}
-
-static void apply_color_jitter(struct context *c, const double *arg) {
-  if (bt_random_unit(&c->random) >= arg[0]) return;
-  make_float(&c->image);
-  double brightness = jitter_factor(&c->random, arg[1]);
-  double contrast = jitter_factor(&c->random, arg[2]);
-  uint32_t contrast_turn = bt_random_below(&c->random, 2);
-  for (uint32_t turn = 0; turn < 2; turn++) {
-    if (turn == contrast_turn && arg[2] > 0)
-      blend(&c->image, (float)contrast, grey_mean(&c->image));
-    if (turn != contrast_turn && arg[1] > 0) blend(&c->image, (float)brightness, 0);
-  }
-}
-
-static void apply_normalize(struct context *c, const double *arg) {
-  make_float(&c->image);
-  ptrdiff_t plane = plane_of(&c->image);
-  for (int ch = 0; ch < c->image.channels; ch++) {
-    float *p = c->image.pixels + ch * plane;
-    float scale = (float)(1 / (255 * arg[4 + ch])), shift = (float)(-arg[ch] / arg[4 + ch]);
-    for (ptrdiff_t i = 0; i < plane; i++) p[i] = p[i] * scale + shift;
-  }
-}
-
-// ---- steps: check -----------------------------------------------------------------------------
-// Each judges one step for images of the plan's present size (out_height × out_width) and updates
-// it.
-
-struct check {
-  struct bt_view_plan *plan;
-  const char *name; // of the view
-  char *err;
-  size_t errlen;
-};
-#define FAIL(c, format, ...) \
-  bt_fail((c)->err, (c)->errlen, "view %s: " format, (c)->name __VA_OPT__(, ) __VA_ARGS__)
-
-static bool check_size(struct check *c, double size) {
-  if (!(size >= 1 && size <= 16384) || size != floor(size))
-    return FAIL(c, "a size of %g is not a whole number from 1 to 16384", size);
-  c->plan->out_height = c->plan->out_width = (int)size;
+static bool way_step(const struct bt_view_plan *plan, const struct bt_view_step *step,
+                     struct way *way, char *err, size_t errlen) {
+  const int64_t from[2] = {way->size[0], way->size[1]};
+  bt_view_step_size(step, &way->size[0], &way->size[1]);
+  if (from[0] == 0 || from[1] == 0) return true;
+  if (!crop_fits(plan, step, from, err, errlen)) return false;
+  int64_t longer = way->size[0] > way->size[1] ? way->size[0] : way->size[1];
+  if (step->kind == BT_VIEW_resize && longer > BT_VIEW_MOST_SIDE)
+    return bt_fail(err, errlen,
+                   "view %s: resize(%g) makes %" PRId64 "×%" PRId64
+                   " (height×width) of an image of %" PRId64 "×%" PRId64
+                   "; more than %d a side is too much: cut it first, as by center_crop",
+                   plan_name(plan), step->arg[0], way->size[0], way->size[1], from[0], from[1],
+                   BT_VIEW_MOST_SIDE);
+  bt_view_step_room(&way->room, step, plan->channels, from, way->size);
   return true;
 }
 
-static bool check_probability(struct check *c, const char *step, double p) {
-  return (p >= 0 && p <= 1) || FAIL(c, "%s: p is %g, not from 0 to 1", step, p);
+static bool follow(const struct bt_view_plan *plan, int64_t height, int64_t width, struct way *way,
+                   char *err, size_t errlen) {
+  *way = (struct way){.size = {height, width}};
+  for (int i = 0; plan->view && i < plan->view->n_steps; i++)
+    if (!way_step(plan, &plan->view->steps[i], way, err, errlen)) return false;
+  return true;
 }
 
-static bool check_random_resized_crop(struct check *c, const double *arg) {
-  if (!(arg[1] > 0 && arg[1] <= arg[2] && arg[2] <= 1))
-    return FAIL(c, "random_resized_crop: scale %g..%g is not within 0..1", arg[1], arg[2]);
-  if (!(arg[3] > 0 && arg[3] <= arg[4] && isfinite(arg[4])))
-    return FAIL(c, "random_resized_crop: ratio %g..%g is not a range above 0", arg[3], arg[4]);
-  return check_size(c, arg[0]);
+// ---- workspaces -------------------------------------------------------------------------------
+
+static bool grow(void *block, size_t *have, size_t need, size_t element) {
+  void **p = block;
+  if (need <= *have) return true;
+  free(*p);
+  *p = aligned_alloc(BT_ALIGN, bt_round_up(need * element, BT_ALIGN));
+  *have = *p ? need : 0;
+  return *p != NULL;
 }
 
-static bool check_random_crop(struct check *c, const double *arg) {
-  int height = c->plan->out_height, width = c->plan->out_width;
-  if (!(arg[1] >= 0 && arg[1] <= 16384) || arg[1] != floor(arg[1]))
-    return FAIL(c, "random_crop: a padding of %g is not a whole number of pixels", arg[1]);
-  if (arg[0] > height + 2 * arg[1] || arg[0] > width + 2 * arg[1])
-    return FAIL(c, "random_crop(%g) of %d×%d images needs a padding of at least %g", arg[0], height,
-                width, ceil((arg[0] - (height < width ? height : width)) / 2));
-  return check_size(c, arg[0]);
+// Both grow or neither counts: a failure leaves what is there with its sizes.
+static bool grow_two(void *a, void *b, size_t *have, size_t need, size_t element) {
+  size_t other = *have;
+  bool ok = grow(a, have, need, element);
+  ok = grow(b, &other, need, element) && ok;
+  if (other < *have) *have = other;
+  return ok;
 }
 
-static bool check_resize(struct check *c, const double *arg) { return check_size(c, arg[0]); }
-static bool check_center_crop(struct check *c, const double *arg) { return check_size(c, arg[0]); }
-
-static bool check_horizontal_flip(struct check *c, const double *arg) {
-  return check_probability(c, "horizontal_flip", arg[0]);
+static bool make_room(struct workspace *w, const struct bt_view_room *need) {
+  struct bt_taps *v = &w->scratch.vertical, *h = &w->scratch.horizontal;
+  return grow_two(&w->pixels, &w->spare, &w->room.pixels, need->pixels, sizeof(float)) &&
+         grow_two(&v->weight, &h->weight, &w->room.weights, need->weights, sizeof(float)) &&
+         grow_two(&v->first, &h->first, &w->room.firsts, need->firsts, sizeof(int)) &&
+         grow(&w->scratch.strip, &w->room.strip, need->strip, sizeof(float));
 }
 
-static bool check_color_jitter(struct check *c, const double *arg) {
-  if (c->plan->normalised) return FAIL(c, "color_jitter must come before normalize");
-  if (!(arg[1] >= 0 && arg[2] >= 0 && isfinite(arg[1]) && isfinite(arg[2])))
-    return FAIL(c, "color_jitter: brightness %g and contrast %g must not be negative", arg[1],
-                arg[2]);
-  return check_probability(c, "color_jitter", arg[0]);
+static void free_workspace(struct workspace *w) {
+  free(w->pixels), free(w->spare), free(w->scratch.strip);
+  free(w->scratch.vertical.weight), free(w->scratch.vertical.first);
+  free(w->scratch.horizontal.weight), free(w->scratch.horizontal.first);
 }
-
-static bool check_normalize(struct check *c, const double *arg) {
-  if (c->plan->normalised) return FAIL(c, "normalize appears twice");
-  if (c->plan->channels > 4)
-    return FAIL(c, "normalize takes at most 4 channels, not %d", c->plan->channels);
-  for (int i = 0; i < c->plan->channels; i++)
-    if (!(arg[4 + i] > 0) || !isfinite(arg[i]))
-      return FAIL(c, "normalize: channel %d has mean %g and std %g; std must be above 0", i, arg[i],
-                  arg[4 + i]);
-  return c->plan->normalised = true;
-}
-
-static const struct step_functions {
-  void (*apply)(struct context *, const double *);
-  bool (*check)(struct check *, const double *);
-} step_functions[] = {
-#define VIEW_STEP(name, ...) {apply_##name, check_##name},
-#include "views.def"
-#undef VIEW_STEP
-};
 
 // ---- the plan ---------------------------------------------------------------------------------
 
-struct room {
-  size_t pixels, rows, taps, outputs;
-}; // largest needs of any step, in elements
-
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-
-static void grow_room(struct room *room, int channels, int from_height, int from_width, int height,
-                      int width) {
-  int longest = from_height > from_width ? from_height : from_width;
-  int shortest = height < width ? height : width, most = height > width ? height : width;
-  size_t taps = (size_t)bt_taps_most(longest, shortest);
-  room->pixels = larger(room->pixels, (size_t)channels * (size_t)height * (size_t)width);
-  room->rows = larger(room->rows, (size_t)height * (size_t)from_width);
-  room->taps = larger(room->taps, taps * (size_t)most);
-  room->outputs = larger(room->outputs, (size_t)most);
-}
-
-static bool check_steps(struct check *c, struct room *room) {
-  struct bt_view_plan *plan = c->plan;
-  for (int i = 0; plan->view && i < plan->view->n_steps; i++) {
-    const struct bt_view_step *step = &plan->view->steps[i];
-    int height = plan->out_height, width = plan->out_width;
-    if ((unsigned)step->kind >= BT_VIEW_COUNT) bt_die("view step %d", (int)step->kind);
-    if (!step_functions[step->kind].check(c, step->arg)) return false;
-    grow_room(room, plan->channels, height, width, plan->out_height, plan->out_width);
-  }
+static bool check_steps(struct bt_view_plan *plan, char *err, size_t errlen) {
+  struct bt_view_check check = {plan_name(plan), plan->channels, false, err, errlen};
+  for (int i = 0; plan->view && i < plan->view->n_steps; i++)
+    if (!bt_view_step_check(&check, &plan->view->steps[i])) return false;
+  plan->normalised = check.normalised;
   return true;
 }
 
-static float *floats(struct bt_view_plan *plan, size_t n) {
-  plan->bytes += n * sizeof(float);
-  return bt_xcalloc(n, sizeof(float));
+static bool check_result(const struct bt_view_plan *plan, char *err, size_t errlen) {
+  if (plan->out_height > 0) return true;
+  return bt_fail(
+      err, errlen,
+      "view %s: the images differ in size, and so would what it makes of them: give it a step "
+      "that makes them alike, as random_resized_crop(224), or center_crop(224) after a resize",
+      plan_name(plan));
 }
 
-static void make_workspace(struct bt_view_plan *plan, struct workspace *w,
-                           const struct room *room) {
-  w->pixels = floats(plan, room->pixels);
-  w->spare = floats(plan, room->pixels);
-  w->rows = floats(plan, room->rows);
-  w->vertical.weight = floats(plan, room->taps);
-  w->horizontal.weight = floats(plan, room->taps);
-  w->vertical.first = bt_xcalloc(room->outputs, sizeof(int));
-  w->horizontal.first = bt_xcalloc(room->outputs, sizeof(int));
-  plan->bytes += 2 * room->outputs * sizeof(int);
+static void plan_exit(struct bt_view_plan *plan) {
+  plan->n_steps = plan->view ? plan->view->n_steps : 0;
+  if (plan->n_steps == 0) return;
+  const struct bt_view_step *last = &plan->view->steps[plan->n_steps - 1];
+  if (last->kind != BT_VIEW_normalize) return;
+  plan->normalize = last->arg;
+  plan->n_steps--;
 }
 
 struct bt_view_plan *bt_view_plan_new(const struct bt_view *view, const int64_t image[3],
                                       int workers, char *err, size_t errlen) {
   struct bt_view_plan *plan = bt_xcalloc(1, sizeof *plan);
-  *plan = (struct bt_view_plan){.view = view, .workers = workers, .channels = (int)image[0]};
-  plan->height = plan->out_height = (int)image[1];
-  plan->width = plan->out_width = (int)image[2];
-  struct check check = {plan, view ? view->name : "raw", err, errlen};
-  struct room room = {0};
-  grow_room(&room, plan->channels, plan->height, plan->width, plan->height, plan->width);
-  bool ok = check_steps(&check, &room);
-  if (!ok) return bt_view_plan_free(plan), NULL;
+  *plan = (struct bt_view_plan){.view = view, .channels = (int)image[0], .workers = workers};
+  plan->height = image[1], plan->width = image[2];
   plan->workspaces = bt_xcalloc((size_t)workers, sizeof *plan->workspaces);
-  for (int i = 0; i < workers; i++) make_workspace(plan, &plan->workspaces[i], &room);
+  struct way way;
+  bool ok = check_steps(plan, err, errlen) && follow(plan, image[1], image[2], &way, err, errlen);
+  if (ok) plan->out_height = way.size[0], plan->out_width = way.size[1];
+  ok = ok && check_result(plan, err, errlen);
+  for (int i = 0; ok && i < workers; i++)
+    if (!make_room(&plan->workspaces[i], &way.room))
+      ok = bt_fail(err, errlen, "view %s: memory is out for %d workers", plan_name(plan), workers);
+  if (!ok) return bt_view_plan_free(plan), NULL;
+  plan_exit(plan);
   return plan;
 }
 
 void bt_view_plan_free(struct bt_view_plan *plan) {
   if (!plan) return;
-  for (int i = 0; plan->workspaces && i < plan->workers; i++) {
-    struct workspace *w = &plan->workspaces[i];
-    free(w->pixels), free(w->spare), free(w->rows);
-    free(w->vertical.weight), free(w->vertical.first);
-    free(w->horizontal.weight), free(w->horizontal.first);
-  }
+  for (int i = 0; i < plan->workers; i++) free_workspace(&plan->workspaces[i]);
   free(plan->workspaces);
   free(plan);
 }
@@ -327,26 +165,60 @@ void bt_view_plan_shape(const struct bt_view_plan *plan, int64_t shape[3]) {
   shape[0] = plan->channels, shape[1] = plan->out_height, shape[2] = plan->out_width;
 }
 
-size_t bt_view_plan_bytes(const struct bt_view_plan *plan) { return plan->bytes; }
+size_t bt_view_plan_bytes(const struct bt_view_plan *plan) {
+  size_t bytes = 0;
+  for (int i = 0; i < plan->workers; i++) {
+    const struct bt_view_room *room = &plan->workspaces[i].room;
+    bytes += (2 * room->pixels + 2 * room->weights + room->strip) * sizeof(float) +
+             2 * room->firsts * sizeof(int);
+  }
+  return bytes;
+}
 
 // ---- images -----------------------------------------------------------------------------------
+
+// Raw pixels stay 0 … 255, others come out in 0 … 1 or normalised.
+static struct bt_affine exit_affine(const struct bt_view_plan *plan, int channel) {
+  if (plan->normalize) return bt_normalize_affine(plan->normalize, channel);
+  return (struct bt_affine){plan->view && !plan->normalised ? 1 / 255.0f : 1, 0};
+}
+
+static void write_out(const struct bt_view_plan *plan, const struct bt_image *image, float *out) {
+  ptrdiff_t plane = bt_image_plane(image);
+  for (int c = 0; c < image->channels; c++) {
+    struct bt_affine a = exit_affine(plan, c);
+    if (image->bytes)
+      bt_bytes_affine(out + c * plane, image->bytes + c * plane, plane, a.scale, a.shift);
+    else
+      bt_pixels_affine(out + c * plane, image->pixels + c * plane, plane, a.scale, a.shift);
+  }
+}
+
+static bool check_image(const struct bt_view_plan *plan, const struct bt_raster *image, char *err,
+                        size_t errlen) {
+  bool fits = image->channels == plan->channels && image->height > 0 && image->width > 0 &&
+              (!plan->height || image->height == plan->height) &&
+              (!plan->width || image->width == plan->width);
+  return fits || bt_fail(err, errlen, "view %s: an image of %d×%d×%d (channels×height×width)",
+                         plan_name(plan), image->channels, image->height, image->width);
+}
 
 bool bt_view_apply(struct bt_view_plan *plan, int worker, const struct bt_raster *image,
                    uint32_t index, struct bt_view_key key, float *out, char *err, size_t errlen) {
   struct workspace *work = &plan->workspaces[worker];
-  struct context c = {.work = work,
-                      .random = bt_random_new(key.seed, BT_RANDOM_VIEW, index, key.epoch, key.site)};
-  if (image->channels != plan->channels || image->height != plan->height || image->width != plan->width)
-    return bt_fail(err, errlen, "an image of %d×%d×%d", image->channels, image->height, image->width);
-  c.image = (struct bt_image){image->channels, image->height, image->width,
-                              image->pixels,   work->pixels,  work->spare};
-  for (int i = 0; plan->view && i < plan->view->n_steps; i++) {
-    const struct bt_view_step *step = &plan->view->steps[i];
-    step_functions[step->kind].apply(&c, step->arg);
-  }
-  make_float(&c.image);
-  ptrdiff_t n = plane_of(&c.image) * c.image.channels;
-  float scale = plan->view && !plan->normalised ? 1 / 255.0f : 1;
-  for (ptrdiff_t i = 0; i < n; i++) out[i] = c.image.pixels[i] * scale;
+  struct way way;
+  if (!check_image(plan, image, err, errlen) ||
+      !follow(plan, image->height, image->width, &way, err, errlen))
+    return false;
+  if (!make_room(work, &way.room))
+    return bt_fail(err, errlen, "view %s: memory is out for an image of %d×%d (height×width)",
+                   plan_name(plan), image->height, image->width);
+  struct bt_view_context c = {
+      .scratch = &work->scratch,
+      .image = {image->channels, image->height, image->width, image->pixels, work->pixels,
+                work->spare, false},
+      .random = bt_random_new(key.seed, BT_RANDOM_VIEW, index, key.epoch, key.site)};
+  for (int i = 0; i < plan->n_steps; i++) bt_view_step_apply(&c, &plan->view->steps[i]);
+  write_out(plan, &c.image, out);
   return true;
 }

@@ -244,13 +244,19 @@ static void on_page(const char *page, const char *text) {
   if (!strstr(page, text)) fail_msg("docs/language.md does not have %s", text);
 }
 
-// "a b? c=1 d:range=0..1 e:channels" of a table to `name(a, b?, c: 1, d: 0..1, e: channels)`.
+// "a b? c=1 d:range=0..1 e:channels f:choice=x|y" of a table to
+// `name(a, b?, c: 1, d: 0..1, e: channels, f: "x" or "y")`.
 static const char *signature(struct arena *a, const char *name, const char *params) {
   const char *text = str_printf(a, "`%s(", name);
   for (const char *s = params; *s;) {
     size_t n = strcspn(s, " "), label = strcspn(s, ":= ");
     const char *rest = strncmp(s + label, ":range=", 7) == 0 ? s + label + 7 : s + label + 1;
-    text = label < n ? str_printf(a, "%s%.*s: %.*s", text, (int)label, s, (int)(s + n - rest), rest)
+    const char *bar = memchr(s, '|', n);
+    if (strncmp(s + label, ":choice=", 8) == 0 && bar)
+      text = str_printf(a, "%s%.*s: \"%.*s\" or \"%.*s\"", text, (int)label, s, (int)(bar - s - (int)label - 8),
+                        s + label + 8, (int)(s + n - bar - 1), bar + 1);
+    else
+      text = label < n ? str_printf(a, "%s%.*s: %.*s", text, (int)label, s, (int)(s + n - rest), rest)
                      : str_printf(a, "%s%.*s", text, (int)n, s);
     s += n;
     if (*s) text = str_printf(a, "%s, ", text), s++;

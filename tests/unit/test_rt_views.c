@@ -2,12 +2,11 @@
 #define _GNU_SOURCE
 #include "btrt_internal.h"
 #include "rt_test.h"
-#include "safetensors.h"
+#include "random.h"
 #include "views.h"
 
 #include <math.h>
 #include <omp.h>
-#include <time.h>
 
 static char err[1000];
 enum { H = 28, W = 28 };
@@ -36,7 +35,8 @@ static void view_batch(struct bt_view_plan *plan, int workers, const int64_t sha
   for (int64_t i = 0; i < n; i++) {
     struct bt_raster r = {(int)shape[0], (int)shape[1], (int)shape[2],
                           images + index[i] * bt_count(3, shape)};
-    bt_view_apply(plan, omp_get_thread_num(), &r, index[i], key, out + i * bt_count(3, result), NULL, 0);
+    bt_view_apply(plan, omp_get_thread_num(), &r, index[i], key, out + i * bt_count(3, result),
+                  NULL, 0);
   }
 }
 
@@ -67,19 +67,21 @@ static double resized(int h, int w, int oh, int ow, int y, int x) {
   return sum / weight;
 }
 
+// The shorter side becomes the size, the longer follows, rounded down.
 static void test_resize(void **state) {
   (void)state;
-  static const int sizes[][3] = {{28, 28, 28}, {28, 28, 14}, {28, 28, 9},
-                                 {17, 23, 32}, {64, 48, 20}, {5, 1, 7}};
+  static const int sizes[][5] = {{28, 28, 28, 28, 28}, {28, 28, 9, 9, 9}, {17, 23, 32, 32, 43},
+                                 {64, 48, 20, 26, 20}, {5, 1, 7, 35, 7},  {61, 64, 30, 30, 31}};
   static float out[64 * 64];
   for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
-    int h = sizes[s][0], w = sizes[s][1], o = sizes[s][2];
-    assert_int_equal(apply(VIEW(STEP(resize, o)), 1, h, w, 0, out), o * o);
-    for (int y = 0; y < o; y++)
-      for (int x = 0; x < o; x++) {
-        double want = resized(h, w, o, o, y, x) / 255;
-        if (fabs(out[y * o + x] - want) > 1e-5)
-          fail_msg("%d×%d to %d: (%d, %d) is %g, not %g", h, w, o, y, x, out[y * o + x], want);
+    int h = sizes[s][0], w = sizes[s][1], oh = sizes[s][3], ow = sizes[s][4];
+    assert_int_equal(apply(VIEW(STEP(resize, sizes[s][2])), 1, h, w, 0, out), oh * ow);
+    for (int y = 0; y < oh; y++)
+      for (int x = 0; x < ow; x++) {
+        double want = resized(h, w, oh, ow, y, x) / 255;
+        if (fabs(out[y * ow + x] - want) > 1e-5)
+          fail_msg("%d×%d to %d×%d: (%d, %d) is %g, not %g", h, w, oh, ow, y, x, out[y * ow + x],
+                   want);
       }
   }
 }
@@ -190,6 +192,196 @@ static void test_jitter(void **state) {
   fill_image();
 }
 
+// The draws as apply_color_jitter says, composed in double: every order comes about equally often.
+static void test_jitter_order(void **state) {
+  (void)state;
+  enum { S = 6, N = 3 * S * S, SEEDS = 2400 };
+  static const double strength[4] = {0.4, 0.4, 0.2, 0};
+  static float out[N];
+  int seen[4 * 4 * 4] = {0}, orders = 0;
+  for (int i = 0; i < N; i++)
+    image[i] = (uint8_t)(image[i] < 128 ? image[i] / 4 : 255 - image[i] / 4); // clamps
+  for (uint64_t seed = 0; seed < SEEDS; seed++) {
+    struct bt_random r = bt_random_new(seed, BT_RANDOM_VIEW, 0, 0, 0);
+    double factor[3], p[N];
+    int order[3] = {0}, n = 1;
+    bt_random_unit(&r); // p
+    for (int k = 0; k < 2; k++) factor[k] = bt_random_uniform(&r, 1 - strength[k], 1 + strength[k]);
+    if (bt_random_below(&r, 2) == 0)
+      order[0] = 1, order[1] = 0;
+    else
+      order[0] = 0, order[1] = 1;
+    factor[2] = bt_random_uniform(&r, 1 - strength[2], 1 + strength[2]);
+    int place = (int)bt_random_below(&r, 3);
+    for (n = 2; n > place; n--) order[n] = order[n - 1];
+    order[place] = 2;
+    seen[order[0] * 16 + order[1] * 4 + order[2]]++;
+    for (int i = 0; i < N; i++) p[i] = image[i];
+    for (int k = 0; k < 3; k++) {
+      double grey[S * S], mean = 0, f = factor[order[k]];
+      for (int i = 0; i < S * S; i++) {
+        grey[i] = 0.299 * p[i] + 0.587 * p[S * S + i] + 0.114 * p[2 * S * S + i];
+        mean += grey[i] / (S * S);
+      }
+      for (int i = 0; i < N; i++) {
+        double other = order[k] == 0 ? 0 : order[k] == 1 ? mean : grey[i % (S * S)];
+        p[i] = fmin(255, fmax(0, f * p[i] + (1 - f) * other));
+      }
+    }
+    apply(VIEW(STEP(color_jitter, 1, strength[0], strength[1], strength[2], 0)), 3, S, S, seed,
+          out);
+    for (int i = 0; i < N; i++)
+      if (fabs(out[i] * 255 - p[i]) > 2e-3)
+        fail_msg("seed %d: element %d is %g, not %g", (int)seed, i, out[i] * 255, p[i]);
+  }
+  for (int i = 0; i < 64; i++) {
+    if (!seen[i]) continue;
+    orders++;
+    assert_true(seen[i] > 310 && seen[i] < 490); // 400 of each, five standard deviations
+  }
+  assert_int_equal(orders, 6);
+  fill_image();
+}
+
+// With all four, hue takes a place too: on an image of one colour its effect is seen.
+static void test_hue_is_drawn(void **state) {
+  (void)state;
+  static float out[3 * 4];
+  double least = 1, most = -1;
+  for (int c = 0; c < 3; c++)
+    for (int i = 0; i < 4; i++) image[c * 4 + i] = c == 0 ? 200 : 50; // red
+  for (uint64_t seed = 0; seed < 500; seed++) {
+    apply(VIEW(STEP(color_jitter, 1, 0, 0, 0, 0.1)), 3, 2, 2, seed, out);
+    double turn = (out[4] > out[8] ? out[4] - 50 / 255.0 : 50 / 255.0 - out[8]) / (150 / 255.0) / 6;
+    assert_true(fabs(out[0] * 255 - 200) < 1e-3 && fabs(fmin(out[4], out[8]) * 255 - 50) < 1e-3);
+    least = fmin(least, turn), most = fmax(most, turn);
+  }
+  fill_image();
+  assert_true(least < -0.09 && least > -0.101 && most > 0.09 && most < 0.101);
+}
+
+static void test_frequencies(void **state) {
+  (void)state;
+  enum { S = 8, N = 3 * S * S };
+  static float out[N];
+  const struct bt_view *views[] = {
+      VIEW(STEP(grayscale, 0.3)), VIEW(STEP(gaussian_blur, 0.3, 0.5, 1)),
+      VIEW(STEP(solarize, 0.3, 128)), VIEW(STEP(color_jitter, 0.3, 0, 0, 0.5, 0))};
+  for (int v = 0; v < 4; v++) {
+    int changed = 0;
+    for (uint64_t seed = 0; seed < 1000; seed++) {
+      bool same = true;
+      apply(views[v], 3, S, S, seed, out);
+      for (int i = 0; i < N; i++) same = same && fabsf(out[i] - (float)image[i] / 255) < 1e-6f;
+      changed += !same;
+    }
+    assert_true(changed > 228 && changed < 372); // 300, five standard deviations
+  }
+}
+
+// torchvision leaves images of one channel as they are where a step needs colours.
+static void test_one_channel(void **state) {
+  (void)state;
+  static float out[H * W];
+  apply(VIEW(STEP(grayscale, 1), STEP(color_jitter, 1, 0, 0, 0.9, 0.5)), 1, H, W, 3, out);
+  for (int i = 0; i < H * W; i++) assert_true(fabsf(out[i] - (float)image[i] / 255) < 1e-6f);
+}
+
+#define PAPER_VIEW                                                                           \
+  VIEW(STEP(random_resized_crop, 24, 0.08, 1, 0.75, 4.0 / 3, 1), STEP(horizontal_flip, 0.5), \
+       STEP(color_jitter, 0.8, 0.4, 0.4, 0.2, 0.1), STEP(grayscale, 0.2),                    \
+       STEP(gaussian_blur, 0.5, 0.1, 2), STEP(solarize, 0.2, 128),                           \
+       STEP(normalize, 0.5, 0.4, 0.3, 0, 0.2, 0.3, 0.4))
+
+// Images of any size, growing and shrinking: what a plan for the one size makes, and nothing around
+// it. Memory grows only with the image.
+static void test_mixed_sizes(void **state) {
+  (void)state;
+  enum { N = 3 * 24 * 24, GUARD = 64 };
+  static const int sizes[][2] = {{20, 30}, {64, 50}, {1, 1}, {5, 64}, {64, 64}, {33, 9}, {64, 64}};
+  static float out[N + 2 * GUARD], want[N];
+  const int64_t any[3] = {3, 0, 0};
+  int64_t shape[3];
+  struct bt_view_plan *plan = bt_view_plan_new(PAPER_VIEW, any, 2, err, sizeof err);
+  if (!plan) fail_msg("%s", err);
+  bt_view_plan_shape(plan, shape);
+  assert_true(shape[0] == 3 && shape[1] == 24 && shape[2] == 24);
+  size_t bytes = 0;
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+    for (uint64_t seed = 0; seed < 40; seed++) {
+      struct bt_raster r = {3, sizes[i][0], sizes[i][1], image};
+      for (int k = 0; k < N + 2 * GUARD; k++) out[k] = 77;
+      if (i == 6 && seed == 0) bytes = bt_view_plan_bytes(plan);
+      assert_true(bt_view_apply(plan, (int)seed % 2, &r, 0, (struct bt_view_key){seed, 0, 0},
+                                out + GUARD, err, sizeof err));
+      apply(PAPER_VIEW, 3, sizes[i][0], sizes[i][1], seed, want);
+      assert_memory_equal(out + GUARD, want, sizeof want);
+      for (int k = 0; k < GUARD; k++) assert_true(out[k] == 77 && out[GUARD + N + k] == 77);
+    }
+  assert_true(bytes > 0 && bytes == bt_view_plan_bytes(plan)); // warm
+  struct bt_raster wrong = {1, 20, 20, image};
+  assert_false(
+      bt_view_apply(plan, 0, &wrong, 0, (struct bt_view_key){0, 0, 0}, out, err, sizeof err));
+  rt_expect_text(err, "an image of 1×20×20");
+  bt_view_plan_free(plan);
+}
+
+// Evaluation as torchvision's: Resize(int), then a central crop.
+static void test_mixed_sizes_evaluated(void **state) {
+  (void)state;
+  static float out[24 * 24], whole[64 * 64];
+  const int64_t any[3] = {1, 0, 0};
+  struct bt_view_plan *plan =
+      bt_view_plan_new(VIEW(STEP(resize, 28), STEP(center_crop, 24)), any, 1, err, sizeof err);
+  if (!plan) fail_msg("%s", err);
+  struct bt_raster r = {1, 40, 60, image};
+  assert_true(bt_view_apply(plan, 0, &r, 0, (struct bt_view_key){0, 0, 0}, out, err, sizeof err));
+  assert_int_equal(apply(VIEW(STEP(resize, 28)), 1, 40, 60, 0, whole), 28 * 42);
+  for (int y = 0; y < 24; y++)
+    for (int x = 0; x < 24; x++) assert_true(out[y * 24 + x] == whole[(y + 2) * 42 + x + 9]);
+  bt_view_plan_free(plan);
+}
+
+static void test_too_small(void **state) {
+  (void)state;
+  static float out[3 * 28 * 28];
+  const int64_t any[3] = {1, 0, 0};
+  struct bt_view_plan *plan =
+      bt_view_plan_new(VIEW(STEP(random_crop, 28, 2)), any, 1, err, sizeof err);
+  struct bt_raster small = {1, 40, 20, image}, large = {1, 28, 24, image};
+  struct bt_view_key key = {0, 0, 0};
+  assert_false(bt_view_apply(plan, 0, &small, 0, key, out, err, sizeof err));
+  rt_expect_text(
+      err, "random_crop(28) of an image of 40×20 (height×width) needs a padding of at least 4");
+  assert_true(bt_view_apply(plan, 0, &large, 0, key, out, err, sizeof err));
+  bt_view_plan_free(plan);
+  plan = bt_view_plan_new(VIEW(STEP(resize, 1000), STEP(center_crop, 8)), any, 1, err, sizeof err);
+  struct bt_raster thin = {1, 2, 3000, image};
+  assert_false(bt_view_apply(plan, 0, &thin, 0, key, out, err, sizeof err));
+  rt_expect_text(err, "resize(1000) makes 1000×1500000 (height×width) of an image of 2×3000");
+  bt_view_plan_free(plan);
+}
+
+// Published figures rest on these bits.
+static void test_views_of_fashion_mnist(void **state) {
+  (void)state;
+  static float out[H * W];
+  uint64_t hash = 14695981039346656037u; // FNV-1a, a float at a time
+  for (uint64_t seed = 0; seed < 500; seed++) {
+    apply(VIEW(STEP(random_resized_crop, 28, 0.5, 1, 0.75, 1.3333333333333333),
+               STEP(horizontal_flip, 0.5), STEP(color_jitter, 1, 0.4, 0.4),
+               STEP(normalize, 0.286, 0, 0, 0, 0.353)),
+          1, H, W, seed, out);
+    for (int i = 0; i < H * W; i++) {
+      uint32_t bits;
+      memcpy(&bits, &out[i], sizeof bits);
+      hash = (hash ^ bits) * 1099511628211u;
+    }
+  }
+  if (hash != 0xf4370143ddcd743au)
+    fail_msg("other views than before: %llx", (unsigned long long)hash);
+}
+
 static void test_raw(void **state) {
   (void)state;
   static float out[H * W];
@@ -229,66 +421,42 @@ static void test_threads_and_batches_change_nothing(void **state) {
 
 static void test_bad_views(void **state) {
   (void)state;
-  const int64_t shape[3] = {1, 28, 28};
   const struct {
     const struct bt_view *view;
     const char *why;
+    int channels, size; // 0: any
   } cases[] = {
-      {VIEW(STEP(resize, 0)), "whole number"},
-      {VIEW(STEP(resize, 2.5)), "whole number"},
-      {VIEW(STEP(random_crop, 40, 2)), "padding of at least 6"},
-      {VIEW(STEP(random_crop, 28, -1)), "padding"},
-      {VIEW(STEP(random_resized_crop, 28, 0, 1, 1, 1)), "scale"},
-      {VIEW(STEP(random_resized_crop, 28, 0.5, 1, 2, 1)), "ratio"},
-      {VIEW(STEP(horizontal_flip, 1.5)), "p is 1.5"},
-      {VIEW(STEP(normalize, 0, 0, 0, 0, 0)), "std must be above 0"},
-      {VIEW(STEP(normalize, 0, 0, 0, 0, 1), STEP(color_jitter, 1, 0.1, 0.1)), "before normalize"},
-      {VIEW(STEP(color_jitter, 1, -0.1, 0)), "negative"}};
+      {VIEW(STEP(resize, 0)), "whole number", 1, 28},
+      {VIEW(STEP(resize, 2.5)), "whole number", 1, 28},
+      {VIEW(STEP(random_crop, 40, 2)), "padding of at least 6", 1, 28},
+      {VIEW(STEP(random_crop, 28, -1)), "padding", 1, 28},
+      {VIEW(STEP(random_resized_crop, 28, 0, 1, 1, 1)), "scale", 1, 28},
+      {VIEW(STEP(random_resized_crop, 28, 0.5, 1, 2, 1)), "ratio", 1, 28},
+      {VIEW(STEP(horizontal_flip, 1.5)), "p is 1.5", 1, 28},
+      {VIEW(STEP(normalize, 0, 0, 0, 0, 0)), "std must be above 0", 1, 28},
+      {VIEW(STEP(normalize, 0, 0, 0, 0, 1), STEP(color_jitter, 1, 0.1, 0.1)), "before normalize", 1,
+       28},
+      {VIEW(STEP(normalize, 0, 0, 0, 0, 1), STEP(solarize, 1, 128)), "before normalize", 1, 28},
+      {VIEW(STEP(normalize, 0, 0, 0, 0, 1), STEP(grayscale, 1)), "before normalize", 1, 28},
+      {VIEW(STEP(normalize, 0, 0, 0, 0, 1), STEP(normalize, 0, 0, 0, 0, 1)), "twice", 1, 28},
+      {VIEW(STEP(color_jitter, 1, -0.1, 0)), "negative", 1, 28},
+      {VIEW(STEP(color_jitter, 1, 0, 0, 0, 0.6)), "hue is 0.6, not from 0 to 0.5", 3, 28},
+      {VIEW(STEP(color_jitter, 1, 0, 0, 0.1)), "1 or 3 channels, not 4", 4, 28},
+      {VIEW(STEP(grayscale, 1)), "1 or 3 channels, not 2", 2, 28},
+      {VIEW(STEP(gaussian_blur, 1, 0, 1)), "sigma 0..1", 1, 28},
+      {VIEW(STEP(gaussian_blur, 2, 1, 1)), "p is 2", 1, 28},
+      {VIEW(STEP(solarize, 1, 300)), "threshold of 300", 1, 28},
+      {VIEW(STEP(solarize, -1, 128)), "p is -1", 1, 28},
+      {VIEW(STEP(resize, 28), STEP(horizontal_flip, 1)), "center_crop(224) after a resize", 1, 0},
+      {NULL, "the images differ in size", 1, 0}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    const int64_t shape[3] = {cases[i].channels, cases[i].size, cases[i].size};
     assert_null(bt_view_plan_new(cases[i].view, shape, 1, err, sizeof err));
     rt_expect_text(err, cases[i].why);
   }
 }
 
-// PIL's results at fixed parameters. A jitter of strength s has factor 1 ± s only by chance, so the
-// colour definitions are checked above; here the flip, which has no parameter.
-static void test_reference_flip(void **state) {
-  (void)state;
-  const char *path = rt_reference("augment_fixed.safetensors");
-  if (!path) skip();
-  struct st_file *f = st_open(path, err, sizeof err);
-  const uint8_t *in = st_find(f, "image")->data, *want = st_find(f, "hflip")->data;
-  static float out[3 * 48 * 64];
-  for (int c = 0; c < 3; c++)
-    for (int i = 0; i < 48 * 64; i++) image[c * 48 * 64 + i] = in[i * 3 + c];
-  apply(VIEW(STEP(horizontal_flip, 1)), 3, 48, 64, 0, out);
-  for (int c = 0; c < 3; c++)
-    for (int i = 0; i < 48 * 64; i++)
-      assert_int_equal(lrintf(out[c * 48 * 64 + i] * 255), want[i * 3 + c]);
-  st_close(f);
-  fill_image();
-}
-
-static int time_views(void) {
-  enum { N = 20000 };
-  uint8_t *images = calloc(N, H * W);
-  float *out = malloc(sizeof(float) * N * H * W);
-  uint32_t *index = malloc(sizeof *index * N);
-  const int64_t shape[3] = {1, H, W};
-  for (uint32_t i = 0; i < N; i++) index[i] = i;
-  struct bt_view_plan *plan =
-      bt_view_plan_new(FULL_VIEW, shape, omp_get_max_threads(), err, sizeof err);
-  for (uint32_t epoch = 0; epoch < 3; epoch++) {
-    double start = omp_get_wtime();
-    view_batch(plan, omp_get_max_threads(), shape, images, index, N, (struct bt_view_key){1, epoch, 0}, out);
-    printf("# %.0f views/s on %d threads\n", N / (omp_get_wtime() - start), omp_get_max_threads());
-  }
-  bt_view_plan_free(plan);
-  return free(images), free(out), free(index), 0;
-}
-
-int main(int argc, char **argv) {
-  if (argc == 2 && strcmp(argv[1], "--time") == 0) return time_views();
+int main(void) {
   fill_image();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_resize),
@@ -298,10 +466,17 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_center_crop),
       cmocka_unit_test(test_flip_and_normalize),
       cmocka_unit_test(test_jitter),
+      cmocka_unit_test(test_jitter_order),
+      cmocka_unit_test(test_hue_is_drawn),
+      cmocka_unit_test(test_frequencies),
+      cmocka_unit_test(test_one_channel),
+      cmocka_unit_test(test_mixed_sizes),
+      cmocka_unit_test(test_mixed_sizes_evaluated),
+      cmocka_unit_test(test_too_small),
+      cmocka_unit_test(test_views_of_fashion_mnist),
       cmocka_unit_test(test_raw),
       cmocka_unit_test(test_threads_and_batches_change_nothing),
       cmocka_unit_test(test_bad_views),
-      cmocka_unit_test(test_reference_flip),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
