@@ -1,13 +1,14 @@
 // loader.c: see loader.h.
 //
 // One lock guards everything but the slots' bytes. Work is taken in the order of the stream, a few
-// examples at a time: the last batch that was opened is the only one of which something may be left
-// to take, so one counter says what is next. Where nothing is left, the thread that finds a slot
-// free opens the next batch: it asks for its examples and calls the others.
+// examples at a time, so that a batch is spread over all threads: the last batch that was opened is
+// the only one of which something may be left to take, so one counter says what is next. Where
+// nothing is left, the thread that finds a slot free opens the next batch: it asks for its examples
+// and calls the others.
 //
-// After a failure nothing more is taken. What was taken before it is finished, so the batches before
-// the failing one are whole and are still handed out, and of several failures the first in the
-// stream's order is reported, however many threads there are.
+// After a failure nothing more is taken. What was taken before it is finished, so the batches
+// before the failing one are whole and are still handed out, and of several failures the first in
+// the stream's order is reported, however many threads there are.
 #define _GNU_SOURCE
 #include "loader.h"
 #include "random.h"
@@ -19,12 +20,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SLOTS = 3 };            // one is read by the step, two are filled
+enum { SLOTS = 3 };             // one is read by the step, two are filled
 enum { ITEM_BYTES = 64 << 10 }; // of a slot, about: what a thread takes at once
 
 struct slot {
-  char *data;      // the inputs that are loaded, one after the other
-  uint32_t *index; // the examples
+  char *data;       // the inputs that are loaded, one after the other
+  uint32_t *index;  // the examples
   int64_t finished; // of them
 };
 
@@ -48,12 +49,12 @@ struct bt_loader {
 
   struct bt_stream stream;
   bool reads_images;
-  int64_t item;     // examples that are taken at once
-  int64_t read;     // the step whose batch the inputs are; first - 1: none yet
-  int64_t opened;   // the last step whose batch was opened
-  int64_t taken;    // examples of it
-  bool opening;     // its order is being asked for
-  int busy;         // workers with an item
+  int64_t item;   // examples that are taken at once
+  int64_t read;   // the step whose batch the inputs are; first - 1: none yet
+  int64_t opened; // the last step whose batch was opened
+  int64_t taken;  // examples of it
+  bool opening;   // its order is being asked for
+  int busy;       // workers with an item
   bool running, leaving;
   bool failed;
   int64_t failed_step, failed_example; // the latter in its batch
@@ -77,7 +78,8 @@ static size_t row_bytes(const struct bt_input *input) {
 }
 
 static size_t input_bytes(const struct bt_input *input) {
-  return bt_round_up(bt_dtype_size(input->dtype) * (size_t)bt_count(input->rank, input->shape), BT_ALIGN);
+  return bt_round_up(bt_dtype_size(input->dtype) * (size_t)bt_count(input->rank, input->shape),
+                     BT_ALIGN);
 }
 
 // Of the inputs of p that are loaded; their places fall to offsets, if it is not NULL.
@@ -120,34 +122,39 @@ static struct slot *slot_of(struct bt_loader *l, int64_t step) { return &l->slot
 
 // ---- loading an example -----------------------------------------------------------------------
 
-// The example's image or, where it cannot be read, the one that takes its place: then *index is that one's.
-static bool take_image(const struct bt_split *split, struct worker *w, uint32_t *index, struct bt_raster *image) {
+// The example's image or, where it cannot be read, the one that takes its place: then *index is
+// that one's.
+static bool take_image(const struct bt_split *split, struct worker *w, uint32_t *index,
+                       struct bt_raster *image) {
   int64_t taken;
-  if (!bt_images_take(split->images, *index, &w->room, image, &taken, w->err, sizeof w->err)) return false;
+  if (!bt_images_take(split->images, *index, &w->room, image, &taken, w->err, sizeof w->err))
+    return false;
   *index = (uint32_t)taken;
   return true;
 }
 
-static bool write_pixels(const struct bt_input *input, const struct bt_raster *image, char *row, char *err, size_t errlen) {
+static bool write_pixels(const struct bt_input *input, const struct bt_raster *image, char *row,
+                         char *err, size_t errlen) {
   const int64_t *shape = input->shape + 1;
   if (image->channels != shape[0] || image->height != shape[1] || image->width != shape[2])
-    return bt_fail(err, errlen, "the program takes images of %" PRId64 "×%" PRId64 "×%" PRId64
-                   " (channels×height×width), not of %d×%d×%d", shape[0], shape[1], shape[2], image->channels, image->height,
-                   image->width);
+    return bt_fail(err, errlen,
+                   "the program takes images of %" PRId64 "×%" PRId64 "×%" PRId64
+                   " (channels×height×width), not of %d×%d×%d",
+                   shape[0], shape[1], shape[2], image->channels, image->height, image->width);
   memcpy(row, image->pixels, row_bytes(input));
   return true;
 }
 
 // Input i of a row: the view of an image, or its pixels.
-static bool write_view(const struct bt_stream *t, int i, struct worker *w, const struct bt_raster *image, uint32_t index,
-                       int64_t step, char *row) {
+static bool write_view(const struct bt_stream *t, int i, struct worker *w,
+                       const struct bt_raster *image, uint32_t index, int64_t step, char *row) {
   const struct bt_session *s = t->session;
   const struct bt_input *input = &s->program->inputs[i];
   struct bt_view_key key = {t->seed, (uint32_t)(step / t->steps_per_epoch), (uint32_t)input->site};
   char why[1024];
-  bool ok = input->dtype == BT_U8
-                ? write_pixels(input, image, row, why, sizeof why)
-                : bt_view_apply(s->plans[i], w->number, image, index, key, (float *)row, why, sizeof why);
+  bool ok = input->dtype == BT_U8 ? write_pixels(input, image, row, why, sizeof why)
+                                  : bt_view_apply(s->plans[i], w->number, image, index, key,
+                                                  (float *)row, why, sizeof why);
   if (ok) return true;
   if (t->split->images->files)
     return bt_fail(w->err, sizeof w->err, "%s/%s: %s", bt_images_folder(t->split->images),
@@ -200,8 +207,8 @@ static bool can_take(const struct bt_loader *l) {
 }
 
 static bool can_open(const struct bt_loader *l) {
-  return l->running && !l->failed && !l->opening && l->taken == batch_of(l) && l->opened + 1 < l->stream.end &&
-         l->opened < l->read + SLOTS - 1;
+  return l->running && !l->failed && !l->opening && l->taken == batch_of(l) &&
+         l->opened + 1 < l->stream.end && l->opened < l->read + SLOTS - 1;
 }
 
 static void open_batch(struct bt_loader *l) {
@@ -217,8 +224,10 @@ static void open_batch(struct bt_loader *l) {
   if (!l->running) pthread_cond_signal(&l->progress);
 }
 
-static void note_failure(struct bt_loader *l, const struct worker *w, int64_t step, int64_t example) {
-  bool first = !l->failed || step < l->failed_step || (step == l->failed_step && example < l->failed_example);
+static void note_failure(struct bt_loader *l, const struct worker *w, int64_t step,
+                         int64_t example) {
+  bool first = !l->failed || step < l->failed_step ||
+               (step == l->failed_step && example < l->failed_example);
   if (!first) return;
   l->failed = true;
   l->failed_step = step, l->failed_example = example;
@@ -226,9 +235,11 @@ static void note_failure(struct bt_loader *l, const struct worker *w, int64_t st
 }
 
 static void take_item(struct bt_loader *l, struct worker *w) {
-  int64_t step = l->opened, from = l->taken, left = batch_of(l) - from, n = left < l->item ? left : l->item, done = 0;
+  int64_t step = l->opened, from = l->taken, left = batch_of(l) - from,
+          n = left < l->item ? left : l->item, done = 0;
   l->taken += n;
   l->busy++;
+  if (can_open(l)) call_workers(l, 1);
   pthread_mutex_unlock(&l->lock);
   while (done < n && load_example(l, w, step, from + done)) done++;
   pthread_mutex_lock(&l->lock);
@@ -261,7 +272,10 @@ static bool reads_images(const struct bt_program *p) {
   return false;
 }
 
-static int64_t item_of(const struct bt_program *p) {
+// An image that must be decoded is work enough.
+static int64_t item_of(const struct bt_loader *l) {
+  const struct bt_program *p = l->stream.session->program;
+  if (l->reads_images && l->stream.split->images->files) return 1;
   int64_t examples = (int64_t)(ITEM_BYTES * (size_t)p->batch / (place_inputs(p, NULL) + 1));
   return examples < 1 ? 1 : examples;
 }
@@ -278,7 +292,7 @@ void bt_loader_start(struct bt_loader *l, const struct bt_stream *stream) {
   pthread_mutex_lock(&l->lock);
   l->stream = *stream;
   l->reads_images = reads_images(stream->session->program);
-  l->item = item_of(stream->session->program);
+  l->item = item_of(l);
   place_inputs(stream->session->program, l->offsets);
   l->read = l->opened = stream->first - 1;
   l->taken = stream->session->program->batch; // of no batch nothing is left
@@ -297,7 +311,8 @@ static void point_inputs(const struct bt_loader *l, const struct slot *slot) {
 // Whether the batch of a step is whole, or will never be.
 static bool is_settled(struct bt_loader *l, int64_t step) {
   if (l->failed && l->failed_step <= step) return l->busy == 0;
-  return l->opened >= step && !(l->opened == step && l->opening) && slot_of(l, step)->finished == batch_of(l);
+  return l->opened >= step && !(l->opened == step && l->opening) &&
+         slot_of(l, step)->finished == batch_of(l);
 }
 
 bool bt_loader_next(struct bt_loader *l, char *err, size_t errlen) {
@@ -320,7 +335,8 @@ bool bt_loader_next(struct bt_loader *l, char *err, size_t errlen) {
 static bool make_slots(struct bt_loader *l, const struct bt_session *s, char *err, size_t errlen) {
   struct needs n = needs_of(s);
   l->offsets = bt_xcalloc((size_t)n.inputs, sizeof *l->offsets);
-  if (!bt_block_new(&l->block, bt_loader_bytes(s), "batches that are loaded ahead", err, errlen)) return false;
+  if (!bt_block_new(&l->block, bt_loader_bytes(s), "batches that are loaded ahead", err, errlen))
+    return false;
   char *index = (char *)l->block.data + SLOTS * n.bytes;
   for (int i = 0; i < SLOTS; i++) {
     l->slots[i].data = (char *)l->block.data + (size_t)i * n.bytes;
@@ -342,8 +358,10 @@ static bool start_workers(struct bt_loader *l, int threads, char *err, size_t er
     l->n_workers += code == 0;
   }
   pthread_sigmask(SIG_SETMASK, &old, NULL);
-  return code == 0 || bt_fail(err, errlen, "cannot start %d threads that load the data (%s): give fewer --loaders",
-                              threads, strerror(code));
+  return code == 0 ||
+         bt_fail(err, errlen,
+                 "cannot start %d threads that load the data (%s): give fewer --loaders", threads,
+                 strerror(code));
 }
 
 struct bt_loader *bt_loader_new(const struct bt_session *s, int threads, char *err, size_t errlen) {

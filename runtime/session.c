@@ -127,7 +127,7 @@ static bool open_data(struct bt_session *s, char *err, size_t errlen) {
   struct bt_data_need need = {.columns = columns,
                               .train_only = !needs_test(s),
                               .cache = (size_t)o->cache,
-                              .plan = o->command == BT_COMMAND_INFO,
+                              .plan = o->command != BT_COMMAND_RUN,
                               .quiet = o->quiet};
   bool ok = true;
   for (int k = 0; ok && k < s->n_turns; k++) ok = add_need(s->turns[k], columns, &need, err, errlen);

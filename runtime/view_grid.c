@@ -121,9 +121,9 @@ static bool put_view(struct grid *g, int row, int place, int input, const struct
 static bool put_row(struct grid *g, int row, struct bt_image_room *room, char *err, size_t errlen) {
   const struct bt_session *s = g->session;
   const struct bt_split *train = &s->data->train;
-  int64_t i = row * train->n / g->rows;
+  int64_t i;
   struct bt_raster r;
-  if (!bt_images_get(train->images, i, room, &r, err, errlen)) return false;
+  if (!bt_images_take(train->images, row * train->n / g->rows, room, &r, &i, err, errlen)) return false;
   if (!put_stored(g, row, &r, err, errlen)) return false;
   for (int input = 0, place = 0; input < s->program->n_inputs; input++)
     if (shows(s, input) && !put_view(g, row, place++, input, &r, (uint32_t)i, err, errlen))
@@ -169,7 +169,7 @@ static bool draw(struct grid *g, char *err, size_t errlen) {
   if (ok) p->pixels = bt_xcalloc(bytes, 1);
   if (ok) memset(p->pixels, 255, bytes);
   for (int row = 0; ok && row < g->rows; row++) ok = put_row(g, row, &room, err, errlen);
-  free(room.pixels);
+  bt_image_room_free(&room);
   return ok;
 }
 

@@ -108,7 +108,7 @@ expect 'a finished run resumed' 0 err 'nothing to do' fit whole --resume
 expect 'results on standard output' 0 out '"event":"epoch"' fit again --json --quiet
 holds 'they are JSON lines' json "$work/out"
 holds '--quiet says nothing but what it must' sh -c '! grep -q loss "$0"' "$work/err"
-expect '--bench' 0 out '^pretrain: step .* ms, data .* ms' fit bench --bench 2
+expect '--bench' 0 out '^pretrain: step .* ms, data .* ms, both at once .* ms' fit bench --bench 2
 expect '--bench --json' 0 out '"step_ms":' fit bench --bench 2 --json
 holds 'it is JSON' json "$work/out"
 holds 'it saves nothing' test ! -e "$work/bench"
@@ -141,6 +141,10 @@ same() { cmp "$work/whole/pretrain/last.safetensors" "$work/$1/pretrain/last.saf
 holds 'the same seed, the same file' same again
 expect 'one thread instead of two' 0 err 'done' fit single --threads 1
 holds 'the same file' same single
+for loaders in 1 3 8; do
+  expect "$loaders loader threads" 0 err 'done' fit loaders$loaders --loaders $loaders
+  holds 'the same file' same loaders$loaders
+done
 losses() { field loss "$work/$1/pretrain/log.jsonl" >"$work/$1.losses"; test -s "$work/$1.losses"; }
 same_losses() { losses "$1" && losses "$2" && cmp "$work/$1.losses" "$work/$2.losses"; }
 holds 'and the same losses, digit for digit' same_losses whole single

@@ -1,4 +1,5 @@
-// test_rt_loader.c: batches against their definition, for any number of threads; stopping anywhere; failures.
+// test_rt_loader.c: batches against their definition, for any number of threads; stopping anywhere;
+// failures.
 #define _GNU_SOURCE
 #include "image_files.h"
 #include "loader.h"
@@ -15,20 +16,30 @@
 
 // An example takes 27 KiB, so a batch is many items. The pass reads the same images otherwise.
 enum { BATCH = 24, SIDE = 32, CHANNELS = 3, PIXELS = CHANNELS * SIDE * SIDE, AHEAD = 2 };
-static const struct bt_view_step steps[] = {{BT_VIEW_random_crop, {SIDE, 4}}, {BT_VIEW_horizontal_flip, {0.5}}};
+static const struct bt_view_step steps[] = {{BT_VIEW_random_crop, {SIDE, 4}},
+                                            {BT_VIEW_horizontal_flip, {0.5}}};
 static const struct bt_view views[] = {{"a", 2, steps}, {"plain", 0, NULL}};
-#define IMAGES(type, view, site) {"x", BT_INPUT_VIEW, type, 4, {BATCH, CHANNELS, SIDE, SIDE}, view, site, 0}
+#define IMAGES(type, view, site) \
+  { "x", BT_INPUT_VIEW, type, 4, {BATCH, CHANNELS, SIDE, SIDE}, view, site, 0 }
 static const struct bt_input inputs[] = {IMAGES(BT_F32, 0, 1),
                                          {"y", BT_INPUT_LABEL, BT_I32, 1, {BATCH}, 0, 0, 0},
                                          {"step", BT_INPUT_STEP, BT_F32, 0, {0}, 0, 0, 0},
                                          IMAGES(BT_F32, 0, 2),
                                          {"key", BT_INPUT_KEY, BT_I64, 1, {2}, 0, 0, 0},
                                          IMAGES(BT_U8, -1, 0)};
-static const struct bt_input pass_inputs[] = {{"y", BT_INPUT_LABEL, BT_I32, 1, {BATCH}, 0, 0, 0}, IMAGES(BT_F32, 1, 0)};
+static const struct bt_input pass_inputs[] = {{"y", BT_INPUT_LABEL, BT_I32, 1, {BATCH}, 0, 0, 0},
+                                              IMAGES(BT_F32, 1, 0)};
 static const struct bt_program programs[] = {
     {.name = "p", .batch = BATCH, .image = {CHANNELS, SIDE, SIDE}, .n_inputs = 6, .inputs = inputs},
-    {.name = "p.pass", .owner = "p", .split = BT_SPLIT_TEST, .batch = BATCH, .image = {CHANNELS, SIDE, SIDE}, .n_inputs = 2, .inputs = pass_inputs}};
-static const struct bt_module module = {.abi = BT_ABI, .n_programs = 2, .programs = programs, .n_views = 2, .views = views};
+    {.name = "p.pass",
+     .owner = "p",
+     .split = BT_SPLIT_TEST,
+     .batch = BATCH,
+     .image = {CHANNELS, SIDE, SIDE},
+     .n_inputs = 2,
+     .inputs = pass_inputs}};
+static const struct bt_module module = {
+    .abi = BT_ABI, .n_programs = 2, .programs = programs, .n_views = 2, .views = views};
 
 static char err[5000];
 
@@ -42,8 +53,14 @@ struct fixture {
 };
 
 static void open_fixture(struct fixture *f, const char *data, int64_t loaders) {
-  *f = (struct fixture){.options = {.data = data, .loaders = loaders, .seed = 7, .label_fraction = 1, .labels = "all"}, .broken = -1};
-  if (!bt_session_open(&f->s, &module, programs, &f->options, 1, err, sizeof err)) fail_msg("%s", err);
+  *f = (struct fixture){.options = {.data = data,
+                                    .loaders = loaders,
+                                    .seed = 7,
+                                    .label_fraction = 1,
+                                    .labels = "all"},
+                        .broken = -1};
+  if (!bt_session_open(&f->s, &module, programs, &f->options, 1, err, sizeof err))
+    fail_msg("%s", err);
   f->n = f->s.data->test.n;
 }
 
@@ -53,11 +70,13 @@ static uint32_t example(const struct fixture *f, int64_t step, int64_t i) {
   return (uint32_t)((step * BATCH + i * 7) % f->n);
 }
 
-// By one thread at a time, step after step.
+// By one thread at a time, step after step; slowly, so that others would have the time to come in
+// between.
 static void order(void *user, int64_t step, uint32_t *index) {
   struct fixture *f = user;
   if (atomic_fetch_add(&f->at_once, 1) != 0) abort();
   if (step != f->asked + 1) abort();
+  usleep(50);
   for (int64_t i = 0; i < BATCH; i++) index[i] = example(f, step, i);
   f->asked = step;
   atomic_fetch_sub(&f->at_once, 1);
@@ -71,13 +90,14 @@ static void start(struct fixture *f, struct bt_session *s, int64_t first, int64_
   bt_loader_start(f->s.loader, &stream);
 }
 
-static void expect_row(const struct bt_session *s, int input, int64_t row, const void *want, size_t bytes) {
+static void expect_row(const struct bt_session *s, int input, int64_t row, const void *want,
+                       size_t bytes) {
   if (memcmp((char *)s->inputs[input] + (size_t)row * bytes, want, bytes) != 0)
     fail_msg("row %d of input %d is another", (int)row, input);
 }
 
-static void expect_images(struct bt_session *s, int input, const struct bt_split *split, int64_t step, int64_t row,
-                          uint32_t index) {
+static void expect_images(struct bt_session *s, int input, const struct bt_split *split,
+                          int64_t step, int64_t row, uint32_t index) {
   struct bt_image_room room = {0};
   struct bt_raster raster;
   static float view[PIXELS];
@@ -108,7 +128,8 @@ static void expect_batch(struct fixture *f, struct bt_session *s, int64_t step) 
     for (int i = 0; i < s->program->n_inputs; i++) {
       const struct bt_input *in = &s->program->inputs[i];
       if (in->kind == BT_INPUT_VIEW) expect_images(s, i, split, step, row, index);
-      if (in->kind == BT_INPUT_LABEL) expect_row(s, i, row, (int32_t *)split->columns[s->columns[i]] + index, 4);
+      if (in->kind == BT_INPUT_LABEL)
+        expect_row(s, i, row, (int32_t *)split->columns[s->columns[i]] + index, 4);
       if (in->kind == BT_INPUT_KEY) assert_memory_equal(s->inputs[i], key, sizeof key);
     }
   }
@@ -126,6 +147,21 @@ static void test_batches(void **state) {
   }
 }
 
+// While a step has its batch, the next two are prepared, and no more.
+static void test_ahead(void **state) {
+  (void)state;
+  struct fixture f;
+  open_fixture(&f, "synthetic:240", 2);
+  start(&f, &f.s, 0, 9);
+  expect_batch(&f, &f.s, 0);
+  for (int waited = 0; f.asked < AHEAD; waited++) {
+    if (waited == 10000) fail_msg("nothing is prepared");
+    usleep(1000);
+  }
+  expect_batch(&f, &f.s, 1); // and its look at the next ones
+  bt_session_close(&f.s);
+}
+
 static void test_memory(void **state) {
   (void)state;
   struct bt_memory_plan plan;
@@ -133,14 +169,16 @@ static void test_memory(void **state) {
   size_t batch = BATCH * (2 * PIXELS * 4 + PIXELS + 4) + 64;
   open_fixture(&f, "synthetic:240", 2);
   bt_session_plan(&f.s, &plan);
-  assert_true(plan.batches >= 3 * batch && plan.batches < 3 * batch + 1000); // alignment, and numbers of examples
+  assert_true(plan.batches >= 3 * batch &&
+              plan.batches < 3 * batch + 1000); // alignment, and numbers of examples
   assert_true(plan.buffers < 200);
   bt_session_close(&f.s);
 }
 
 // ---- stopping ---------------------------------------------------------------------------------
 
-// Left after any number of batches: by another stream, of the program or of a pass; by a stop; by closing.
+// Left after any number of batches: by another stream, of the program or of a pass; by a stop; by
+// closing.
 static void test_leaving(void **state) {
   (void)state;
   for (int64_t threads = 1; threads <= 4; threads *= 4)
@@ -171,10 +209,12 @@ static void test_unused(void **state) {
 
 // ---- failures ---------------------------------------------------------------------------------
 
-// Two images in a hundred are one too many. The first, of step 2, has its place taken; the second ends step 5.
+// Two images in a hundred are one too many. The first, of step 2, has its place taken; the second
+// ends step 5.
 static void make_images(const char *folder) {
   char command[600], name[64];
-  snprintf(command, sizeof command, "mkdir -p '%s/test/a' && cd '%s' && mkdir -p train/a train/b train/c", folder, folder);
+  snprintf(command, sizeof command,
+           "mkdir -p '%s/test/a' && cd '%s' && mkdir -p train/a train/b train/c", folder, folder);
   assert_int_equal(system(command), 0);
   image_png(rt_path(folder, "test/a/0.png"), 1, PNG_COLOR_TYPE_RGB, 8, SIDE, SIDE, IMAGE_PLAIN);
   for (int i = 0; i < 150; i++) {
@@ -217,7 +257,8 @@ static void test_another_size(void **state) {
   bt_session_close(&f.s);
 }
 
-// In a child whose address space may grow by so much: what the loader says. A sanitizer has no such limit.
+// In a child whose address space may grow by so much: what the loader says. A sanitizer has no such
+// limit.
 static void expect_refusal(size_t more, const char *text) {
 #if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
   struct fixture f;
@@ -245,7 +286,8 @@ static void expect_refusal(size_t more, const char *text) {
 static void test_refusals(void **state) {
   (void)state;
   expect_refusal((size_t)1 << 20, "cannot allocate");
-  expect_refusal((size_t)100 << 20, "cannot start 1000 threads that load the data (Resource temporarily unavailable): give fewer --loaders");
+  expect_refusal((size_t)100 << 20, "cannot start 1000 threads that load the data (Resource "
+                                    "temporarily unavailable): give fewer --loaders");
 }
 
 // A signal that the training thread holds back stays with it.
@@ -271,9 +313,15 @@ static int teardown(void **state) { return rt_rmdir(*state), 0; }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_batches), cmocka_unit_test(test_memory), cmocka_unit_test(test_leaving), cmocka_unit_test(test_unused),
-      cmocka_unit_test_setup_teardown(test_unreadable, setup, teardown), cmocka_unit_test(test_another_size),
-      cmocka_unit_test(test_refusals), cmocka_unit_test(test_signals),
+      cmocka_unit_test(test_batches),
+      cmocka_unit_test(test_ahead),
+      cmocka_unit_test(test_memory),
+      cmocka_unit_test(test_leaving),
+      cmocka_unit_test(test_unused),
+      cmocka_unit_test_setup_teardown(test_unreadable, setup, teardown),
+      cmocka_unit_test(test_another_size),
+      cmocka_unit_test(test_refusals),
+      cmocka_unit_test(test_signals),
   };
   omp_set_num_threads(1); // the loader's are the only threads
   return cmocka_run_group_tests(tests, NULL, NULL);
