@@ -1,20 +1,24 @@
-// decode_jpeg.c: JPEG by libjpeg-turbo: slow integer DCT, fancy upsampling, as is its default and PIL's.
+// decode_jpeg.c: JPEG by libjpeg-turbo: slow integer DCT, fancy upsampling, as is its default and
+// PIL's.
 //
-// One decompressor serves a thread for all its images. libjpeg reports errors by a call that must not
-// return, hence setjmp.
+// One decompressor serves a thread for all its images. libjpeg reports errors by a call that must
+// not return, hence setjmp.
 #include "decode_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #include <jpeglib.h>
-// after it:
-#include <jerror.h>
 #include <setjmp.h>
+
+#include <jerror.h> // needs jpeglib.h
+
+#define MOST_SCANS 500 // a progressive file has some ten; each costs as much as the image is large
 
 struct bt_jpeg {
   struct jpeg_decompress_struct info;
   struct jpeg_error_mgr errors;
+  struct jpeg_progress_mgr progress;
   jmp_buf failed;
   char message[JMSG_LENGTH_MAX];
 };
@@ -38,6 +42,13 @@ static void judge_warning(j_common_ptr info, int level) {
   }
 }
 
+static void limit_scans(j_common_ptr info) {
+  struct bt_jpeg *jpeg = info->client_data;
+  if (jpeg->info.input_scan_number <= MOST_SCANS) return;
+  snprintf(jpeg->message, sizeof jpeg->message, "more than %d scans", MOST_SCANS);
+  longjmp(jpeg->failed, 1);
+}
+
 static void say_nothing(j_common_ptr info) { (void)info; }
 
 static struct bt_jpeg *jpeg_of(struct bt_decoder *decoder) {
@@ -50,6 +61,8 @@ static struct bt_jpeg *jpeg_of(struct bt_decoder *decoder) {
   jpeg->info.client_data = jpeg;
   if (setjmp(jpeg->failed)) bt_die("libjpeg: %s", jpeg->message);
   jpeg_create_decompress(&jpeg->info);
+  jpeg->progress.progress_monitor = limit_scans;
+  jpeg->info.progress = &jpeg->progress;
   return decoder->jpeg = jpeg;
 }
 
@@ -69,14 +82,16 @@ static bool choose_colours(struct bt_decoding *d, struct jpeg_decompress_struct 
   }
 }
 
-// Huffman's code takes at least a bit for a block of 8 × 8 samples, and at least every second block of
-// the image is in some component; so a short file cannot claim a large image, for which libjpeg would
-// set coefficients aside.
+// Huffman's code takes at least a bit for a block of 8 × 8 samples, and at least every second block
+// of the image is in some component; so a short file cannot claim a large image, for which libjpeg
+// would set coefficients aside.
 static bool is_credible(struct bt_decoding *d, const struct jpeg_decompress_struct *info) {
-  uint64_t blocks = ((uint64_t)info->image_height + 7) / 8 * (((uint64_t)info->image_width + 7) / 8);
+  uint64_t blocks =
+      ((uint64_t)info->image_height + 7) / 8 * (((uint64_t)info->image_width + 7) / 8);
   return info->arith_code || blocks / 16 <= d->n ||
-         bt_fail(d->err, d->errlen, "its %zu bytes cannot hold the %u×%u pixels that its header claims",
-                 d->n, info->image_height, info->image_width);
+         bt_fail(d->err, d->errlen,
+                 "its %zu bytes cannot hold the %u×%u pixels that its header claims", d->n,
+                 info->image_height, info->image_width);
 }
 
 static void read_rows(struct bt_decoding *d, struct jpeg_decompress_struct *info) {
@@ -95,7 +110,8 @@ static void read_rows(struct bt_decoding *d, struct jpeg_decompress_struct *info
 static bool decode(struct bt_decoding *d, struct jpeg_decompress_struct *info) {
   jpeg_mem_src(info, d->bytes, d->n);
   jpeg_read_header(info, TRUE);
-  if (!choose_colours(d, info) || !bt_decoding_begin(d, info->image_height, info->image_width)) return false;
+  if (!choose_colours(d, info) || !bt_decoding_begin(d, info->image_height, info->image_width))
+    return false;
   if (d->size_only) return true;
   if (!is_credible(d, info)) return false;
   jpeg_start_decompress(info);
