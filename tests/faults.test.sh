@@ -53,7 +53,7 @@ each() {
       rm -rf "$work/cut" "$mark"
       faulty_fit "FAULT=$call FAULT_AT=$at FAULT_ERROR=$error" cut; status=$?
       [ -e "$mark" ] || { fired=; break; }
-      if [ $status = 0 ]; then equals cut; elif [ $status = 1 ]; then one_message; else false; fi || { complain "$call $at $error"; return 1; }
+      [ $status = 1 ] && one_message || { complain "$call $at $error"; return 1; }
       ! ls -A "$work/cut/pretrain" 2>/dev/null | grep tmp || { complain "$call $at $error leaves a file"; return 1; }
       go_on cut && equals cut || { complain "$call $at $error, resumed"; return 1; }
     done
