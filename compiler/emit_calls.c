@@ -1,5 +1,5 @@
-// emit_calls.c: see emit_calls.h. A model has thousands of calls: what they share stands once, with their
-// kernel or as one text for equal formulas, and nothing says twice how long it is.
+// emit_calls.c: see emit_calls.h. A model has thousands of calls: what they share stands once, with
+// their kernel or as one text for equal formulas, and nothing says twice how long it is.
 #include "emit_calls.h"
 
 #include <inttypes.h>
@@ -30,7 +30,8 @@ struct calls {
 static int origin_of(struct calls *c, const struct node *n) {
   struct origin o = {n->path, place_name(c->cg->model->b, n->loc)};
   for (int i = c->origins.len - 1; i >= 0; i--)
-    if (str_eq(c->origins.data[i].layer, o.layer) && str_eq(c->origins.data[i].place, o.place)) return i;
+    if (str_eq(c->origins.data[i].layer, o.layer) && str_eq(c->origins.data[i].place, o.place))
+      return i;
   vec_push(c->cg->arena, &c->origins, o);
   return c->origins.len - 1;
 }
@@ -51,7 +52,8 @@ static void add_call(FILE *out, struct calls *c, const struct kernel *k, const i
   struct arena *a = c->cg->arena;
   node_list nodes = {0};
   const struct node *last = k->roots.data[k->roots.len - 1].node;
-  struct call call = {.op = last->op == OP_extern ? last->attr.s : op_info(last->op)->name, .kernel = -1};
+  struct call call = {.op = last->op == OP_extern ? last->attr.s : op_info(last->op)->name,
+                      .kernel = -1};
   call.formula = formula_of(out, c->formulas, a, formula_text(a, k, &nodes));
   for (int i = 0; i < c->cg->distinct.len; i++)
     if (k->same == c->cg->distinct.data[i]) call.kernel = kernels[i];
@@ -62,7 +64,10 @@ static void add_call(FILE *out, struct calls *c, const struct kernel *k, const i
 
 // {4096}, {64, BT_STORE}, {0, BT_IN, 1}: where nothing follows, zeros.
 static void emit_argument(FILE *out, const struct kernel_argument *a) {
-  static const char *const spaces[] = {[SPACE_STORE] = ", BT_STORE", [SPACE_ARENA] = "", [SPACE_INPUT] = ", BT_IN", [SPACE_OUTPUT] = ", BT_OUT"};
+  static const char *const spaces[] = {[SPACE_STORE] = ", BT_STORE",
+                                       [SPACE_ARENA] = "",
+                                       [SPACE_INPUT] = ", BT_IN",
+                                       [SPACE_OUTPUT] = ", BT_OUT"};
   const struct buffer *b = a->buffer;
   bool slot = b->space == SPACE_INPUT || b->space == SPACE_OUTPUT;
   size_t from = (size_t)a->offset * (size_t)dtype_size(b->node->type.dtype);
@@ -95,7 +100,8 @@ static void emit_origins(FILE *out, const struct calls *c) {
     fputs("},\n", out);
   }
   fprintf(out, "};\n\nstatic const int made_%s[] = {", c->id);
-  for (int i = 0; i < c->made.len; i++) fprintf(out, "%s%d", i == 0 ? "" : i % 24 ? "," : ",\n  ", c->made.data[i]);
+  for (int i = 0; i < c->made.len; i++)
+    fprintf(out, "%s%d", i == 0 ? "" : i % 24 ? "," : ",\n  ", c->made.data[i]);
   fputs("};\n", out);
 }
 
@@ -105,8 +111,10 @@ static void emit_list(FILE *out, const struct calls *c) {
     const struct call *call = &c->list.data[i];
     fprintf(out, "  {%d, ", call->kernel);
     emit_string(out, call->op);
-    if (call->formula < 0) fputs(", NULL", out);
-    else fprintf(out, ", formula_%d", call->formula);
+    if (call->formula < 0)
+      fputs(", NULL", out);
+    else
+      fprintf(out, ", formula_%d", call->formula);
     fprintf(out, ", %d},\n", call->n_origins);
   }
   fputs("};\n", out);
@@ -121,7 +129,8 @@ void emit_parameters(FILE *out, const struct codegen *cg) {
       const struct loop_buf *param = l->params.data[j];
       fputs(j ? ", {" : "{", out);
       emit_string(out, param->name);
-      fprintf(out, ", %" PRId64 ", %s%s}", param->count, emit_dtype((int)cg->distinct.data[i]->arguments.data[j].buffer->node->type.dtype),
+      fprintf(out, ", %" PRId64 ", %s%s}", param->count,
+              emit_dtype((int)cg->distinct.data[i]->arguments.data[j].buffer->node->type.dtype),
               param->write ? ", true" : "");
     }
     fputs("};", out);
@@ -129,10 +138,12 @@ void emit_parameters(FILE *out, const struct codegen *cg) {
   if (cg->distinct.len > 0) fputc('\n', out);
 }
 
-struct emitted_calls emit_calls(FILE *out, const struct codegen *cg, const struct codegen_program *p, const char *id,
-                                const int *kernels, struct formulas *formulas) {
+struct emitted_calls emit_calls(FILE *out, const struct codegen *cg,
+                                const struct codegen_program *p, const char *id, const int *kernels,
+                                struct formulas *formulas) {
   struct calls c = {.cg = cg, .id = id, .formulas = formulas};
-  for (int i = 0; i < p->fusion->kernels.len; i++) add_call(out, &c, p->fusion->kernels.data[i], kernels);
+  for (int i = 0; i < p->fusion->kernels.len; i++)
+    add_call(out, &c, p->fusion->kernels.data[i], kernels);
   if (c.list.len == 0) return (struct emitted_calls){0};
   struct emitted_calls made = {.arguments = emit_arguments(out, p, id), .origins = true};
   emit_origins(out, &c);

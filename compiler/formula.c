@@ -1,5 +1,5 @@
-// formula.c: see formula.h. Addresses are relative to the argument, so equal loops have equal texts wherever
-// their buffers lie.
+// formula.c: see formula.h. Addresses are relative to the argument, so equal loops have equal texts
+// wherever their buffers lie.
 #include "formula.h"
 
 #include <inttypes.h>
@@ -13,7 +13,8 @@ struct formula_writer {
   node_list *origins;
 };
 
-static const char type_letter[] = {[BT_F32] = 'f', [BT_F64] = 'd', [BT_I32] = 'i', [BT_I64] = 'l', [BT_U8] = 'u', [BT_BOOL] = 'b'};
+static const char type_letter[] = {
+    [BT_F32] = 'f', [BT_F64] = 'd', [BT_I32] = 'i', [BT_I64] = 'l', [BT_U8] = 'u', [BT_BOOL] = 'b'};
 
 // Coefficients from the outermost axis on; those that are 0 at the end are left out.
 static void write_form(const struct formula_writer *w, const struct affine *a, int64_t base) {
@@ -37,7 +38,9 @@ static int root_of(const struct kernel *k, const struct buffer *b) {
   return -1;
 }
 
-static void add_origin(const struct formula_writer *w, const struct node *n) { vec_push(w->arena, w->origins, n); }
+static void add_origin(const struct formula_writer *w, const struct node *n) {
+  vec_push(w->arena, w->origins, n);
+}
 
 static void write_load(const struct formula_writer *w, const struct value *v) {
   int argument = argument_of(w->k, v->buffer), root = root_of(w->k, v->buffer);
@@ -98,8 +101,8 @@ static void write_product(const struct formula_writer *w) {
   const struct node *y = w->k->product;
   const struct shape *s = &y->type.shape, *x = &y->in[0]->type.shape;
   bool ta = y->attr.i[MATMUL_TA], tb = y->attr.i[MATMUL_TB];
-  fprintf(w->out, "* %" PRId64 " %" PRId64 " %" PRId64 " %d %d\n", s->dim[s->rank - 2], s->dim[s->rank - 1],
-          x->dim[x->rank - (ta ? 2 : 1)], ta, tb);
+  fprintf(w->out, "* %" PRId64 " %" PRId64 " %" PRId64 " %d %d\n", s->dim[s->rank - 2],
+          s->dim[s->rank - 1], x->dim[x->rank - (ta ? 2 : 1)], ta, tb);
   for (int i = 0; i < 2; i++) write_body(w, w->k->operand[i]);
 }
 

@@ -1,7 +1,7 @@
 // formula.c: see formula.h.
 //
-// A point's values are computed when they are asked for, in double, and rounded to their type. So a result may
-// differ from the kernel's in its last bits, which seldom decides whether it is finite.
+// A point's values are computed when they are asked for, in double, and rounded to their type. So a
+// result may differ from the kernel's in its last bits, which seldom decides whether it is finite.
 #include "formula.h"
 #include "random.h"
 
@@ -17,7 +17,15 @@ struct form {
   int64_t constant, k[AXES];
 };
 
-enum kind { CONSTANT = '=', INDEX = '@', LOAD = '$', RESULT = '&', RANGE = '<', PRODUCT = '*', OPERATION = 'o' };
+enum kind {
+  CONSTANT = '=',
+  INDEX = '@',
+  LOAD = '$',
+  RESULT = '&',
+  RANGE = '<',
+  PRODUCT = '*',
+  OPERATION = 'o'
+};
 
 struct value {
   enum kind kind;
@@ -62,50 +70,53 @@ static double smaller(double x, double y) { return isnan(x) || isnan(y) ? NAN : 
 static double softplus(double x) { return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
 
 // OP(name, infix sign or NULL, operands, value of x, y and z)
-#define OPS(OP)                                              \
-  OP(neg, NULL, 1, -x)                                       \
-  OP(add, "+", 2, x + y)                                     \
-  OP(sub, "-", 2, x - y)                                     \
-  OP(mul, "*", 2, x * y)                                     \
-  OP(div, "/", 2, x / y)                                     \
-  OP(mod, NULL, 2, x - y * floor(x / y))                     \
-  OP(floor, NULL, 1, floor(x))                               \
-  OP(pow, "^", 2, pow(x, y))                                 \
-  OP(min, NULL, 2, smaller(x, y))                            \
-  OP(max, NULL, 2, larger(x, y))                             \
-  OP(abs, NULL, 1, fabs(x))                                  \
-  OP(exp, NULL, 1, exp(x))                                   \
-  OP(log, NULL, 1, log(x))                                   \
-  OP(sqrt, NULL, 1, sqrt(x))                                 \
-  OP(rsqrt, NULL, 1, 1 / sqrt(x))                            \
-  OP(tanh, NULL, 1, tanh(x))                                 \
-  OP(sigmoid, NULL, 1, 1 / (1 + exp(-x)))                    \
-  OP(softplus, NULL, 1, softplus(x))                         \
-  OP(erf, NULL, 1, erf(x))                                   \
-  OP(relu, NULL, 1, larger(x, 0))                            \
-  OP(sin, NULL, 1, sin(x))                                   \
-  OP(cos, NULL, 1, cos(x))                                   \
-  OP(lt, "<", 2, x < y)                                      \
-  OP(le, "<=", 2, x <= y)                                    \
-  OP(eq, "==", 2, x == y)                                    \
-  OP(ne, "!=", 2, x != y)                                    \
-  OP(and, NULL, 2, x != 0 && y != 0)                         \
-  OP(or, NULL, 2, x != 0 || y != 0)                          \
-  OP(not, NULL, 1, x == 0)                                   \
-  OP(where, NULL, 3, x != 0 ? y : z)                         \
-  OP(cast, NULL, 1, x)                                       \
-  OP(stop_gradient, NULL, 1, x)                              \
-  OP(random_uniform, NULL, 3, NAN) /* of integers: apply */  \
+#define OPS(OP)                                             \
+  OP(neg, NULL, 1, -x)                                      \
+  OP(add, "+", 2, x + y)                                    \
+  OP(sub, "-", 2, x - y)                                    \
+  OP(mul, "*", 2, x *y)                                     \
+  OP(div, "/", 2, x / y)                                    \
+  OP(mod, NULL, 2, x - y * floor(x / y))                    \
+  OP(floor, NULL, 1, floor(x))                              \
+  OP(pow, "^", 2, pow(x, y))                                \
+  OP(min, NULL, 2, smaller(x, y))                           \
+  OP(max, NULL, 2, larger(x, y))                            \
+  OP(abs, NULL, 1, fabs(x))                                 \
+  OP(exp, NULL, 1, exp(x))                                  \
+  OP(log, NULL, 1, log(x))                                  \
+  OP(sqrt, NULL, 1, sqrt(x))                                \
+  OP(rsqrt, NULL, 1, 1 / sqrt(x))                           \
+  OP(tanh, NULL, 1, tanh(x))                                \
+  OP(sigmoid, NULL, 1, 1 / (1 + exp(-x)))                   \
+  OP(softplus, NULL, 1, softplus(x))                        \
+  OP(erf, NULL, 1, erf(x))                                  \
+  OP(relu, NULL, 1, larger(x, 0))                           \
+  OP(sin, NULL, 1, sin(x))                                  \
+  OP(cos, NULL, 1, cos(x))                                  \
+  OP(lt, "<", 2, x < y)                                     \
+  OP(le, "<=", 2, x <= y)                                   \
+  OP(eq, "==", 2, x == y)                                   \
+  OP(ne, "!=", 2, x != y)                                   \
+  OP(and, NULL, 2, x != 0 && y != 0)                        \
+  OP(or, NULL, 2, x != 0 || y != 0)                         \
+  OP(not, NULL, 1, x == 0)                                  \
+  OP(where, NULL, 3, x != 0 ? y : z)                        \
+  OP(cast, NULL, 1, x)                                      \
+  OP(stop_gradient, NULL, 1, x)                             \
+  OP(random_uniform, NULL, 3, NAN) /* of integers: apply */ \
   OP(random_normal, NULL, 3, NAN)
 
 enum {
 #define OP(name, ...) OP_##name,
   OPS(OP)
 #undef OP
-  N_OPS
+      N_OPS
 };
 
-static const struct { const char *name, *infix; int operands; } op_table[N_OPS] = {
+static const struct {
+  const char *name, *infix;
+  int operands;
+} op_table[N_OPS] = {
 #define OP(name, infix, operands, value) {#name, infix, operands},
     OPS(OP)
 #undef OP
@@ -138,7 +149,8 @@ static struct number of_real(enum bt_dtype type, double x) {
 
 static double op_value(int op, double x, double y, double z) {
   switch (op) {
-#define OP(name, infix, operands, value) case OP_##name: return value;
+#define OP(name, infix, operands, value) \
+  case OP_##name: return value;
     OPS(OP)
 #undef OP
   }
@@ -147,8 +159,10 @@ static double op_value(int op, double x, double y, double z) {
 
 static struct number apply(int op, enum bt_dtype type, const struct number *in) {
   uint64_t x = (uint64_t)in[0].whole, y = (uint64_t)in[1].whole;
-  if (op == OP_random_uniform) return of_real(type, bt_draw_uniform(in[1].whole, in[2].whole, (uint32_t)x));
-  if (op == OP_random_normal) return of_real(type, bt_draw_normal(in[1].whole, in[2].whole, (uint32_t)x));
+  if (op == OP_random_uniform)
+    return of_real(type, bt_draw_uniform(in[1].whole, in[2].whole, (uint32_t)x));
+  if (op == OP_random_normal)
+    return of_real(type, bt_draw_normal(in[1].whole, in[2].whole, (uint32_t)x));
   if (type == BT_I64) switch (op) {
     case OP_neg: return of_whole((int64_t)-x);
     case OP_add: return of_whole((int64_t)(x + y));
@@ -204,7 +218,8 @@ static void parse_root(struct parser *p) {
   char name[32];
   p->at++;
   word(p, name, sizeof name);
-  struct root r = {.body = f->n_bodies - 1, .argument = argument, .fold = FOLDS, .origin = p->origins++};
+  struct root r = {
+      .body = f->n_bodies - 1, .argument = argument, .fold = FOLDS, .origin = p->origins++};
   for (int i = 0; i < FOLDS; i++)
     if (strcmp(fold_names[i], name) == 0) r.fold = (enum fold)i;
   if (r.fold == FOLDS) bt_die("a formula folds by '%s'", name);
@@ -239,7 +254,7 @@ static void parse_value(struct parser *p, char letter) {
     b->values = realloc(b->values, sizeof *b->values * (size_t)(b->n_values ? 2 * b->n_values : 1));
     if (!b->values) bt_die("out of memory");
   }
-  struct value v = {.kind = (enum kind)*p->at, .type = (enum bt_dtype)(type - letters)};
+  struct value v = {.kind = (enum kind) * p->at, .type = (enum bt_dtype)(type - letters)};
   char *end;
   switch (*p->at++) {
   case CONSTANT: v.number = strtod(p->at, &end), p->at = end; break;
@@ -321,7 +336,9 @@ static struct point point_new(struct evaluation *e, const struct body *b) {
 
 static void point_free(struct point *p) { free(p->values), free(p->known); }
 
-static void point_move(struct point *p) { memset(p->known, 0, sizeof *p->known * (size_t)p->body->n_values); }
+static void point_move(struct point *p) {
+  memset(p->known, 0, sizeof *p->known * (size_t)p->body->n_values);
+}
 
 // To the point of this place in row-major order.
 static void point_at(struct point *p, int64_t linear) {
@@ -338,8 +355,9 @@ static int64_t form_at(const struct point *p, const struct form *f) {
   return at;
 }
 
-// Sets the axes that the form has so that it gives the address; the others to 0. Larger coefficients are larger
-// than all that the smaller ones add up to, as elements of a result lie apart. False: no point has the address.
+// Sets the axes that the form has so that it gives the address; the others to 0. Larger
+// coefficients are larger than all that the smaller ones add up to, as elements of a result lie
+// apart. False: no point has the address.
 static bool point_find(struct point *p, const struct form *f, int64_t address) {
   int64_t rest = address - f->constant;
   bool set[AXES] = {false};
@@ -383,7 +401,8 @@ static int64_t term_at(const struct bt_formula *f, int side, int64_t at, int64_t
   return matrix * outer * f->k + (outer_first ? i * f->k + t : t * outer + i);
 }
 
-// Goes through the terms at `at`; `side` is called with both operands at theirs, until it says false.
+// Goes through the terms at `at`; `side` is called with both operands at theirs, until it says
+// false.
 typedef bool term_visit(void *user, struct point operand[2]);
 
 static void each_term(struct evaluation *e, int64_t at, term_visit *visit, void *user) {
@@ -397,11 +416,13 @@ static void each_term(struct evaluation *e, int64_t at, term_visit *visit, void 
 }
 
 static bool add_term(void *user, struct point operand[2]) {
-  *(double *)user += value_at(&operand[0], operand[0].body->result).real * value_at(&operand[1], operand[1].body->result).real;
+  *(double *)user += value_at(&operand[0], operand[0].body->result).real *
+                     value_at(&operand[1], operand[1].body->result).real;
   return true;
 }
 
-// A result that only its own kernel reads may lie where a later one is written: it is computed again. A fold stays.
+// A result that only its own kernel reads may lie where a later one is written: it is computed
+// again. A fold stays.
 static struct number result_at(struct point *p, const struct value *v) {
   struct evaluation *e = p->e;
   const struct root *r = &e->f->roots[v->of];
@@ -449,7 +470,7 @@ static struct number value_at(struct point *p, int id) {
 
 struct search {
   struct evaluation *e;
-  bool nan; // else an infinity
+  bool nan;                          // else an infinity
   struct bt_blame *blame, *infinity; // the second is NULL while the infinity itself is looked for
 };
 
@@ -468,20 +489,27 @@ static bool made(const struct search *s, int origin, const char *op) {
 static struct search for_infinity(const struct search *s) {
   return (struct search){.e = s->e, .nan = false, .blame = s->infinity};
 }
-static bool wants_infinity(const struct search *s) { return s->nan && s->infinity && s->infinity->how == BT_BLAME_UNKNOWN; }
+static bool wants_infinity(const struct search *s) {
+  return s->nan && s->infinity && s->infinity->how == BT_BLAME_UNKNOWN;
+}
 
 // "%g" without a NaN's sign.
 static double shown(double x) { return isnan(x) ? NAN : x; }
 
 static void describe(char *text, size_t room, int op, const double *in, double result) {
   const char *name = op_table[op].name, *infix = op_table[op].infix;
-  if (infix) snprintf(text, room, "%.6g %s %.6g = %.6g", in[0], infix, in[1], result);
-  else if (op_table[op].operands == 1) snprintf(text, room, "%s(%.6g) = %.6g", name, in[0], result);
-  else if (op_table[op].operands == 2) snprintf(text, room, "%s(%.6g, %.6g) = %.6g", name, in[0], in[1], result);
-  else snprintf(text, room, "%s(%.6g, %.6g, %.6g) = %.6g", name, in[0], in[1], in[2], result);
+  if (infix)
+    snprintf(text, room, "%.6g %s %.6g = %.6g", in[0], infix, in[1], result);
+  else if (op_table[op].operands == 1)
+    snprintf(text, room, "%s(%.6g) = %.6g", name, in[0], result);
+  else if (op_table[op].operands == 2)
+    snprintf(text, room, "%s(%.6g, %.6g) = %.6g", name, in[0], in[1], result);
+  else
+    snprintf(text, room, "%s(%.6g, %.6g, %.6g) = %.6g", name, in[0], in[1], in[2], result);
 }
 
-static bool follow_operation(const struct search *s, struct point *p, const struct value *v, double result) {
+static bool follow_operation(const struct search *s, struct point *p, const struct value *v,
+                             double result) {
   double in[OPERANDS] = {0};
   if (v->op == OP_where) return follow(s, p, v->in[value_at(p, v->in[0]).real != 0 ? 1 : 2]);
   for (int i = 0; i < v->n_in; i++) {
@@ -503,9 +531,7 @@ struct terms {
   bool found;
 };
 
-static void add_range(struct terms *t, double x) {
-  t->lo = fmin(t->lo, x), t->hi = fmax(t->hi, x);
-}
+static void add_range(struct terms *t, double x) { t->lo = fmin(t->lo, x), t->hi = fmax(t->hi, x); }
 
 // The value is followed where it is what is sought; an infinity in passing.
 static bool visit_value(struct terms *t, struct point *p, int id) {
@@ -523,29 +549,38 @@ static bool visit_value(struct terms *t, struct point *p, int id) {
 static bool visit_term(void *user, struct point operand[2]) {
   struct terms *t = user;
   t->n++;
-  return !visit_value(t, &operand[0], operand[0].body->result) && !visit_value(t, &operand[1], operand[1].body->result);
+  return !visit_value(t, &operand[0], operand[0].body->result) &&
+         !visit_value(t, &operand[1], operand[1].body->result);
 }
 
-static bool made_of_terms(const struct terms *t, int origin, const char *op, const char *what, double result) {
+static bool made_of_terms(const struct terms *t, int origin, const char *op, const char *what,
+                          double result) {
   struct bt_blame *b = t->s->blame;
-  snprintf(b->text, sizeof b->text, "%s of %lld %s from %.6g to %.6g = %.6g", op, (long long)t->n, what, t->lo, t->hi, shown(result));
+  snprintf(b->text, sizeof b->text, "%s of %lld %s from %.6g to %.6g = %.6g", op, (long long)t->n,
+           what, t->lo, t->hi, shown(result));
   return made(t->s, origin, op);
 }
 
-static bool follow_product(const struct search *s, struct point *p, const struct value *v, double result) {
+static bool follow_product(const struct search *s, struct point *p, const struct value *v,
+                           double result) {
   struct terms t = {.s = s, .lo = INFINITY, .hi = -INFINITY};
   each_term(s->e, form_at(p, &v->at), visit_term, &t);
   return t.found || made_of_terms(&t, v->origin, "matmul", "terms with factors", result);
 }
 
-// Can the fold of these be what is sought? A NaN comes of infinities, an infinity of a sum that is too large.
+// Can the fold of these be what is sought? A NaN comes of infinities, an infinity of a sum that is
+// too large.
 static bool can_make(const struct terms *t, enum bt_dtype type) {
   double largest = fmax(fabs(t->lo), fabs(t->hi));
-  return t->s->nan ? isinf(largest) : largest * (double)t->n > (type == BT_F32 ? 0x1.fffffep127 : 0x1.fffffffffffffp1023);
+  return t->s->nan
+             ? isinf(largest)
+             : largest * (double)t->n > (type == BT_F32 ? 0x1.fffffep127 : 0x1.fffffffffffffp1023);
 }
 
 // Does the fold go over this axis?
-static bool is_folded(const struct root *r, const struct body *b, int axis) { return r->at.k[axis] == 0 && b->extent[axis] > 1; }
+static bool is_folded(const struct root *r, const struct body *b, int axis) {
+  return r->at.k[axis] == 0 && b->extent[axis] > 1;
+}
 
 // The next point of a fold; false: it was the last.
 static bool next_folded(const struct root *r, struct point *p) {
@@ -569,7 +604,8 @@ static bool follow_root(const struct search *s, int root, int64_t address) {
     do t.n++;
     while (!visit_value(&t, &p, r->value) && s->e->left > 0 && next_folded(r, &p));
     found = t.found || (s->e->left > 0 && can_make(&t, s->e->memory[r->argument].type) &&
-                        made_of_terms(&t, r->origin, fold_names[r->fold], "values", element(&s->e->memory[r->argument], address).real));
+                        made_of_terms(&t, r->origin, fold_names[r->fold], "values",
+                                      element(&s->e->memory[r->argument], address).real));
   }
   point_free(&p);
   return found;
@@ -581,7 +617,8 @@ static bool follow(const struct search *s, struct point *p, int id) {
   double x = value_at(p, id).real;
   switch (v->kind) {
   case LOAD:
-    s->blame->how = BT_BLAME_READ, s->blame->argument = v->of, s->blame->element = form_at(p, &v->at);
+    s->blame->how = BT_BLAME_READ, s->blame->argument = v->of,
+    s->blame->element = form_at(p, &v->at);
     return true;
   case RESULT: return follow_root(s, v->of, form_at(p, &v->at));
   case PRODUCT: return follow_product(s, p, v, x);
@@ -592,12 +629,14 @@ static bool follow(const struct search *s, struct point *p, int id) {
   }
 }
 
-void bt_formula_blame(const struct bt_formula *f, const struct bt_formula_memory *memory, int root, int64_t element, bool nan,
-                      struct bt_blame *blame, struct bt_blame *infinity) {
+void bt_formula_blame(const struct bt_formula *f, const struct bt_formula_memory *memory, int root,
+                      int64_t element, bool nan, struct bt_blame *blame,
+                      struct bt_blame *infinity) {
   *blame = *infinity = (struct bt_blame){.how = BT_BLAME_UNKNOWN};
   struct evaluation e = {f, memory, MOST_VALUES};
   struct search s = {&e, nan, blame, infinity};
-  if (!follow_root(&s, root, element) || e.left <= 0) *blame = *infinity = (struct bt_blame){.how = BT_BLAME_UNKNOWN};
+  if (!follow_root(&s, root, element) || e.left <= 0)
+    *blame = *infinity = (struct bt_blame){.how = BT_BLAME_UNKNOWN};
 }
 
 // ---- searching a result -----------------------------------------------------------------------
@@ -607,7 +646,8 @@ static double real_at(const void *data, enum bt_dtype type, int64_t i) {
 }
 
 // The first along the innermost axis from p on that is NaN, or, where there is none, infinite.
-static void search_row(const struct root *r, const struct point *p, const void *data, enum bt_dtype type, int64_t *nan, int64_t *infinity) {
+static void search_row(const struct root *r, const struct point *p, const void *data,
+                       enum bt_dtype type, int64_t *nan, int64_t *infinity) {
   int last = p->body->n_axes - 1;
   int64_t at = form_at(p, &r->at), stride = last < 0 ? 0 : r->at.k[last];
   int64_t n = last < 0 || is_folded(r, p->body, last) ? 1 : p->body->extent[last];
@@ -621,7 +661,8 @@ static void search_row(const struct root *r, const struct point *p, const void *
   }
 }
 
-int64_t bt_formula_search(const struct bt_formula *f, int root, const void *data, enum bt_dtype type) {
+int64_t bt_formula_search(const struct bt_formula *f, int root, const void *data,
+                          enum bt_dtype type) {
   const struct root *r = &f->roots[root];
   const struct body *b = &f->bodies[r->body];
   struct point p = {.body = b};
@@ -638,7 +679,8 @@ int64_t bt_formula_search(const struct bt_formula *f, int root, const void *data
   return nan >= 0 ? nan : infinity;
 }
 
-bool bt_formula_value(const struct bt_formula *f, const struct bt_formula_memory *memory, int root, int64_t address, double *value) {
+bool bt_formula_value(const struct bt_formula *f, const struct bt_formula_memory *memory, int root,
+                      int64_t address, double *value) {
   const struct root *r = &f->roots[root];
   struct evaluation e = {f, memory, MOST_VALUES};
   struct point p = point_new(&e, &f->bodies[r->body]);
@@ -646,7 +688,9 @@ bool bt_formula_value(const struct bt_formula *f, const struct bt_formula_memory
   if (found) *value = value_at(&p, r->value).real;
   while (found && r->fold != STORE && next_folded(r, &p)) {
     double x = value_at(&p, r->value).real;
-    *value = r->fold == SUM ? *value + x : r->fold == REDUCE_MAX ? larger(*value, x) : smaller(*value, x);
+    *value = r->fold == SUM          ? *value + x
+             : r->fold == REDUCE_MAX ? larger(*value, x)
+                                     : smaller(*value, x);
   }
   point_free(&p);
   return found;

@@ -43,9 +43,10 @@ struct bt_watch {
   const struct bt_session *session;
   const struct bt_program *program;
   struct watched_call *calls;
-  struct bt_formula_memory *memory; // of the call that runs: what it reads, as it was, and what it wrote
-  char **copies;                    // by argument: what is written over in place
-  size_t *room;                     // bytes
+  struct bt_formula_memory
+      *memory;   // of the call that runs: what it reads, as it was, and what it wrote
+  char **copies; // by argument: what is written over in place
+  size_t *room;  // bytes
   struct beginning *beginnings;
   int n_beginnings, beginnings_room;
 };
@@ -58,7 +59,8 @@ static void open_call(struct watched_call *c) {
   c->in_place = bt_xcalloc((size_t)n, sizeof *c->in_place);
   if (!c->call->formula) return;
   c->formula = bt_formula_parse(c->call->formula);
-  for (int i = 0; i < n; i++) c->in_place[i] = c->kernel->parameters[i].written && bt_formula_reads(c->formula, i);
+  for (int i = 0; i < n; i++)
+    c->in_place[i] = c->kernel->parameters[i].written && bt_formula_reads(c->formula, i);
 }
 
 struct bt_watch *bt_watch_new(const struct bt_session *s) {
@@ -71,7 +73,10 @@ struct bt_watch *bt_watch_new(const struct bt_session *s) {
   w->calls = bt_xcalloc((size_t)p->n_calls, sizeof *w->calls);
   for (int i = 0; i < p->n_calls; i++) {
     struct watched_call *c = &w->calls[i];
-    *c = (struct watched_call){.call = &p->calls[i], .kernel = &p->kernels[p->calls[i].kernel], .arguments = arguments, .made = made};
+    *c = (struct watched_call){.call = &p->calls[i],
+                               .kernel = &p->kernels[p->calls[i].kernel],
+                               .arguments = arguments,
+                               .made = made};
     open_call(c);
     arguments += c->kernel->n_parameters, made += c->call->n_origins;
     if (c->kernel->n_parameters > most) most = c->kernel->n_parameters;
@@ -106,7 +111,9 @@ static char *address(const struct bt_frame *f, const struct bt_argument *a) {
   bt_die("space %d", (int)a->space);
 }
 
-static size_t bytes_of(const struct bt_parameter *p) { return (size_t)p->count * bt_dtype_size(p->dtype); }
+static size_t bytes_of(const struct bt_parameter *p) {
+  return (size_t)p->count * bt_dtype_size(p->dtype);
+}
 static bool is_real(enum bt_dtype type) { return type == BT_F32 || type == BT_F64; }
 
 struct range {
@@ -114,28 +121,20 @@ struct range {
   int64_t nans, infinities;
 };
 
-#define RANGE_OF(type)                                                                                                   \
-  static struct range range_##type(const type *x, int64_t n) {                                                           \
-    double lo = INFINITY, hi = -INFINITY;                                                                                \
-    int64_t nans = 0, infinities = 0;                                                                                    \
-    _Pragma("omp parallel for schedule(static) reduction(min : lo) reduction(max : hi) reduction(+ : nans, infinities)") \
-    for (int64_t i = 0; i < n; i++) {                                                                                    \
-      double v = (double)x[i];                                                                                           \
-      bool finite = fabs(v) <= (double)__builtin_choose_expr(sizeof(type) == 4, 0x1.fffffep127, 0x1.fffffffffffffp1023); \
-      nans += v != v;                                                                                                    \
-      infinities += v == v && !finite;                                                                                   \
-      lo = finite && v < lo ? v : lo;                                                                                    \
-      hi = finite && v > hi ? v : hi;                                                                                    \
-    }                                                                                                                    \
-    return (struct range){lo, hi, nans, infinities};                                                                     \
-  }
-RANGE_OF(float)
-RANGE_OF(double)
+static double real_at(const struct bt_formula_memory *m, int64_t i) {
+  return m->type == BT_F32 ? (double)((const float *)m->data)[i] : ((const double *)m->data)[i];
+}
 
 static struct range range_of(const struct bt_formula_memory *m) {
-  if (m->type == BT_F32) return range_float(m->data, m->count);
-  if (m->type == BT_F64) return range_double(m->data, m->count);
-  return (struct range){0};
+  struct range r = {INFINITY, -INFINITY, 0, 0};
+  for (int64_t i = 0; i < m->count; i++) {
+    double v = real_at(m, i);
+    r.nans += isnan(v) != 0;
+    r.infinities += isinf(v) != 0;
+    if (!isfinite(v)) continue;
+    r.lo = fmin(r.lo, v), r.hi = fmax(r.hi, v);
+  }
+  return r;
 }
 
 // Quicker than a range, and mostly enough.
@@ -165,7 +164,8 @@ static int beginning_new(struct bt_watch *w, int call) {
   return w->n_beginnings++;
 }
 
-__attribute__((format(printf, 3, 4))) static void append(char *text, size_t room, const char *format, ...) {
+__attribute__((format(printf, 3, 4))) static void append(char *text, size_t room,
+                                                         const char *format, ...) {
   size_t n = strlen(text);
   va_list ap;
   va_start(ap, format);
@@ -185,13 +185,15 @@ static bool is_read(const struct watched_call *c, int argument) {
   return !c->kernel->parameters[argument].written || c->in_place[argument];
 }
 
-static void describe_reads(const struct bt_watch *w, const struct watched_call *c, struct beginning *b) {
+static void describe_reads(const struct bt_watch *w, const struct watched_call *c,
+                           struct beginning *b) {
   int shown = 0;
   b->from_finite = true;
   for (int i = 0; i < c->kernel->n_parameters; i++) {
     if (!is_read(c, i) || !is_real(w->memory[i].type)) continue;
     struct range r = range_of(&w->memory[i]);
-    if (shown++ < READS_SHOWN) append_range(b->reads, sizeof b->reads, c->kernel->parameters[i].name, r);
+    if (shown++ < READS_SHOWN)
+      append_range(b->reads, sizeof b->reads, c->kernel->parameters[i].name, r);
     b->from_finite &= r.nans + r.infinities == 0;
   }
 }
@@ -204,22 +206,29 @@ static int beginning_outside(struct bt_watch *w, const struct bt_argument *a, si
   const char *what = NULL;
   if (a->space == BT_IN) what = w->program->inputs[a->slot].name;
   for (int i = 0; a->space == BT_STORE && i < m->n_tensors; i++)
-    if (offset >= m->tensors[i].offset && offset - m->tensors[i].offset < m->tensors[i].bytes) what = m->tensors[i].name;
-  if (what) snprintf(b->text, sizeof b->text, "%s %.120s held it before the step", a->space == BT_IN ? "the input" : "the tensor", what);
+    if (offset >= m->tensors[i].offset && offset - m->tensors[i].offset < m->tensors[i].bytes)
+      what = m->tensors[i].name;
+  if (what)
+    snprintf(b->text, sizeof b->text, "%s %.120s held it before the step",
+             a->space == BT_IN ? "the input" : "the tensor", what);
   return made;
 }
 
 // ---- who wrote it -----------------------------------------------------------------------------
 
-// The latest fault in calls before `before` of what lies at `offset` of a's space; NULL: nobody wrote one there.
-static const struct fault *fault_at(const struct bt_watch *w, int before, const struct bt_argument *a, size_t offset, bool nan, bool *written) {
+// The latest fault in calls before `before` of what lies at `offset` of a's space; NULL: nobody
+// wrote one there.
+static const struct fault *fault_at(const struct bt_watch *w, int before,
+                                    const struct bt_argument *a, size_t offset, bool nan,
+                                    bool *written) {
   *written = false;
   for (int i = before - 1; i >= 0; i--) {
     const struct watched_call *c = &w->calls[i];
     for (int j = 0; j < c->kernel->n_parameters; j++) {
       const struct bt_argument *b = &c->arguments[j];
       const struct bt_parameter *p = &c->kernel->parameters[j];
-      bool here = p->written && b->space == a->space && b->slot == a->slot && offset >= b->offset && offset - b->offset < bytes_of(p);
+      bool here = p->written && b->space == a->space && b->slot == a->slot && offset >= b->offset &&
+                  offset - b->offset < bytes_of(p);
       *written |= here;
       if (here && c->faults[j].what == (nan ? NOT_A_NUMBER : INFINITE)) return &c->faults[j];
     }
@@ -227,7 +236,8 @@ static const struct fault *fault_at(const struct bt_watch *w, int before, const 
   return NULL;
 }
 
-static int beginning_of_element(struct bt_watch *w, int call, int argument, int64_t element, bool nan) {
+static int beginning_of_element(struct bt_watch *w, int call, int argument, int64_t element,
+                                bool nan) {
   const struct watched_call *c = &w->calls[call];
   const struct bt_argument *a = &c->arguments[argument];
   size_t offset = a->offset + (size_t)element * bt_dtype_size(w->memory[argument].type);
@@ -253,13 +263,12 @@ static int made_by(struct bt_watch *w, int call, const struct bt_blame *blame) {
   return made;
 }
 
-static int beginning_of_blame(struct bt_watch *w, int call, const struct bt_blame *blame, bool nan) {
-  int known = blame->how == BT_BLAME_READ ? beginning_of_element(w, call, blame->argument, blame->element, nan) : -1;
+static int beginning_of_blame(struct bt_watch *w, int call, const struct bt_blame *blame,
+                              bool nan) {
+  int known = blame->how == BT_BLAME_READ
+                  ? beginning_of_element(w, call, blame->argument, blame->element, nan)
+                  : -1;
   return known >= 0 ? known : made_by(w, call, blame);
-}
-
-static double real_at(const struct bt_formula_memory *m, int64_t i) {
-  return m->type == BT_F32 ? (double)((const float *)m->data)[i] : ((const double *)m->data)[i];
 }
 
 // The first NaN, or the first infinity; -1: none.
@@ -270,7 +279,8 @@ static int64_t first_broken(const struct bt_formula_memory *m, bool nan) {
 }
 
 // Where one element cannot be followed: to the first operand that has what is sought.
-static struct bt_blame blame_operands(const struct bt_watch *w, const struct watched_call *c, bool nan) {
+static struct bt_blame blame_operands(const struct bt_watch *w, const struct watched_call *c,
+                                      bool nan) {
   for (int i = 0; i < c->kernel->n_parameters; i++) {
     int64_t at = is_read(c, i) ? first_broken(&w->memory[i], nan) : -1;
     if (at >= 0) return (struct bt_blame){.how = BT_BLAME_READ, .argument = i, .element = at};
@@ -278,7 +288,8 @@ static struct bt_blame blame_operands(const struct bt_watch *w, const struct wat
   return (struct bt_blame){.how = BT_BLAME_UNKNOWN};
 }
 
-static void blame_call(const struct bt_watch *w, const struct watched_call *c, bool nan, struct bt_blame *blame, struct bt_blame *infinity) {
+static void blame_call(const struct bt_watch *w, const struct watched_call *c, bool nan,
+                       struct bt_blame *blame, struct bt_blame *infinity) {
   *blame = blame_operands(w, c, nan);
   *infinity = (struct bt_blame){.how = BT_BLAME_UNKNOWN};
   if (blame->how == BT_BLAME_UNKNOWN && nan) *infinity = blame_operands(w, c, false);
@@ -289,11 +300,13 @@ static void blame_call(const struct bt_watch *w, const struct watched_call *c, b
 }
 
 // An argument's element is not finite: who began that? `root`: of the formula, or -1.
-static void add_fault(struct bt_watch *w, int call, int argument, int root, int64_t element, bool nan) {
+static void add_fault(struct bt_watch *w, int call, int argument, int root, int64_t element,
+                      bool nan) {
   const struct watched_call *c = &w->calls[call];
   struct fault *fault = &c->faults[argument];
   struct bt_blame blame = {.how = BT_BLAME_UNKNOWN}, infinity = blame;
-  if (fault->what == NOT_A_NUMBER || (fault->what == INFINITE && !nan)) return; // of another result in this place
+  if (fault->what == NOT_A_NUMBER || (fault->what == INFINITE && !nan))
+    return; // of another result in this place
   if (root >= 0) bt_formula_blame(c->formula, w->memory, root, element, nan, &blame, &infinity);
   if (blame.how == BT_BLAME_UNKNOWN) blame_call(w, c, nan, &blame, &infinity);
   int began = beginning_of_blame(w, call, &blame, nan);
@@ -304,7 +317,8 @@ static void add_fault(struct bt_watch *w, int call, int argument, int root, int6
   w->beginnings[began].infinity = earlier;
 }
 
-static struct bt_formula_memory written(const struct bt_frame *f, const struct watched_call *c, int argument) {
+static struct bt_formula_memory written(const struct bt_frame *f, const struct watched_call *c,
+                                        int argument) {
   const struct bt_parameter *p = &c->kernel->parameters[argument];
   return (struct bt_formula_memory){address(f, &c->arguments[argument]), p->dtype, p->count};
 }
@@ -345,7 +359,8 @@ static void before(struct bt_watch *w, const struct bt_frame *f, int call) {
   const struct watched_call *c = &w->calls[call];
   for (int i = 0; i < c->kernel->n_parameters; i++) {
     w->memory[i] = written(f, c, i);
-    if (c->in_place[i]) w->memory[i].data = copy_of(w, i, w->memory[i].data, bytes_of(&c->kernel->parameters[i]));
+    if (c->in_place[i])
+      w->memory[i].data = copy_of(w, i, w->memory[i].data, bytes_of(&c->kernel->parameters[i]));
   }
 }
 
@@ -357,7 +372,8 @@ static void on_call(const struct bt_frame *f, int call) {
 
 void bt_watch_step(struct bt_watch *w) {
   for (int i = 0; i < w->program->n_calls; i++)
-    memset(w->calls[i].faults, 0, sizeof *w->calls[i].faults * (size_t)w->calls[i].kernel->n_parameters);
+    memset(w->calls[i].faults, 0,
+           sizeof *w->calls[i].faults * (size_t)w->calls[i].kernel->n_parameters);
   w->n_beginnings = 0;
   struct bt_frame frame = w->session->frame;
   frame.watch = on_call;
@@ -368,7 +384,8 @@ void bt_watch_step(struct bt_watch *w) {
 // ---- for people -------------------------------------------------------------------------------
 
 // "model.btg:23, model.btg:24": of all that the kernel computes.
-static void append_places(char *text, size_t room, const struct bt_watch *w, const struct watched_call *c) {
+static void append_places(char *text, size_t room, const struct bt_watch *w,
+                          const struct watched_call *c) {
   const char *last = NULL;
   int shown = 0;
   for (int i = 0; i < c->call->n_origins; i++) {
@@ -379,7 +396,8 @@ static void append_places(char *text, size_t room, const struct bt_watch *w, con
 }
 
 // What was made, where.
-static void append_op(char *text, size_t room, const struct bt_watch *w, const struct beginning *b) {
+static void append_op(char *text, size_t room, const struct bt_watch *w,
+                      const struct beginning *b) {
   const struct bt_origin *o = b->origin;
   if (b->call < 0) {
     append(text, room, "%s", *b->text ? b->text : "not known whose");
@@ -391,13 +409,17 @@ static void append_op(char *text, size_t room, const struct bt_watch *w, const s
   if (!o) append(text, room, ", at "), append_places(text, room, w, &w->calls[b->call]);
 }
 
-static void append_kernel(char *text, size_t room, const struct bt_watch *w, const struct beginning *b) {
+static void append_kernel(char *text, size_t room, const struct bt_watch *w,
+                          const struct beginning *b) {
   enum { EQUATION_SHOWN = 160 };
   if (b->call < 0) return;
   const struct bt_kernel_info *k = w->calls[b->call].kernel;
   append(text, room, "\n    by kernel %d of %d, %s", b->call, w->program->n_calls, k->name);
-  if (k->equation) append(text, room, ": %.*s%s", EQUATION_SHOWN, k->equation, strlen(k->equation) > EQUATION_SHOWN ? "..." : "");
-  if (*b->reads) append(text, room, "\n    which reads %s%s", b->reads, b->from_finite ? ", all finite" : "");
+  if (k->equation)
+    append(text, room, ": %.*s%s", EQUATION_SHOWN, k->equation,
+           strlen(k->equation) > EQUATION_SHOWN ? "..." : "");
+  if (*b->reads)
+    append(text, room, "\n    which reads %s%s", b->reads, b->from_finite ? ", all finite" : "");
 }
 
 // The beginning of the first element that is not finite, NaN before infinite; -1: not known.
@@ -410,7 +432,8 @@ static int beginning_of_value(struct bt_watch *w, struct bt_watched_value v) {
     m = (struct bt_formula_memory){s->outputs[v.output], o->dtype, bt_count(o->rank, o->shape)};
   } else {
     const struct bt_tensor *t = &s->module->tensors[v.tensor];
-    m = (struct bt_formula_memory){(const char *)s->store.data + t->offset, t->dtype, bt_count(t->rank, t->shape)};
+    m = (struct bt_formula_memory){(const char *)s->store.data + t->offset, t->dtype,
+                                   bt_count(t->rank, t->shape)};
     a = (struct bt_argument){.offset = t->offset, .space = BT_STORE};
   }
   int64_t nan = first_broken(&m, true), at = nan >= 0 ? nan : first_broken(&m, false);
@@ -426,7 +449,8 @@ static void name_op(struct bt_named_op *to, const struct beginning *b) {
   if (b->origin) to->layer = b->origin->layer, to->place = b->origin->place;
 }
 
-void bt_watch_explain(struct bt_watch *w, struct bt_watched_value value, struct bt_finding *finding) {
+void bt_watch_explain(struct bt_watch *w, struct bt_watched_value value,
+                      struct bt_finding *finding) {
   int began = beginning_of_value(w, value);
   char *text = finding->text;
   size_t room = sizeof finding->text;
@@ -435,7 +459,8 @@ void bt_watch_explain(struct bt_watch *w, struct bt_watched_value value, struct 
     append(text, room, "not known whose");
     return;
   }
-  const struct beginning *b = &w->beginnings[began], *infinity = b->infinity < 0 ? NULL : &w->beginnings[b->infinity];
+  const struct beginning *b = &w->beginnings[began],
+                         *infinity = b->infinity < 0 ? NULL : &w->beginnings[b->infinity];
   append_op(text, room, w, b);
   name_op(&finding->first, b);
   if (!infinity || infinity->call != b->call) append_kernel(text, room, w, b);

@@ -25,7 +25,10 @@ struct check {
 
 static char *address(const struct bt_frame *f, const struct bt_argument *a) {
   char *const space[] = {[BT_ARENA] = f->arena, [BT_STORE] = f->store};
-  return (a->space == BT_IN ? f->inputs[a->slot] : a->space == BT_OUT ? f->outputs[a->slot] : space[a->space]) + a->offset;
+  return (a->space == BT_IN    ? f->inputs[a->slot]
+          : a->space == BT_OUT ? f->outputs[a->slot]
+                               : space[a->space]) +
+         a->offset;
 }
 
 static double real_at(const void *data, enum bt_dtype type, int64_t i) {
@@ -34,7 +37,8 @@ static double real_at(const void *data, enum bt_dtype type, int64_t i) {
 
 static bool is_alone(const struct check *c, int root) {
   for (int i = 0; i < bt_formula_roots(c->formula); i++)
-    if (i != root && bt_formula_argument(c->formula, i) == bt_formula_argument(c->formula, root)) return false;
+    if (i != root && bt_formula_argument(c->formula, i) == bt_formula_argument(c->formula, root))
+      return false;
   return true;
 }
 
@@ -46,9 +50,10 @@ static double largest_of(const void *data, enum bt_dtype type, int64_t count) {
   return largest;
 }
 
-// A formula that means other elements or another op is wrong by far. What cancels is as exact as what it is made
-// of, and a sum of n terms in f32 is n roundings off.
-static double tolerance_of(const struct check *c, const void *data, enum bt_dtype type, int64_t count) {
+// A formula that means other elements or another op is wrong by far. What cancels is as exact as
+// what it is made of, and a sum of n terms in f32 is n roundings off.
+static double tolerance_of(const struct check *c, const void *data, enum bt_dtype type,
+                           int64_t count) {
   double operands = 1, terms = 1;
   for (int i = 0; i < c->n; i++) {
     operands = fmax(operands, largest_of(c->memory[i].data, c->memory[i].type, c->memory[i].count));
@@ -67,11 +72,13 @@ static void check_root(struct check *c, const struct bt_frame *f, int call, int 
   for (int i = 0; i < ELEMENTS; i++) {
     int64_t at = (p->count - 1) * i / (ELEMENTS - 1);
     double want, is = real_at(data, p->dtype, at);
-    if (!bt_formula_value(c->formula, c->memory, root, at, &want)) continue; // another kernel's part of the place
+    if (!bt_formula_value(c->formula, c->memory, root, at, &want))
+      continue; // another kernel's part of the place
     c->compared++;
     if (want == is || (isnan(want) && isnan(is)) || fabs(want - is) <= tolerance) continue;
-    fail_msg("%s of %s, call %d, %s[%lld] is %.9g, its formula says %.9g:\n%s\n%s", k->name, c->program->name, call, p->name, (long long)at, is,
-             want, k->equation, c->program->calls[call].formula);
+    fail_msg("%s of %s, call %d, %s[%lld] is %.9g, its formula says %.9g:\n%s\n%s", k->name,
+             c->program->name, call, p->name, (long long)at, is, want, k->equation,
+             c->program->calls[call].formula);
   }
 }
 
@@ -83,7 +90,8 @@ static void end_call(struct check *c, const struct bt_frame *f, int call) {
   c->arguments += c->n;
 }
 
-// Of results that nothing reads before they are there only the place is of interest: a fold is read where it is.
+// Of results that nothing reads before they are there only the place is of interest: a fold is read
+// where it is.
 static void begin_call(struct check *c, const struct bt_frame *f, int call) {
   const struct bt_call *k = &c->program->calls[call];
   const struct bt_kernel_info *info = &c->program->kernels[k->kernel];
@@ -92,15 +100,18 @@ static void begin_call(struct check *c, const struct bt_frame *f, int call) {
   c->memory = calloc((size_t)c->n + 1, sizeof *c->memory);
   for (int i = 0; i < c->n; i++) {
     size_t bytes = (size_t)info->parameters[i].count * bt_dtype_size(info->parameters[i].dtype);
-    c->memory[i] = (struct bt_formula_memory){memcpy(malloc(bytes), address(f, &c->arguments[i]), bytes), info->parameters[i].dtype,
-                                              info->parameters[i].count};
+    c->memory[i] =
+        (struct bt_formula_memory){memcpy(malloc(bytes), address(f, &c->arguments[i]), bytes),
+                                   info->parameters[i].dtype, info->parameters[i].count};
   }
 }
 
 // Folds of the kernel's own, which its second meeting reads, are there now.
 static void renew_results(struct check *c, const struct bt_frame *f) {
   for (int i = 0; c->formula && i < c->n; i++)
-    if (!bt_formula_reads(c->formula, i)) memcpy((void *)c->memory[i].data, address(f, &c->arguments[i]), (size_t)c->memory[i].count * bt_dtype_size(c->memory[i].type));
+    if (!bt_formula_reads(c->formula, i))
+      memcpy((void *)c->memory[i].data, address(f, &c->arguments[i]),
+             (size_t)c->memory[i].count * bt_dtype_size(c->memory[i].type));
 }
 
 static void on_call(const struct bt_frame *f, int call) {

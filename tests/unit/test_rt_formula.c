@@ -1,5 +1,6 @@
-// test_rt_formula.c: formulas by hand: what an element is, and who made one that is not finite. Those that the
-// compiler writes are held against compiled kernels wherever tests run such (formula_check.h).
+// test_rt_formula.c: formulas by hand: what an element is, and who made one that is not finite.
+// Those that the compiler writes are held against compiled kernels wherever tests run such
+// (formula_check.h).
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,13 +16,15 @@
 static void test_every_op(void **state) {
   (void)state;
   for (int i = 0; i < OP_COUNT; i++)
-    if (op_info((enum op)i)->class == ELEMENTWISE && !bt_formula_knows(op_info((enum op)i)->name)) fail_msg("%s is not known", op_info((enum op)i)->name);
+    if (op_info((enum op)i)->class == ELEMENTWISE && !bt_formula_knows(op_info((enum op)i)->name))
+      fail_msg("%s is not known", op_info((enum op)i)->name);
   assert_false(bt_formula_knows("matmul"));
 }
 
 // Arguments 0 and 1 are read, f32[2, 3] and f32[3]; 2 and 3 are written.
 static float x[6], bias[3], y[6], sums[3];
-static const struct bt_formula_memory memory[] = {{x, BT_F32, 6}, {bias, BT_F32, 3}, {y, BT_F32, 6}, {sums, BT_F32, 3}};
+static const struct bt_formula_memory memory[] = {
+    {x, BT_F32, 6}, {bias, BT_F32, 3}, {y, BT_F32, 6}, {sums, BT_F32, 3}};
 
 static void fill(void) {
   for (int i = 0; i < 6; i++) x[i] = (float)(i + 1);
@@ -36,7 +39,8 @@ static double value(const char *text, int root, int64_t element) {
   return v;
 }
 
-static struct bt_blame blame_of(const char *text, int root, int64_t element, bool nan, struct bt_blame *infinity) {
+static struct bt_blame blame_of(const char *text, int root, int64_t element, bool nan,
+                                struct bt_blame *infinity) {
   struct bt_formula *f = bt_formula_parse(text);
   struct bt_blame b;
   bt_formula_blame(f, memory, root, element, nan, &b, infinity);
@@ -44,32 +48,39 @@ static struct bt_blame blame_of(const char *text, int root, int64_t element, boo
   return b;
 }
 
-#define LOG_OF_SUM "[ 2 3\nf$ 0 0 3 1\nf$ 1 0 0 1\nfadd 0 1\nflog 2\n> 0 2 store 3 0 3 1\n> 1 3 sum 3 0 0 1\n"
+#define LOG_OF_SUM \
+  "[ 2 3\nf$ 0 0 3 1\nf$ 1 0 0 1\nfadd 0 1\nflog 2\n> 0 2 store 3 0 3 1\n> 1 3 sum 3 0 0 1\n"
 
 static void test_values(void **state) {
   (void)state;
   fill();
   assert_true(value(LOG_OF_SUM, 0, 4) == (double)(float)log(15));
   assert_true(value(LOG_OF_SUM, 1, 1) == (double)(float)log(12) + (double)(float)log(15));
-  assert_true(value("[ 6\ni@ 5 -1\nfcast 0\nf= 0.5\nfmul 1 2\n> 0 2 store 3 0 1\n", 0, 1) == 2);   // an index
-  assert_true(value("[ 6\nb< 2 4 0 1\nf$ 0 0 1\nf= -1\nfwhere 0 1 2\n> 0 2 store 3 0 1\n", 0, 4) == -1); // a range
+  assert_true(value("[ 6\ni@ 5 -1\nfcast 0\nf= 0.5\nfmul 1 2\n> 0 2 store 3 0 1\n", 0, 1) ==
+              2); // an index
+  assert_true(value("[ 6\nb< 2 4 0 1\nf$ 0 0 1\nf= -1\nfwhere 0 1 2\n> 0 2 store 3 0 1\n", 0, 4) ==
+              -1); // a range
   const char *transposed = "[ 3 2\nf$ 0 0 1 3\n> 0 2 store 0 0 1 3\n";
   assert_true(value(transposed, 0, 5) == 6);
-  struct bt_formula *part = bt_formula_parse("[ 2 2\nf$ 0 0 3 1\n> 0 2 store 0 1 3 1\n"); // columns 1 and 2 of three
+  struct bt_formula *part =
+      bt_formula_parse("[ 2 2\nf$ 0 0 3 1\n> 0 2 store 0 1 3 1\n"); // columns 1 and 2 of three
   double v;
   assert_false(bt_formula_value(part, memory, 0, 3, &v));
   bt_formula_free(part);
 }
 
 // p[2, 2] = x x' over 3, less than 20 or nothing.
-#define PRODUCT "* 2 2 3 0 1\n[ 2 3\nf$ 0 0 3 1\n> -1 -1 store 0 0\n[ 2 3\nf$ 0 0 3 1\n> -1 -1 store 0 0\n"
+#define PRODUCT \
+  "* 2 2 3 0 1\n[ 2 3\nf$ 0 0 3 1\n> -1 -1 store 0 0\n[ 2 3\nf$ 0 0 3 1\n> -1 -1 store 0 0\n"
 static void test_product(void **state) {
   (void)state;
   fill();
-  assert_true(value(PRODUCT "[ 2 2\nf* 0 2 1\n> 0 2 store 0 0 2 1\n", 0, 1) == 1 * 4 + 2 * 5 + 3 * 6);
+  assert_true(value(PRODUCT "[ 2 2\nf* 0 2 1\n> 0 2 store 0 0 2 1\n", 0, 1) ==
+              1 * 4 + 2 * 5 + 3 * 6);
   struct bt_blame infinity;
   x[4] = NAN;
-  struct bt_blame b = blame_of(PRODUCT "[ 2 2\nf* 0 2 1\n> 0 2 store 0 0 2 1\n", 0, 1, true, &infinity);
+  struct bt_blame b =
+      blame_of(PRODUCT "[ 2 2\nf* 0 2 1\n> 0 2 store 0 0 2 1\n", 0, 1, true, &infinity);
   assert_int_equal(b.how, BT_BLAME_READ);
   assert_int_equal(b.argument, 0);
   assert_int_equal(b.element, 4);
@@ -105,7 +116,8 @@ static void test_blame(void **state) {
   assert_string_equal(infinity.text, "exp(100) = inf");
   // What is not chosen is not to blame.
   x[0] = -1;
-  const char *chosen = "[ 6\nf$ 0 0 1\nflog 0\nf= 0\nblt 2 0\nfsqrt 0\nfwhere 3 1 4\n> 0 2 store 5 0 1\n";
+  const char *chosen =
+      "[ 6\nf$ 0 0 1\nflog 0\nf= 0\nblt 2 0\nfsqrt 0\nfwhere 3 1 4\n> 0 2 store 5 0 1\n";
   b = blame_of(chosen, 0, 0, true, &infinity);
   assert_string_equal(b.op, "sqrt");
   // A fold of large numbers, and of infinities of both signs.
@@ -122,7 +134,8 @@ static void test_blame(void **state) {
 
 static void test_search(void **state) {
   (void)state;
-  struct bt_formula *part = bt_formula_parse("[ 2 2\nf$ 0 0 3 1\n> 0 2 store 0 1 3 1\n"); // columns 1 and 2 of three
+  struct bt_formula *part =
+      bt_formula_parse("[ 2 2\nf$ 0 0 3 1\n> 0 2 store 0 1 3 1\n"); // columns 1 and 2 of three
   for (int i = 0; i < 6; i++) y[i] = 0;
   y[0] = NAN; // in column 0
   assert_int_equal(bt_formula_search(part, 0, y, BT_F32), -1);
@@ -134,7 +147,8 @@ static void test_search(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_op), cmocka_unit_test(test_values), cmocka_unit_test(test_product),
-                                     cmocka_unit_test(test_blame), cmocka_unit_test(test_search)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_op), cmocka_unit_test(test_values),
+                                     cmocka_unit_test(test_product), cmocka_unit_test(test_blame),
+                                     cmocka_unit_test(test_search)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
