@@ -36,6 +36,8 @@ static const struct option {
     {"--save-every", "N", "also save a checkpoint every N steps", COUNT, TRAIN, FIELD(save_every)},
     {"--log-every", "N", "steps between two lines of the log (default: 10)", COUNT, TRAIN,
      FIELD(log_every)},
+    {"--tensorboard", NULL, "also write what is logged for TensorBoard, beside the log", FLAG, TRAIN,
+     FIELD(tensorboard)},
     {"--from", "FILE", "checkpoint to load from (default: the one the program names, in --out)",
      TEXT, RUN | EXPORT, FIELD(from)},
     {"--init", "FILE", "start from these tensors, another library's too; INSTANCE=FILE says whose",
