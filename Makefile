@@ -11,7 +11,7 @@ WARN    := -Wall -Wextra -Wshadow
 ALL_CFLAGS := -std=gnu17 $(CFLAGS) $(WARN) $(SAN) -Icompiler -Iruntime -I$(BUILD) -MMD -MP
 OPENMP  ?= -fopenmp
 RT_CFLAGS  := -O3 $(OPENMP)
-LDLIBS  := -lopenblas -ljansson -lz -lm -ldl
+LDLIBS  := -lopenblas -ljansson -lz -ljpeg -lpng -lm -ldl
 PREFIX  ?= /usr/local
 
 COMMAND_SRC := compiler/main.c $(wildcard compiler/cmd_*.c)

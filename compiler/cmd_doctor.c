@@ -93,6 +93,8 @@ static void check_libraries(struct report *r, const struct host *host) {
       {"OpenBLAS", "-lopenblas", "#include <cblas.h>\nint main(void) {float x = 0; cblas_sscal(1, 1, &x, 1); return 0;}", "libopenblas-openmp-dev"},
       {"zlib", "-lz", "#include <zlib.h>\nint main(void) {return !zlibVersion();}", "zlib1g-dev"},
       {"jansson", "-ljansson", "#include <jansson.h>\nint main(void) {json_decref(json_object()); return 0;}", "libjansson-dev"},
+      {"libjpeg-turbo", "-ljpeg", "#include <stdio.h>\n#include <jpeglib.h>\nint main(void) {struct jpeg_error_mgr e; return !jpeg_std_error(&e);}", "libjpeg62-turbo-dev"},
+      {"libpng", "-lpng", "#include <png.h>\nint main(void) {return !png_access_version_number();}", "libpng-dev"},
   };
   for (size_t i = 0; host->command && i < sizeof libraries / sizeof *libraries; i++) {
     const struct library *l = &libraries[i];

@@ -136,7 +136,7 @@ static bool link_words(struct btc *b, const struct host *host, const word_list *
   source_words(a, sources, words);
   // A shared object leaves the runtime to the process that loads it.
   if (library) word_add(a, words, library);
-  words_add(a, words, library ? "-lopenblas -ljansson -lz -lm" : "-lopenblas -lm");
+  words_add(a, words, library ? "-lopenblas -ljansson -lz -ljpeg -lpng -lm" : "-lopenblas -lm");
   return true;
 }
 

@@ -1,7 +1,7 @@
 // embed.c: an encoder in a C program, without a framework: embed MODEL.so WEIGHTS.safetensors < batch > features
 //
 //   btc compile examples/points.btg --shared -o points.so
-//   cc -O2 -fopenmp -Iruntime examples/embed.c build/libbtrt.a -ljansson -lz -lm -lopenblas -o embed
+//   cc -O2 -fopenmp -Iruntime examples/embed.c build/libbtrt.a -ljansson -lz -ljpeg -lpng -lm -lopenblas -o embed
 //   ./embed ./points.so run/pretrain/last.safetensors < batch > features
 //
 // It runs the program `knn`, whose output is what it evaluates: one batch of f32 in, its features out. MODEL.so

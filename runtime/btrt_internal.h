@@ -36,6 +36,7 @@ bool bt_block_new(struct bt_block *block, size_t bytes, const char *what, char *
 void bt_block_free(struct bt_block *block);
 size_t bt_resident_bytes(void); // of this process now (0: unknown)
 size_t bt_peak_bytes(void);     // its largest so far (0: unknown)
+size_t bt_memory_bytes(void);   // of this machine, cut to the limit of the process's control groups
 
 // ---- threads and BLAS (blas.c) ----------------------------------------------------------------
 // Cores this process may use: the affinity mask, cut to the quota of its control groups.

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { FLAG, TEXT, COUNT, SEED, LABELS };
+enum kind { FLAG, TEXT, COUNT, SEED, LABELS, SIZE };
 enum scope { TRAIN = 1, MEASURE = 2, INFO = 4, EXPORT = 8, RUN = TRAIN | MEASURE, ANY = 15 };
 
 static const struct option {
@@ -20,8 +20,10 @@ static const struct option {
   size_t field;
 } table[] = {
 #define FIELD(name) offsetof(struct bt_options, name)
-    {"--data", "DIR", "folder of .npy or IDX files, or synthetic[:N]; default: Debian's Fashion-MNIST",
+    {"--data", "DIR", "folder of images, arrays, CIFAR or IDX files, or synthetic[:N]; default: Debian's Fashion-MNIST",
      TEXT, RUN | INFO, FIELD(data)},
+    {"--cache", "SIZE", "memory for decoded images, as in 2G, 500M, 0 (default: a quarter of the machine's)", SIZE,
+     RUN | INFO, FIELD(cache)},
     {"--out", "DIR", "folder of checkpoints and logs (default: run)", TEXT, RUN | EXPORT,
      FIELD(out)},
     {"--seed", "N", "key of all random numbers (default: 0)", SEED, RUN, FIELD(seed)},
@@ -153,6 +155,17 @@ static bool parse_count(const char *text, int64_t least, int64_t *value) {
   return *value = n, true;
 }
 
+// Bytes, or K, M, G, T of them.
+static bool parse_size(const char *text, int64_t *bytes) {
+  static const char units[] = "KMGT";
+  char *end;
+  errno = 0;
+  long long n = strtoll(text, &end, 10);
+  const char *unit = *end ? strchr(units, *end) : NULL;
+  if (end == text || errno || n < 0 || (*end && (!unit || end[1]))) return false;
+  return !__builtin_mul_overflow(n, unit ? 1LL << 10 * (unit - units + 1) : 1, bytes);
+}
+
 static bool parse_share(const char *text, double *fraction) {
   char *end;
   if (strcmp(text, "all") == 0) return *fraction = 1, true;
@@ -176,6 +189,9 @@ static int store_value(struct bt_options *o, const struct option *option, const 
     o->seed_given = true;
     if (parse_count(value, 0, field)) return 0;
     return wrong(o, "%s takes a whole number from 0, not '%s'", option->name, value);
+  case SIZE:
+    if (parse_size(value, field)) return 0;
+    return wrong(o, "%s takes a size such as 2G, 500M or 0, not '%s'", option->name, value);
   case LABELS:
     *(const char **)field = value;
     if (parse_share(value, &o->label_fraction)) return 0;
@@ -264,6 +280,7 @@ int bt_cli_parse(int argc, char **argv, const struct bt_module *module, struct b
                            .out = "run",
                            .labels = "all",
                            .label_fraction = 1,
+                           .cache = (int64_t)(bt_memory_bytes() / 4),
                            .command = BT_COMMAND_RUN};
   int code = parse_words(o, argc, argv, module, seen, &scope);
   if (code == 0 && o->help) return print_help(module, o, scope), o->command = BT_COMMAND_DONE, 0;

@@ -13,6 +13,7 @@ struct bt_options {
   const char *data, *out, *from, *init, *features, *output, *instance;
   int64_t epochs, steps, stop_at, save_every, log_every, bench, threads; // 0: not given
   int64_t seed;
+  int64_t cache; // bytes of decoded images
   bool seed_given, resume, force, quiet, json, tensorboard, untrained, help, version;
   const char *labels; // as written
   double label_fraction;

@@ -1,7 +1,6 @@
 // columns.c: see columns.h.
 #include "columns.h"
 #include "btrt_internal.h"
-#include "npy.h"
 #include "random.h"
 
 #include <inttypes.h>
@@ -26,7 +25,8 @@ static int64_t whole_at(const void *data, enum bt_dtype dtype, int64_t i) {
   switch (dtype) {
   case BT_I32: return ((const int32_t *)data)[i];
   case BT_I64: return ((const int64_t *)data)[i];
-  case BT_U8: return ((const uint8_t *)data)[i];
+  case BT_U8:
+  case BT_BOOL: return ((const uint8_t *)data)[i];
   default: bt_die("whole numbers of %s", bt_dtype_name(dtype));
   }
 }
@@ -52,13 +52,12 @@ static void put_whole(void *to, enum bt_dtype dtype, int64_t i, int64_t value) {
 
 struct reading {
   const struct bt_column *column;
-  const char *folder, *file;
+  const char *path;
   char *err;
   size_t errlen;
 };
-#define FAIL(r, format, ...)                                    \
-  bt_fail((r)->err, (r)->errlen, "%s/%s: " format, (r)->folder, \
-          (r)->file __VA_OPT__(, ) __VA_ARGS__)
+#define FAIL(r, format, ...) \
+  bt_fail((r)->err, (r)->errlen, "%s: " format, (r)->path __VA_OPT__(, ) __VA_ARGS__)
 
 static void print_shape(char *to, size_t room, int rank, const int64_t *shape) {
   size_t length = (size_t)snprintf(to, room, "[rows");
@@ -116,16 +115,15 @@ static bool convert_wholes(const struct reading *r, const struct bt_npy *npy, vo
   return true;
 }
 
-void *bt_column_read(const struct bt_column *column, const char *folder, const char *file,
-                     int64_t *n, char *err, size_t errlen) {
-  struct reading r = {column, folder, file, err, errlen};
-  struct bt_npy npy;
-  if (!bt_npy_read(folder, file, &npy, err, errlen)) return NULL;
-  void *to = npy.data; // where no conversion is needed, the elements stay where they are
-  bool ok = check_shape(&r, &npy, n);
-  if (ok && npy.dtype != column->dtype) to = bt_xcalloc((size_t)*n, bt_column_bytes(column));
-  ok = ok && (is_float(npy.dtype) ? convert_floats(&r, &npy, to) : convert_wholes(&r, &npy, to));
-  if (to != npy.data) free(npy.data);
+void *bt_column_of(const struct bt_column *column, struct bt_npy *array, const char *path, int64_t *n,
+                   char *err, size_t errlen) {
+  struct reading r = {column, path, err, errlen};
+  void *to = array->data; // where no conversion is needed, the elements stay where they are
+  bool ok = check_shape(&r, array, n);
+  if (ok && array->dtype != column->dtype) to = bt_xcalloc((size_t)*n, bt_column_bytes(column));
+  ok = ok && (is_float(array->dtype) ? convert_floats(&r, array, to) : convert_wholes(&r, array, to));
+  if (to != array->data) free(array->data);
+  array->data = NULL;
   if (ok) return to;
   free(to);
   return NULL;

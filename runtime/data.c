@@ -1,8 +1,10 @@
 // data.c: finding a data set, and judging whether the program can use it.
 #include "data.h"
+#include "arrays.h"
 #include "btrt_internal.h"
+#include "cifar.h"
 #include "idx.h"
-#include "npy.h"
+#include "image_folder.h"
 #include "random.h"
 #include "reader.h"
 
@@ -34,16 +36,26 @@ struct folder {
   const char *path;
   char *err;
   size_t errlen;
+  // Where images come from, and labels that are no array.
+  enum { NOWHERE, ARRAYS, IDX, CIFAR, FILES } source;
+  struct bt_cifar cifar;
+  struct bt_image_tree tree;
 };
 #define FAIL(f, ...) bt_fail((f)->err, (f)->errlen, __VA_ARGS__)
 
-// The files of a split begin with one word in either family.
-struct family {
-  const char *npy, *idx;
-};
+// What the files of a split begin with.
+static const struct prefix {
+  const char *array, *idx;
+} train_prefix = {"train", "train"}, test_prefix = {"test", "t10k"};
 
 static bool is_wanted(const struct bt_data_need *need) {
   return need->images_name || need->n_columns == 0;
+}
+
+static const struct bt_column *label_column(const struct bt_data_need *need) {
+  for (int i = 0; i < need->n_columns; i++)
+    if (need->columns[i].label) return &need->columns[i];
+  return NULL;
 }
 
 // Images and labels of one split have one count.
@@ -54,6 +66,8 @@ static bool count_rows(const struct folder *f, struct bt_split *split, int64_t n
                 f->path, what, n, split->n);
   return split->n = n, true;
 }
+
+// ---- images -----------------------------------------------------------------------------------
 
 // The splits' images have one shape.
 static bool shape_images(const struct folder *f, const int64_t image[3], const char *what) {
@@ -66,63 +80,96 @@ static bool shape_images(const struct folder *f, const int64_t image[3], const c
               f->path, what, image[0], image[1], image[2], have[0], have[1], have[2]);
 }
 
-// The split has its n images, of one size.
-static bool add_images(const struct folder *f, struct bt_split *split, int64_t n,
+// The split has these n images, of one size, which it takes over.
+static bool add_images(const struct folder *f, struct bt_split *split, uint8_t *pixels, int64_t n,
                        const int64_t image[3], const char *name) {
-  struct bt_images *images = split->images;
-  images->n = n, images->channels = (int)image[0];
-  images->height = (int)image[1], images->width = (int)image[2];
+  split->images = bt_xcalloc(1, sizeof *split->images);
+  *split->images = (struct bt_images){.n = n,
+                                      .channels = (int)image[0],
+                                      .height = (int)image[1],
+                                      .width = (int)image[2],
+                                      .pixels = pixels};
   return shape_images(f, image, name) && count_rows(f, split, n, name);
 }
 
-static bool read_npy_images(const struct folder *f, struct bt_split *split, const char *name) {
-  struct bt_npy npy;
-  if (!bt_npy_read(f->path, name, &npy, f->err, f->errlen)) return false;
-  split->images = bt_xcalloc(1, sizeof *split->images);
-  split->images->pixels = npy.data;
-  if (npy.dtype != BT_U8 || npy.rank < 3 || npy.rank > 4)
+static bool read_array_images(const struct folder *f, struct bt_split *split,
+                              const struct bt_arrays *arrays) {
+  struct bt_npy array;
+  char path[4200];
+  if (!bt_arrays_read(arrays, f->need->images_name, &array, path, sizeof path, f->err, f->errlen)) return false;
+  if (array.dtype != BT_U8 || array.rank < 3 || array.rank > 4) {
+    free(array.data);
     return FAIL(
         f,
-        "%s/%s: images are bytes, [rows, height, width] or [rows, channels, height, width], "
+        "%s: images are bytes, [rows, height, width] or [rows, channels, height, width], "
         "not %s with %d ax%ss",
-        f->path, name, bt_dtype_name(npy.dtype), npy.rank, npy.rank == 1 ? "i" : "e");
-  const int64_t *size = npy.shape + npy.rank - 2;
-  return add_images(f, split, npy.shape[0],
-                    (int64_t[3]){npy.rank == 4 ? npy.shape[1] : 1, size[0], size[1]}, name);
+        path, bt_dtype_name(array.dtype), array.rank, array.rank == 1 ? "i" : "e");
+  }
+  const int64_t *size = array.shape + array.rank - 2;
+  const int64_t image[3] = {array.rank == 4 ? array.shape[1] : 1, size[0], size[1]};
+  return add_images(f, split, array.data, array.shape[0], image, strrchr(path, '/') + 1);
 }
 
-static bool read_idx_images(const struct folder *f, struct bt_split *split, const char *name) {
-  struct bt_idx idx;
-  if (!bt_idx_read(f->path, name, 3, &idx, f->err, f->errlen)) return false;
-  split->images = bt_xcalloc(1, sizeof *split->images);
-  split->images->pixels = idx.data;
-  return add_images(f, split, idx.shape[0], (int64_t[3]){1, idx.shape[1], idx.shape[2]}, name);
-}
-
-// Neither an array nor a file of the MNIST family is there: the array is named, which anybody can make.
-static bool has_none(const struct folder *f, const char *npy, const char *idx) {
-  if (!npy || bt_reader_exists(f->path, idx)) return false;
-  return !FAIL(f, "%s has neither %s nor %s (nor either with .gz)", f->path, npy, idx);
-}
-
-static bool read_images(const struct folder *f, struct bt_split *split, struct family prefix,
-                        bool *npy) {
-  char array[NAME], name[NAME];
-  bool named = f->need->images_name != NULL;
-  snprintf(array, sizeof array, "%s-%s.npy", prefix.npy, named ? f->need->images_name : "");
-  *npy = named && bt_reader_exists(f->path, array);
-  if (*npy) return read_npy_images(f, split, array);
-  snprintf(name, sizeof name, "%s-images-idx3-ubyte", prefix.idx);
-  return !has_none(f, named ? array : NULL, name) && read_idx_images(f, split, name);
-}
-
-// Becomes the split's labels; missing: the array that is not there, NULL where none was looked for.
-static bool read_idx_labels(const struct folder *f, struct bt_split *split, struct family prefix,
-                            const char *missing) {
+static bool read_idx_images(const struct folder *f, struct bt_split *split, const struct prefix *prefix) {
   struct bt_idx idx;
   char name[NAME];
-  snprintf(name, sizeof name, "%s-labels-idx1-ubyte", prefix.idx);
-  if (has_none(f, missing, name)) return false;
+  snprintf(name, sizeof name, "%s-images-idx3-ubyte", prefix->idx);
+  if (!bt_idx_read(f->path, name, 3, &idx, f->err, f->errlen)) return false;
+  return add_images(f, split, idx.data, idx.shape[0], (int64_t[3]){1, idx.shape[1], idx.shape[2]}, name);
+}
+
+static bool read_cifar(const struct folder *f, struct bt_split *split, bool test) {
+  struct bt_cifar_split c;
+  if (!bt_cifar_read(&f->cifar, test, &c, f->err, f->errlen)) return false;
+  split->labels = c.labels;
+  return add_images(f, split, c.pixels, c.n, (int64_t[3]){3, BT_CIFAR_SIDE, BT_CIFAR_SIDE}, "CIFAR");
+}
+
+static bool take_files(struct folder *f, struct bt_split *split, bool test) {
+  struct bt_image_list *list = test ? &f->tree.test : &f->tree.train;
+  int channels = f->need->image[0] ? (int)f->need->image[0] : 3;
+  if (!list->folder)
+    return FAIL(f, "%s has no images to test on, which the program needs: put them in a folder test (or val) "
+                "beside one called train", f->path);
+  f->data->image[0] = channels;
+  split->images = bt_images_of_files(list, channels, &f->data->cache);
+  split->labels = list->labels;
+  list->labels = NULL;
+  return count_rows(f, split, split->images->n, bt_images_folder(split->images));
+}
+
+static bool read_images(struct folder *f, struct bt_split *split, const struct prefix *prefix,
+                        const struct bt_arrays *arrays) {
+  switch (f->source) {
+  case ARRAYS: return read_array_images(f, split, arrays);
+  case IDX: return read_idx_images(f, split, prefix);
+  case CIFAR: return read_cifar(f, split, prefix == &test_prefix);
+  case FILES: return take_files(f, split, prefix == &test_prefix);
+  default: bt_die("images from nowhere");
+  }
+}
+
+// ---- columns ----------------------------------------------------------------------------------
+
+// One column, if it is there. Labels need not be an array.
+static bool read_column(const struct folder *f, struct bt_split *split, const struct bt_arrays *arrays, int i) {
+  const struct bt_column *c = &f->need->columns[i];
+  struct bt_npy array;
+  char path[4200];
+  if (!bt_arrays_have(arrays, c->name))
+    return c->label || FAIL(f, "%s has no %s-%s.npy (nor %s-%s.npy.gz) for the program's data '%s', nor a tensor of this name in %s.safetensors",
+                            f->path, arrays->split, c->name, arrays->split, c->name, c->name, arrays->split);
+  if (!bt_arrays_read(arrays, c->name, &array, path, sizeof path, f->err, f->errlen)) return false;
+  split->columns[i] = bt_column_of(c, &array, path, &split->n, f->err, f->errlen);
+  return split->columns[i] != NULL;
+}
+
+// IDX images come with labels, by which --labels chooses though no program reads them; but they are not needed.
+static bool read_idx_labels(const struct folder *f, struct bt_split *split, const struct prefix *prefix) {
+  struct bt_idx idx;
+  char name[NAME];
+  snprintf(name, sizeof name, "%s-labels-idx1-ubyte", prefix->idx);
+  if (!bt_reader_exists(f->path, name)) return true;
   if (!bt_idx_read(f->path, name, 1, &idx, f->err, f->errlen)) return false;
   bool ok = count_rows(f, split, idx.shape[0], name);
   split->labels = bt_xcalloc((size_t)idx.shape[0], sizeof *split->labels);
@@ -131,50 +178,171 @@ static bool read_idx_labels(const struct folder *f, struct bt_split *split, stru
   return ok;
 }
 
-// One column; missing: becomes the file that it has not, if it is of labels, which IDX files may have.
-static bool read_column(const struct folder *f, struct bt_split *split, struct family prefix, int i,
-                        char missing[NAME]) {
-  const struct bt_column *c = &f->need->columns[i];
-  char name[NAME];
-  snprintf(name, sizeof name, "%s-%s.npy", prefix.npy, c->name);
-  bool there = bt_reader_exists(f->path, name);
-  if (!there && c->label) memcpy(missing, name, sizeof name);
-  if (!there)
-    return c->label || FAIL(f, "%s has no %s (nor %s.gz) for the program's data '%s'", f->path,
-                            name, name, c->name);
-  split->columns[i] = bt_column_read(c, f->path, name, &split->n, f->err, f->errlen);
-  return split->columns[i] != NULL;
+// The labels that the program reads and no array has: name the array, which anybody can make, and what
+// else it could be.
+static bool lacks_labels(const struct folder *f, const struct bt_split *split, const struct prefix *prefix,
+                         const char *name) {
+  if (f->source == FILES)
+    return FAIL(f, "%s has images without labels, which the program reads as '%s': put the images of each class in a "
+                "folder of its own", bt_images_folder(split->images), name);
+  return FAIL(f, "%s has neither %s-%s.npy nor %s-labels-idx1-ubyte (nor either with .gz), nor '%s' in %s.safetensors",
+              f->path, prefix->array, name, prefix->idx, name, prefix->array);
 }
 
-// The first column of labels is the one by which examples are chosen.
-static void adopt_labels(const struct bt_data_need *need, struct bt_split *split) {
-  for (int i = need->n_columns - 1; i >= 0; i--)
-    if (need->columns[i].label && split->columns[i]) split->labels = split->columns[i];
-}
-
-static bool read_split(const struct folder *f, struct bt_split *split, struct family prefix) {
+// Labels of the images' source serve the columns that are no array; otherwise the first column of labels is
+// the one by which examples are chosen.
+static bool share_labels(const struct folder *f, struct bt_split *split, const struct prefix *prefix) {
   const struct bt_data_need *need = f->need;
-  bool npy = false, labelled = false;
-  char missing[NAME] = ""; // an array of labels
-  if (is_wanted(need) && !read_images(f, split, prefix, &npy)) return false;
-  for (int i = 0; i < need->n_columns; i++) {
-    if (!read_column(f, split, prefix, i, missing)) return false;
-    labelled |= need->columns[i].label;
+  int32_t *first = NULL;
+  bool served = false;
+  for (int i = need->n_columns - 1; i >= 0; i--) {
+    if (!need->columns[i].label) continue;
+    if (!split->columns[i] && !split->labels) return lacks_labels(f, split, prefix, need->columns[i].name);
+    if (!split->columns[i]) split->columns[i] = split->labels, served = true;
+    first = split->columns[i];
   }
-  if (!*missing) adopt_labels(need, split);
-  // IDX images come with labels, by which --labels chooses though no program reads them.
-  if (!*missing && (labelled || npy || !is_wanted(need))) return true;
-  if (!read_idx_labels(f, split, prefix, *missing ? missing : NULL)) return false;
-  for (int i = 0; i < need->n_columns; i++)
-    if (!split->columns[i]) split->columns[i] = split->labels;
+  if (first && !served) free(split->labels), split->labels = first;
   return true;
+}
+
+// ---- splits -----------------------------------------------------------------------------------
+
+static bool all_labels_are_arrays(const struct bt_data_need *need, const struct bt_split *split) {
+  for (int i = 0; i < need->n_columns; i++)
+    if (need->columns[i].label && !split->columns[i]) return false;
+  return label_column(need);
+}
+
+static bool read_arrays(struct folder *f, struct bt_split *split, const struct prefix *prefix,
+                        const struct bt_arrays *arrays) {
+  if (is_wanted(f->need) && !read_images(f, split, prefix, arrays)) return false;
+  for (int i = 0; i < f->need->n_columns; i++)
+    if (!read_column(f, split, arrays, i)) return false;
+  bool idx = f->source == IDX || (f->source == ARRAYS && label_column(f->need));
+  if (idx && !all_labels_are_arrays(f->need, split) && !read_idx_labels(f, split, prefix)) return false;
+  return share_labels(f, split, prefix);
+}
+
+static bool read_split(struct folder *f, struct bt_split *split, const struct prefix *prefix) {
+  struct bt_arrays arrays;
+  if (!bt_arrays_open(&arrays, f->path, prefix->array, f->err, f->errlen)) return false;
+  bool ok = read_arrays(f, split, prefix, &arrays);
+  bt_arrays_close(&arrays);
+  return ok;
+}
+
+static bool has_idx(const struct folder *f) {
+  return bt_reader_exists(f->path, "train-images-idx3-ubyte") || bt_reader_exists(f->path, "t10k-images-idx3-ubyte");
+}
+
+static bool has_array_images(struct folder *f, bool *has) {
+  struct bt_arrays arrays;
+  if (!bt_arrays_open(&arrays, f->path, train_prefix.array, f->err, f->errlen)) return false;
+  *has = f->need->images_name && bt_arrays_have(&arrays, f->need->images_name);
+  bt_arrays_close(&arrays);
+  return true;
+}
+
+static bool has_nothing(const struct folder *f) {
+  const char *name = f->need->images_name;
+  if (!name) return FAIL(f, "%s has no train-images-idx3-ubyte (nor train-images-idx3-ubyte.gz), nor images", f->path);
+  return FAIL(f, "%s has neither train-%s.npy nor train-images-idx3-ubyte (nor either with .gz), nor '%s' in "
+              "train.safetensors, nor CIFAR's binary files, nor folders of JPEG or PNG images",
+              f->path, name, name);
+}
+
+// Where nothing is an image, labels may still be those of IDX files.
+static bool find_source(struct folder *f) {
+  bool arrays = false;
+  if (!is_wanted(f->need)) return f->source = ARRAYS, true;
+  if (!has_array_images(f, &arrays) || !bt_cifar_find(&f->cifar, f->path, f->err, f->errlen)) return false;
+  f->source = arrays          ? ARRAYS
+              : has_idx(f)    ? IDX
+              : f->cifar.kind ? CIFAR
+              : bt_image_folder_likely(f->path) ? FILES
+                              : NOWHERE;
+  if (f->source == FILES)
+    return bt_image_folder_read(f->path, f->need->train_only, &f->tree, f->err, f->errlen);
+  return f->source != NOWHERE || has_nothing(f);
+}
+
+static void name_classes(struct folder *f) {
+  struct bt_data *d = f->data;
+  if (f->source == CIFAR) d->class_names = bt_cifar_names(&f->cifar), d->classes = f->cifar.classes;
+  if (f->source == FILES) d->class_names = f->tree.classes, d->classes = f->tree.n_classes;
+  d->n_class_names = d->class_names ? d->classes : 0;
+  if (f->source == FILES) f->tree.classes = NULL, f->tree.n_classes = 0;
+}
+
+// ---- images in files --------------------------------------------------------------------------
+
+static struct bt_split *split_of(struct bt_data *data, int k) { return k ? &data->test : &data->train; }
+
+static bool measure_split(struct bt_data *data, struct bt_images *images, char *err, size_t errlen) {
+  int64_t other = 0, *size = data->image + 1;
+  int height, width;
+  bool same = bt_images_measure(images, &other, &height, &width);
+  if (same && !size[0]) size[0] = images->height, size[1] = images->width;
+  if (same && (!images->height || (images->height == size[0] && images->width == size[1]))) return true;
+  if (same) height = images->height, width = images->width;
+  return bt_fail(err, errlen, "%s/%s has %d×%d pixels, the images before it another size", bt_images_folder(images),
+                 bt_images_path(images, other), height, width);
+}
+
+bool bt_data_measure(struct bt_data *data, char *err, size_t errlen) {
+  bool same = true;
+  if (data->image[1]) return true;
+  for (int k = 0; same && k < 2; k++) {
+    struct bt_images *images = split_of(data, k)->images;
+    same = !images || !images->files || measure_split(data, images, err, errlen);
+  }
+  if (!same) data->image[1] = data->image[2] = 0;
+  return same;
+}
+
+static bool load_files(struct bt_data *data, const struct bt_data_need *need, char *err, size_t errlen) {
+  static const char *const what[] = {"training images", "test images"};
+  size_t bytes = 0;
+  for (int k = 0; k < 2; k++)
+    if (split_of(data, k)->images) bytes += bt_images_decoded_bytes(split_of(data, k)->images);
+  data->decoded_bytes = bytes < data->cache.budget ? bytes : data->cache.budget;
+  bool ok = true;
+  for (int k = 0; ok && !need->plan && bytes <= data->cache.budget && k < 2; k++) {
+    const struct bt_images *images = split_of(data, k)->images;
+    ok = !images || bt_images_load(images, need->quiet ? NULL : what[k], err, errlen);
+  }
+  return ok;
+}
+
+static bool all_loaded(struct bt_data *data) {
+  for (int k = 0; k < 2; k++)
+    if (split_of(data, k)->images && !bt_images_loaded(split_of(data, k)->images)) return false;
+  return true;
+}
+
+// Sizes that the program fixes are looked up at once; otherwise they are where that costs nothing.
+static bool open_files(const struct folder *f) {
+  const int64_t *fixed = f->need->image;
+  char why[4300];
+  if (f->need->image[0] && f->need->image[0] != 1 && f->need->image[0] != 3)
+    return FAIL(f, "%s: the program takes images of %" PRId64 " channels; of files they can have 1 or 3", f->path, fixed[0]);
+  if (!load_files(f->data, f->need, f->err, f->errlen)) return false;
+  bool must = fixed[1] || fixed[2];
+  if (!must && !all_loaded(f->data)) return true;
+  if (bt_data_measure(f->data, why, sizeof why) || !must) return true;
+  return FAIL(f, "%s. The program takes images of one size: write data x: u8[batch, %" PRId64 ", _, _] in its source, and "
+              "begin its views with a step that makes one size, such as resize", why, fixed[0]);
 }
 
 static bool read_folder(struct bt_data *data, const struct bt_data_need *need, char *err,
                         size_t errlen) {
-  const struct folder f = {data, need, data->name, err, errlen};
-  return read_split(&f, &data->train, (struct family){"train", "train"}) &&
-         read_split(&f, &data->test, (struct family){"test", "t10k"});
+  struct folder f = {.data = data, .need = need, .path = data->name, .err = err, .errlen = errlen};
+  bool ok = find_source(&f) && read_split(&f, &data->train, &train_prefix) &&
+            (need->train_only || read_split(&f, &data->test, &test_prefix));
+  if (ok) name_classes(&f);
+  ok = ok && (f.source != FILES || open_files(&f));
+  bt_image_tree_free(&f.tree);
+  return ok;
 }
 
 // ---- synthetic --------------------------------------------------------------------------------
@@ -183,7 +351,11 @@ static void make_images(struct bt_split *split, const int64_t image[3], uint64_t
   int64_t pixels = bt_count(3, image);
   uint8_t *all = bt_xcalloc((size_t)split->n, (size_t)pixels);
   split->images = bt_xcalloc(1, sizeof *split->images);
-  *split->images = (struct bt_images){split->n, (int)image[0], (int)image[1], (int)image[2], all};
+  *split->images = (struct bt_images){.n = split->n,
+                                      .channels = (int)image[0],
+                                      .height = (int)image[1],
+                                      .width = (int)image[2],
+                                      .pixels = all};
 #pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < split->n; i++) {
     struct bt_random r = bt_random_new(seed, BT_RANDOM_DATA, (uint32_t)i, which, 0);
@@ -220,7 +392,7 @@ static bool make_synthetic(struct bt_data *data, const char *count, const struct
   memcpy(data->image, need->image, sizeof data->image);
   data->classes = need->classes ? need->classes : SYNTHETIC_CLASSES;
   make_split(data, &data->train, n, need, seed, 0);
-  make_split(data, &data->test, (n + 3) / 4, need, seed, 1);
+  if (!need->train_only) make_split(data, &data->test, (n + 3) / 4, need, seed, 1);
   return true;
 }
 
@@ -249,11 +421,14 @@ static bool check_labels(const struct bt_data *data, const struct bt_split *spli
                          const int32_t *labels, int classes, const char *why, char *err,
                          size_t errlen) {
   const char *name = split == &data->train ? "training" : "test";
-  for (int64_t i = 0; labels && i < split->n; i++)
-    if (labels[i] >= classes)
-      return bt_fail(err, errlen, "%s: label %d of %s %.*s %" PRId64 " is out of range: %s 0 to %d",
-                     data->name, labels[i], name, (int)strlen(data->unit) - 1, data->unit, i, why,
-                     classes - 1);
+  char called[160] = "";
+  for (int64_t i = 0; labels && i < split->n; i++) {
+    if (labels[i] < classes) continue;
+    if (labels[i] < data->n_class_names) snprintf(called, sizeof called, " (%s)", data->class_names[labels[i]]);
+    return bt_fail(err, errlen, "%s: label %d%s of %s %.*s %" PRId64 " is out of range: %s 0 to %d",
+                   data->name, labels[i], called, name, (int)strlen(data->unit) - 1, data->unit, i, why,
+                   classes - 1);
+  }
   return true;
 }
 
@@ -280,7 +455,7 @@ static bool check_classes(const struct bt_data *data, const struct bt_data_need 
 static bool check_image(const struct bt_data *data, const struct bt_data_need *need, char *err,
                         size_t errlen) {
   for (int i = 0; i < 3; i++)
-    if (need->image[i] && need->image[i] != data->image[i])
+    if (need->image[i] && data->image[i] && need->image[i] != data->image[i])
       return bt_fail(err, errlen,
                      "%s has images of %" PRId64 "×%" PRId64 "×%" PRId64
                      " (channels×height×width), the program was compiled for %" PRId64 "×%" PRId64
@@ -314,10 +489,10 @@ static bool open_folder(struct bt_data *data, const char *where, const struct bt
   return read_folder(data, need, err, errlen);
 }
 
-static size_t row_bytes(const struct bt_data *data, const struct bt_data_need *need) {
+// Of one example.
+static size_t column_bytes(const struct bt_data *data, const struct bt_data_need *need) {
   const struct bt_split *t = &data->train;
-  size_t bytes = t->images ? (size_t)bt_count(3, data->image) : 0;
-  if (t->labels) bytes += sizeof *t->labels;
+  size_t bytes = t->labels ? sizeof *t->labels : 0;
   for (int i = 0; i < need->n_columns; i++)
     if (t->columns[i] != t->labels) bytes += bt_column_bytes(&need->columns[i]);
   return bytes;
@@ -331,6 +506,7 @@ struct bt_data *bt_data_open(const char *where, const struct bt_data_need *need,
   bool ok;
   data->unit = is_wanted(need) ? "images" : "rows";
   data->n_columns = need->n_columns;
+  data->cache.budget = need->cache;
   data->train.columns = bt_xcalloc((size_t)need->n_columns, sizeof *data->train.columns);
   data->test.columns = bt_xcalloc((size_t)need->n_columns, sizeof *data->test.columns);
   if (synthetic) {
@@ -339,7 +515,7 @@ struct bt_data *bt_data_open(const char *where, const struct bt_data_need *need,
   } else {
     ok = open_folder(data, where, need, err, errlen);
   }
-  if (ok) count_classes(data, need), data->row_bytes = row_bytes(data, need);
+  if (ok) count_classes(data, need), data->column_bytes = column_bytes(data, need);
   if (ok && check_image(data, need, err, errlen) && check_classes(data, need, err, errlen))
     return data;
   bt_data_free(data);
@@ -355,12 +531,30 @@ static void free_split(struct bt_split *split, int n_columns) {
 void bt_data_free(struct bt_data *data) {
   if (!data) return;
   free((char *)data->name);
+  for (int i = 0; i < data->n_class_names; i++) free(data->class_names[i]);
+  free(data->class_names);
   free_split(&data->train, data->n_columns), free_split(&data->test, data->n_columns);
   free(data);
 }
 
+static size_t split_bytes(const struct bt_data *data, const struct bt_split *split) {
+  return (size_t)split->n * data->column_bytes + (split->images ? bt_images_bytes(split->images) : 0);
+}
+
 size_t bt_data_bytes(const struct bt_data *data) {
-  return (size_t)(data->train.n + data->test.n) * data->row_bytes;
+  return split_bytes(data, &data->train) + split_bytes(data, &data->test) + data->decoded_bytes;
+}
+
+bool bt_data_warning(const struct bt_data *data, char *text, size_t room) {
+  return bt_images_warning(data->train.images, text, room) || bt_images_warning(data->test.images, text, room);
+}
+
+bool bt_data_unreadable(const struct bt_data *data, char *text, size_t room) {
+  int64_t train = bt_images_unreadable(data->train.images), test = bt_images_unreadable(data->test.images);
+  if (!train && !test) return false;
+  snprintf(text, room, "%s: %" PRId64 " of %" PRId64 " images could not be read, and others took their places", data->name,
+           train + test, data->train.n + data->test.n);
+  return true;
 }
 
 // ---- subsets ----------------------------------------------------------------------------------

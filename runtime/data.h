@@ -1,4 +1,4 @@
-// data.h: data sets, whole, in memory: images as bytes, labels, and columns of other numbers.
+// data.h: data sets: images, in memory or in files, labels, and columns of other numbers, in memory.
 #ifndef BT_DATA_H
 #define BT_DATA_H
 
@@ -6,7 +6,7 @@
 #include "images.h"
 
 struct bt_split {
-  int64_t n;
+  int64_t n;                // 0: there is no such split, or nobody needs it
   struct bt_images *images; // n; NULL where the program takes none
   int32_t *labels;          // n: classes by which examples are chosen; NULL where there are none
   void **columns;           // one per column of the need: n rows; a column of labels may be `labels`
@@ -17,8 +17,12 @@ struct bt_data {
   const char *unit; // what an example is called: "images" or "rows"
   int64_t image[3]; // channels, height, width; 0: they differ
   int classes;      // labels are 0 … classes-1
+  char **class_names; // n_class_names; NULL: the classes have none
+  int n_class_names;
   int n_columns;
-  size_t row_bytes; // an example's, images, labels and columns
+  size_t column_bytes;         // an example's, labels and columns
+  size_t decoded_bytes;        // of images in files: what they may come to, judged by a sample
+  struct bt_image_cache cache; // of images in files
   struct bt_split train, test;
 };
 
@@ -29,18 +33,29 @@ struct bt_data_need {
   const char *images_name; // the data's name; NULL: it takes no images
   int n_columns;
   const struct bt_column *columns;
+  bool train_only;         // the test split is not needed, and not read
+  size_t cache;            // bytes of decoded images that may stay in memory
+  bool plan;               // images in files are not decoded: what they would take is to be known
+  bool quiet;              // no progress
 };
 
 // where: a folder, "synthetic" or "synthetic:N" (N random examples, in ten classes), or NULL for
-// Debian's Fashion-MNIST. In a folder, data `x` are train-x.npy and test-x.npy, a row an example:
-// columns, or images of bytes, [rows, height, width] or [rows, channels, height, width]. Where
-// these are not there, images and labels are the four IDX files (train-images-idx3-ubyte,
-// train-labels-idx1-ubyte, t10k-…). Each may be plain or .gz. A need of nothing takes the IDX
-// files. NULL with err on failure.
+// Debian's Fashion-MNIST. In a folder, data `x` are the arrays `x` of arrays.h, a row an example:
+// columns, or images of bytes, [rows, height, width] or [rows, channels, height, width]. Images that are
+// no array, and with them labels, are the four IDX files of the MNIST family, CIFAR (cifar.h), or files of
+// images (image_folder.h). A need of nothing takes these. Labels are optional unless the need has them.
+// NULL with err on failure.
 struct bt_data *bt_data_open(const char *where, const struct bt_data_need *need, uint64_t seed,
                              char *err, size_t errlen);
 void bt_data_free(struct bt_data *data);
-size_t bt_data_bytes(const struct bt_data *data);
+// True where an image could not be read, once for each split: `text` is a sentence that names it.
+bool bt_data_warning(const struct bt_data *data, char *text, size_t room);
+// True where any could not: `text` is a sentence that counts them.
+bool bt_data_unreadable(const struct bt_data *data, char *text, size_t room);
+size_t bt_data_bytes(const struct bt_data *data); // with what will be decoded
+// Finds out whether all images have one size, where that is not known: image[1] and [2] become it. False
+// with err, which names the first image that has another.
+bool bt_data_measure(struct bt_data *data, char *err, size_t errlen);
 
 // A split must have labels if the fraction is below 1.
 // Chooses round(fraction × size) images, at least one, of each class of a split, by seed; their

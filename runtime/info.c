@@ -105,8 +105,10 @@ int bt_info(const struct bt_module *m, const struct bt_options *o) {
   int threads = bt_blas_init((int)o->threads), code = 0;
   size_t process = bt_resident_bytes(), blas = blas_bytes();
   if (!o->json)
-    printf("%s\n%s\nBLAS core %s, %d threads, %.2f MiB of parameters and state\n", m->source_path,
-           m->build, bt_blas_core(), threads, (double)m->store_bytes / 0x1p20);
+    printf("%s\n%s\nBLAS core %s, %d threads, %.2f MiB of parameters and state\n"
+           "decoded images may take %.2f MiB (--cache)\n",
+           m->source_path, m->build, bt_blas_core(), threads, (double)m->store_bytes / 0x1p20,
+           (double)o->cache / 0x1p20);
   for (int i = 0; i < m->n_programs && code == 0; i++)
     if (!m->programs[i].owner) code = describe(m, &m->programs[i], o, threads, process, blas);
   return code;

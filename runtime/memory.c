@@ -83,6 +83,30 @@ size_t bt_resident_bytes(void) {
   return got == 2 ? (size_t)resident * (size_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
+// What one control group (version 2) allows; 0: no limit, or none that can be read.
+static size_t group_limit(const char *group) {
+  char path[4200];
+  unsigned long limit = 0;
+  snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.max", group);
+  FILE *f = fopen(path, "r");
+  if (f && fscanf(f, "%lu", &limit) != 1) limit = 0;
+  if (f) fclose(f);
+  return limit;
+}
+
+size_t bt_memory_bytes(void) {
+  size_t bytes = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+  char group[4096] = "";
+  FILE *f = fopen("/proc/self/cgroup", "r");
+  if (f && fscanf(f, "0::%4095[^\n]", group) != 1) *group = 0;
+  if (f) fclose(f);
+  for (char *slash = group;; *slash = 0) { // and the groups above
+    size_t limit = group_limit(group);
+    if (limit && limit < bytes) bytes = limit;
+    if (!(slash = strrchr(group, '/'))) return bytes;
+  }
+}
+
 size_t bt_peak_bytes(void) {
   struct rusage usage;
   return getrusage(RUSAGE_SELF, &usage) == 0 ? (size_t)usage.ru_maxrss * 1024 : 0;

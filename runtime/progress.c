@@ -314,7 +314,15 @@ static void show(struct bt_progress *p, const struct bt_step_point *point, value
   show_line(p, &l);
 }
 
+static void warn_of_images(struct bt_progress *p) {
+  char text[4400];
+  if (!bt_data_warning(p->session->data, text, sizeof text)) return;
+  bt_progress_end_line(p);
+  fprintf(stderr, "warning: %s\n", text);
+}
+
 void bt_progress_step(struct bt_progress *p, const struct bt_step_point *point) {
+  warn_of_images(p);
   double interval = p->terminal ? TERMINAL_INTERVAL : PLAIN_INTERVAL;
   bool last = point->step == point->steps;
   for (int i = 0; i < p->session->program->n_outputs; i++)

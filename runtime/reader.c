@@ -103,3 +103,18 @@ void *bt_reader_rest(struct bt_reader *r, uint64_t n) {
   free(data);
   return NULL;
 }
+
+void *bt_reader_all(struct bt_reader *r, uint64_t *n) {
+  char *data = NULL;
+  uint64_t room = 0, got = 1;
+  bool ok = true;
+  for (*n = 0; ok && got > 0; *n += got) {
+    if (*n == room) room = room ? 2 * room : (uint64_t)1 << 20;
+    char *grown = realloc(data, room);
+    if (grown) data = grown;
+    ok = grown ? bt_reader_some(r, data + *n, room - *n, &got) : FAIL(r, "not enough memory for %" PRIu64 " bytes", room);
+  }
+  if (ok && check_end(r)) return data;
+  free(data);
+  return NULL;
+}

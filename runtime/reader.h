@@ -31,6 +31,8 @@ bool bt_reader_some(struct bt_reader *r, void *to, uint64_t n, uint64_t *got);
 bool bt_reader_header(struct bt_reader *r, void *to, uint64_t n);
 // Exactly n bytes, and then the end of the file; free() them. NULL on failure.
 void *bt_reader_rest(struct bt_reader *r, uint64_t n);
+// All that is left, *n bytes; free() them. NULL on failure.
+void *bt_reader_all(struct bt_reader *r, uint64_t *n);
 
 // The bytes of an array, of which each axis must have at least one element and all fit in memory's
 // address space. False after a message.

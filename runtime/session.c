@@ -47,6 +47,11 @@ static bool make_column(struct bt_session *s, int i, struct bt_column *column, c
   return true;
 }
 
+static void add_image(const int64_t image[3], struct bt_data_need *need) {
+  for (int i = 0; i < 3; i++)
+    if (image[i]) need->image[i] = image[i];
+}
+
 static bool add_images(struct bt_session *s, int i, struct bt_data_need *need, char *err,
                        size_t errlen) {
   const char *name = s->program->inputs[i].name;
@@ -54,6 +59,7 @@ static bool add_images(struct bt_session *s, int i, struct bt_data_need *need, c
     return bt_fail(err, errlen,
                    "program %s takes two kinds of images, '%s' and '%s'; a data set has one",
                    s->program->name, need->images_name, name);
+  if (s->program->inputs[i].view < 0) add_image(s->program->inputs[i].shape + 1, need); // pixels as they are
   return need->images_name = name, true;
 }
 
@@ -73,7 +79,7 @@ static int column_of(struct bt_data_need *need, struct bt_column *columns, const
 static bool add_need(struct bt_session *s, struct bt_column *columns, struct bt_data_need *need,
                      char *err, size_t errlen) {
   const struct bt_program *p = s->program;
-  memcpy(need->image, p->image, sizeof need->image);
+  add_image(p->image, need);
   s->columns = bt_xcalloc((size_t)p->n_inputs, sizeof *s->columns);
   for (int i = 0; i < p->n_inputs; i++) {
     const struct bt_input *input = &p->inputs[i];
@@ -88,13 +94,24 @@ static bool add_need(struct bt_session *s, struct bt_column *columns, struct bt_
   return true;
 }
 
+// Programs that minimise nothing measure on the test split.
+static bool needs_test(const struct bt_session *s) {
+  bool needs = !bt_program_trains(s->program) || s->program->n_evaluates;
+  for (int k = 0; k < s->n_passes; k++) needs |= s->passes[k].session.program->split == BT_SPLIT_TEST;
+  return needs;
+}
+
 // A program and its passes read the same data.
 static bool open_data(struct bt_session *s, char *err, size_t errlen) {
   const struct bt_options *o = s->options;
   int inputs = s->program->n_inputs;
   for (int k = 0; k < s->n_passes; k++) inputs += s->passes[k].session.program->n_inputs;
   struct bt_column *columns = bt_xcalloc((size_t)inputs, sizeof *columns);
-  struct bt_data_need need = {.columns = columns};
+  struct bt_data_need need = {.columns = columns,
+                              .train_only = !needs_test(s),
+                              .cache = (size_t)o->cache,
+                              .plan = o->command == BT_COMMAND_INFO,
+                              .quiet = o->quiet};
   bool ok = add_need(s, columns, &need, err, errlen);
   for (int k = 0; ok && k < s->n_passes; k++) ok = add_need(&s->passes[k].session, columns, &need, err, errlen);
   if (ok) s->data = bt_data_open(o->data, &need, (uint64_t)o->seed, err, errlen);
@@ -105,13 +122,21 @@ static bool open_data(struct bt_session *s, char *err, size_t errlen) {
                  o->labels, s->data->name, s->program->name);
 }
 
+// A view that works on one size alone has the images' sizes looked up, where they are not known.
+static bool make_plan(struct bt_session *s, int i, const struct bt_view *view, char *err, size_t errlen) {
+  char why[1024], size[4300];
+  if ((s->plans[i] = bt_view_plan_new(view, s->data->image, s->threads, why, sizeof why))) return true;
+  if (s->data->image[1]) return bt_fail(err, errlen, "%s", why);
+  if (!bt_data_measure(s->data, size, sizeof size)) return bt_fail(err, errlen, "%s; and %s", why, size);
+  return (s->plans[i] = bt_view_plan_new(view, s->data->image, s->threads, err, errlen));
+}
+
 static bool plan_view(struct bt_session *s, int i, char *err, size_t errlen) {
   const struct bt_input *input = &s->program->inputs[i];
   int64_t shape[3];
   if (input->kind != BT_INPUT_VIEW) return true;
   const struct bt_view *view = input->view < 0 ? NULL : &s->module->views[input->view];
-  s->plans[i] = bt_view_plan_new(view, s->data->image, s->threads, err, errlen);
-  if (!s->plans[i]) return false;
+  if (!make_plan(s, i, view, err, errlen)) return false;
   bt_view_plan_shape(s->plans[i], shape);
   if (memcmp(shape, input->shape + 1, sizeof shape) == 0) return true;
   return bt_fail(err, errlen,
@@ -444,12 +469,16 @@ static void feed_view(struct bt_session *s, int i, const struct bt_split *split,
   if (input->dtype != BT_F32 && input->dtype != BT_U8) bt_die("images as %s", bt_dtype_name(input->dtype));
 #pragma omp parallel for schedule(static) num_threads(s->threads)
   for (int64_t n = 0; n < s->program->batch; n++) {
+    struct bt_image_room room = {0};
     struct bt_raster image;
-    bt_images_get(split->images, index[n], NULL, &image, NULL, 0);
+    int64_t taken;
+    char why[4400];
+    if (!bt_images_take(split->images, index[n], &room, &image, &taken, why, sizeof why)) bt_die("%s", why);
     if (input->dtype == BT_U8)
       memcpy((uint8_t *)s->inputs[i] + (size_t)n * size, image.pixels, size);
     else
       bt_view_apply(s->plans[i], omp_get_thread_num(), &image, index[n], key, (float *)s->inputs[i] + (size_t)n * size, NULL, 0);
+    bt_image_room_free(&room);
   }
 }
 

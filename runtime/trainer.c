@@ -51,6 +51,12 @@ static void adopt_seed(struct bt_options *o) {
   free(path);
 }
 
+// Asks bt_data_warning or bt_data_unreadable.
+static void warn_of_images(const struct bt_session *s, bool (*ask)(const struct bt_data *, char *, size_t)) {
+  char text[4400];
+  if (ask(s->data, text, sizeof text)) fprintf(stderr, "%s: warning: %s\n", s->options->self, text);
+}
+
 static int run_program(const struct bt_module *m, struct bt_options *o) {
   char err[4096];
   struct bt_session s;
@@ -58,9 +64,12 @@ static int run_program(const struct bt_module *m, struct bt_options *o) {
   adopt_seed(o);
   if (!bt_session_open(&s, m, o->program, o, threads, err, sizeof err))
     return bt_report_error(o, err);
+  warn_of_images(&s, bt_data_warning);
   int code = o->bench                        ? bt_bench(&s)
              : bt_program_trains(o->program) ? bt_train(&s)
                                              : bt_measure(&s);
+  warn_of_images(&s, bt_data_warning);
+  warn_of_images(&s, bt_data_unreadable);
   bt_session_close(&s);
   return code;
 }

@@ -5,7 +5,7 @@
 # As root or through sudo without a password; otherwise prints the one command and fails.
 set -u
 
-packages="gcc make flex bison libc6-dev libgomp1 libopenblas-openmp-dev zlib1g-dev libjansson-dev"
+packages="gcc make flex bison libc6-dev libgomp1 libopenblas-openmp-dev zlib1g-dev libjansson-dev libjpeg62-turbo-dev libpng-dev"
 for group in "$@"; do
   case $group in
     dataset) packages="$packages dataset-fashion-mnist" ;;

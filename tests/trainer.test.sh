@@ -237,8 +237,10 @@ for size in 0 3 15 16 20000; do
   fresh; head -c $size "$work/bad/train-images-idx3-ubyte" >"$work/short"; mv "$work/short" "$work/bad/train-images-idx3-ubyte"
   accident "images of $size bytes" 'train-images-idx3-ubyte: .*truncated' restart "$work/bad"
 done
+fresh; head -c 40 "$work/bad/train-labels-idx1-ubyte" >"$work/short"; mv "$work/short" "$work/bad/train-labels-idx1-ubyte"
+accident 'truncated labels' 'train-labels-idx1-ubyte: truncated' restart "$work/bad"
 fresh; head -c 40 "$work/bad/t10k-labels-idx1-ubyte" >"$work/short"; mv "$work/short" "$work/bad/t10k-labels-idx1-ubyte"
-accident 'truncated labels' 't10k-labels-idx1-ubyte: truncated' restart "$work/bad"
+accident 'truncated labels of the test split' 't10k-labels-idx1-ubyte: truncated' "$train" knn --out "$work/kept" --data "$work/bad"
 fresh; gzip -1 "$work/bad/train-images-idx3-ubyte"; zipped=$work/bad/train-images-idx3-ubyte.gz
 whole_size=$(wc -c <"$zipped"); cp "$zipped" "$work/zipped"
 for size in 1 12 $((whole_size / 2)) $((whole_size - 4)); do

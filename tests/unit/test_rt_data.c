@@ -1,4 +1,4 @@
-// test_rt_data.c: IDX files plain and gzip, cut at every byte, and sets that do not fit the
+// test_rt_data.c: IDX files plain and gzip, cut at every byte, CIFAR's binary files, and sets that do not fit the
 // program.
 #define _GNU_SOURCE
 #include "data.h"
@@ -150,6 +150,104 @@ static void test_unfit(void **state) {
   expect_refused("/dev/null", &anything, "not a folder");
 }
 
+// Labels that no program reads need not be there; nor need a test split where nothing is tested.
+static void test_optional(void **state) {
+  static const struct bt_column y = {.name = "y", .dtype = BT_I32, .label = true};
+  struct bt_data_need need = {.images_name = "x", .train_only = true};
+  make(*state, false);
+  unlink(rt_path(*state, "train-labels-idx1-ubyte")), unlink(rt_path(*state, "t10k-images-idx3-ubyte"));
+  struct bt_data *d = bt_data_open(*state, &need, 0, err, sizeof err);
+  if (!d) fail_msg("%s", err);
+  assert_int_equal(d->train.n, N);
+  assert_int_equal(d->test.n, 0);
+  assert_null(d->train.labels);
+  bt_data_free(d);
+  need.n_columns = 1, need.columns = &y;
+  expect_refused(*state, &need, "has neither train-y.npy nor train-labels-idx1-ubyte (nor either with .gz), nor 'y' in");
+  need = (struct bt_data_need){.images_name = "x"};
+  expect_refused(*state, &need, "has no t10k-images-idx3-ubyte");
+}
+
+// ---- CIFAR --------------------------------------------------------------------------------------
+
+enum { PIXELS = 3 * 32 * 32 };
+
+// n records; the label of record i is (first + i) % classes.
+static void put_cifar(const char *folder, const char *name, int label_bytes, int n, int first, int classes, bool gz) {
+  size_t record = (size_t)label_bytes + PIXELS;
+  unsigned char *all = calloc((size_t)n, record);
+  for (int i = 0; i < n; i++) {
+    memset(all + (size_t)i * record, 200, record); // a coarse label may be anything
+    all[(size_t)i * record + (size_t)label_bytes - 1] = (unsigned char)((first + i) % classes);
+    memset(all + (size_t)i * record + label_bytes, first + i, PIXELS);
+  }
+  put(folder, name, all, (size_t)n * record, gz);
+  free(all);
+}
+
+static void make_cifar10(const char *folder, bool gz) {
+  for (int i = 1; i <= 5; i++) {
+    char name[64];
+    snprintf(name, sizeof name, "data_batch_%d.bin", i);
+    put_cifar(folder, name, 1, 3, 10 * i, 10, gz);
+  }
+  put_cifar(folder, "test_batch.bin", 1, 4, 77, 10, gz);
+}
+
+static void expect_cifar10(const char *folder) {
+  struct bt_data *d = bt_data_open(folder, &anything, 0, err, sizeof err);
+  if (!d) fail_msg("%s", err);
+  assert_int_equal(d->train.n, 15);
+  assert_int_equal(d->test.n, 4);
+  assert_int_equal(d->image[0], 3);
+  assert_int_equal(d->image[2], 32);
+  assert_int_equal(d->classes, 10);
+  assert_string_equal(d->class_names[9], "truck");
+  assert_int_equal(d->train.labels[4], 1);
+  assert_int_equal(d->train.images->pixels[4 * PIXELS], 21);
+  bt_data_free(d);
+}
+
+// In the folder itself, and gzip in one of its own.
+static void test_cifar10(void **state) {
+  static const char names[] = "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n";
+  char within[200], path[400];
+  make_cifar10(*state, false);
+  rt_write(rt_path(*state, "batches.meta.txt"), names, sizeof names - 1);
+  expect_cifar10(*state);
+  snprintf(within, sizeof within, "%s/outer", (char *)*state);
+  mkdir(within, 0777);
+  snprintf(path, sizeof path, "%s/cifar-10-batches-bin", within);
+  mkdir(path, 0777);
+  make_cifar10(path, true);
+  rt_write(rt_path(path, "batches.meta.txt"), names, sizeof names - 1);
+  expect_cifar10(within);
+  unlink(rt_path(path, "data_batch_3.bin.gz"));
+  expect_refused(within, &anything, "has no data_batch_3.bin");
+}
+
+static void test_cifar100(void **state) {
+  put_cifar(*state, "train.bin", 2, 120, 0, 100, false);
+  put_cifar(*state, "test.bin", 2, 5, 90, 100, false);
+  struct bt_data *d = bt_data_open(*state, &anything, 0, err, sizeof err);
+  if (!d) fail_msg("%s", err);
+  assert_int_equal(d->classes, 100);
+  assert_int_equal(d->train.labels[101], 1);
+  assert_int_equal(d->test.labels[4], 94);
+  assert_int_equal(d->train.images->pixels[3 * PIXELS], 3);
+  assert_null(d->class_names);
+  bt_data_free(d);
+  make_cifar10(*state, false);
+  expect_refused(*state, &anything, "has both CIFAR-10 and CIFAR-100");
+  unlink(rt_path(*state, "data_batch_1.bin")), unlink(rt_path(*state, "test_batch.bin"));
+  put_cifar(*state, "train.bin", 1, 12, 0, 100, false); // CIFAR-10's
+  expect_refused(*state, &anything, "no file of CIFAR-100: its 36876 bytes are not a number of records of 3074");
+  put_cifar(*state, "train.bin", 2, 12, 100, 200, false);
+  expect_refused(*state, &anything, "damaged, or no file of CIFAR-100: image 0 has label 100");
+  put(*state, "train.bin", "", 0, false);
+  expect_refused(*state, &anything, "train.bin: truncated");
+}
+
 static void test_synthetic(void **state) {
   (void)state;
   const struct bt_data_need need = {.image = {3, 8, 8}, .classes = 4};
@@ -199,6 +297,9 @@ int main(void) {
       WITH_FOLDER(test_truncation_gzip),
       WITH_FOLDER(test_damage),
       WITH_FOLDER(test_unfit),
+      WITH_FOLDER(test_optional),
+      WITH_FOLDER(test_cifar10),
+      WITH_FOLDER(test_cifar100),
       cmocka_unit_test(test_synthetic),
       cmocka_unit_test(test_subset),
   };

@@ -5,6 +5,7 @@
 #include "data.h"
 #include "npy.h"
 #include "rt_test.h"
+#include "safetensors.h"
 
 #include <math.h>
 #include <zlib.h>
@@ -138,7 +139,9 @@ static void test_truncation(void **state) {
 
 static void *column(const char *folder, const struct bt_column *c) {
   int64_t n = 0;
-  return bt_column_read(c, folder, "x.npy", &n, err, sizeof err);
+  struct bt_npy array;
+  if (!bt_npy_read(folder, "x.npy", &array, err, sizeof err)) return NULL;
+  return bt_column_of(c, &array, "x.npy", &n, err, sizeof err);
 }
 
 static void test_conversions(void **state) {
@@ -258,6 +261,37 @@ static void test_unfit(void **state) {
   expect_no_data(*state, &vectors, "has neither train-y.npy nor train-labels-idx1-ubyte");
 }
 
+// The same data as tensors; arrays and tensors may be mixed, but nothing may be there twice.
+static void test_tensors(void **state) {
+  const struct st_tensor train[] = {{"x", BT_F32, 2, {2, 3}, six}, {"y", BT_I32, 1, {2}, classes}, {"i", BT_U8, 4, {2, 3, 2, 2}, pixels}},
+                         test[] = {{"x", BT_F32, 2, {2, 3}, six}, {"i", BT_U8, 4, {2, 3, 2, 2}, pixels}};
+  const char *path = rt_path(*state, "train.safetensors");
+  assert_true(st_write(path, train, 3, NULL, 0, err, sizeof err));
+  assert_true(st_write(rt_path(*state, "test.safetensors"), test, 2, NULL, 0, err, sizeof err));
+  put(*state, "test-y.npy", ROWS("<i4"), classes, sizeof classes);
+  struct bt_data *d = bt_data_open(*state, &vectors, 0, err, sizeof err);
+  if (!d) fail_msg("%s", err);
+  assert_memory_equal(d->train.columns[0], six, sizeof six);
+  assert_memory_equal(d->train.labels, classes, sizeof classes);
+  assert_memory_equal(d->test.labels, classes, sizeof classes);
+  bt_data_free(d);
+  d = bt_data_open(*state, &pictures, 0, err, sizeof err);
+  if (!d) fail_msg("%s", err);
+  assert_memory_equal(d->train.images->pixels, pixels, sizeof pixels);
+  bt_data_free(d);
+  put(*state, "train-y.npy", ROWS("<i4"), classes, sizeof classes);
+  expect_no_data(*state, &vectors, "train.safetensors: 'y' is in train-y.npy too: remove one of them");
+  unlink(rt_path(*state, "train-y.npy"));
+  const struct st_tensor longer = {"y", BT_I32, 1, {2}, classes};
+  assert_true(st_write(path, &longer, 1, NULL, 0, err, sizeof err));
+  expect_no_data(*state, &vectors, "nor a tensor of this name in train.safetensors");
+  const struct st_tensor wrong = {"x", BT_F32, 2, {3, 2}, six};
+  assert_true(st_write(path, &wrong, 1, NULL, 0, err, sizeof err));
+  expect_no_data(*state, &vectors, "train.safetensors: tensor 'x': its shape is [rows, 2], the program was compiled for [rows, 3]");
+  rt_write(path, "x", 1);
+  expect_no_data(*state, &vectors, "train.safetensors: truncated");
+}
+
 static int setup(void **state) { return *state = rt_mkdir(), 0; }
 static int teardown(void **state) { return rt_rmdir(*state), 0; }
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -266,7 +300,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       WITH_FOLDER(test_versions),   WITH_FOLDER(test_spellings),   WITH_FOLDER(test_hostile_headers),
       WITH_FOLDER(test_truncation), WITH_FOLDER(test_conversions), WITH_FOLDER(test_vectors),
-      WITH_FOLDER(test_images),     WITH_FOLDER(test_unfit),
+      WITH_FOLDER(test_images),     WITH_FOLDER(test_unfit),       WITH_FOLDER(test_tensors),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

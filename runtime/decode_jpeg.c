@@ -1,0 +1,116 @@
+// decode_jpeg.c: JPEG by libjpeg-turbo: slow integer DCT, fancy upsampling, as is its default and PIL's.
+//
+// One decompressor serves a thread for all its images. libjpeg reports errors by a call that must not
+// return, hence setjmp.
+#include "decode_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <jpeglib.h>
+// after it:
+#include <jerror.h>
+#include <setjmp.h>
+
+struct bt_jpeg {
+  struct jpeg_decompress_struct info;
+  struct jpeg_error_mgr errors;
+  jmp_buf failed;
+  char message[JMSG_LENGTH_MAX];
+};
+
+static void leave(j_common_ptr info) {
+  struct bt_jpeg *jpeg = info->client_data;
+  info->err->format_message(info, jpeg->message);
+  longjmp(jpeg->failed, 1);
+}
+
+// Of libjpeg's warnings, those that tell of lost or damaged data: what would follow is made up.
+static void judge_warning(j_common_ptr info, int level) {
+  if (level >= 0) return;
+  switch (info->err->msg_code) {
+  case JWRN_JPEG_EOF:
+  case JWRN_HIT_MARKER:
+  case JWRN_HUFF_BAD_CODE:
+  case JWRN_ARITH_BAD_CODE:
+  case JWRN_MUST_RESYNC: leave(info); break;
+  default: break;
+  }
+}
+
+static void say_nothing(j_common_ptr info) { (void)info; }
+
+static struct bt_jpeg *jpeg_of(struct bt_decoder *decoder) {
+  if (decoder->jpeg) return decoder->jpeg;
+  struct bt_jpeg *jpeg = bt_xcalloc(1, sizeof *jpeg);
+  jpeg->info.err = jpeg_std_error(&jpeg->errors);
+  jpeg->errors.error_exit = leave;
+  jpeg->errors.emit_message = judge_warning;
+  jpeg->errors.output_message = say_nothing;
+  jpeg->info.client_data = jpeg;
+  if (setjmp(jpeg->failed)) bt_die("libjpeg: %s", jpeg->message);
+  jpeg_create_decompress(&jpeg->info);
+  return decoder->jpeg = jpeg;
+}
+
+void bt_jpeg_free(struct bt_jpeg *jpeg) {
+  if (!jpeg) return;
+  jpeg_destroy_decompress(&jpeg->info);
+  free(jpeg);
+}
+
+// PIL refuses other numbers of components, too.
+static bool choose_colours(struct bt_decoding *d, struct jpeg_decompress_struct *info) {
+  switch (info->num_components) {
+  case 1: info->out_color_space = JCS_GRAYSCALE; return true;
+  case 3: info->out_color_space = JCS_RGB; return true;
+  case 4: info->out_color_space = JCS_CMYK; return true;
+  default: return bt_fail(d->err, d->errlen, "%d components, not 1, 3 or 4", info->num_components);
+  }
+}
+
+// Huffman's code takes at least a bit for a block of 8 × 8 samples, and at least every second block of
+// the image is in some component; so a short file cannot claim a large image, for which libjpeg would
+// set coefficients aside.
+static bool is_credible(struct bt_decoding *d, const struct jpeg_decompress_struct *info) {
+  uint64_t blocks = ((uint64_t)info->image_height + 7) / 8 * (((uint64_t)info->image_width + 7) / 8);
+  return info->arith_code || blocks / 16 <= d->n ||
+         bt_fail(d->err, d->errlen, "its %zu bytes cannot hold the %u×%u pixels that its header claims",
+                 d->n, info->image_height, info->image_width);
+}
+
+static void read_rows(struct bt_decoding *d, struct jpeg_decompress_struct *info) {
+  int samples = info->output_components;
+  JSAMPARRAY rows = info->mem->alloc_sarray((j_common_ptr)info, JPOOL_IMAGE,
+                                            info->output_width * (JDIMENSION)samples,
+                                            (JDIMENSION)info->rec_outbuf_height);
+  while (info->output_scanline < info->output_height) {
+    int y = (int)info->output_scanline;
+    int n = (int)jpeg_read_scanlines(info, rows, (JDIMENSION)info->rec_outbuf_height);
+    for (int i = 0; i < n; i++) bt_decoding_row(d, y + i, rows[i], samples);
+  }
+}
+
+// Leaves by longjmp where libjpeg finds an error.
+static bool decode(struct bt_decoding *d, struct jpeg_decompress_struct *info) {
+  jpeg_mem_src(info, d->bytes, d->n);
+  jpeg_read_header(info, TRUE);
+  if (!choose_colours(d, info) || !bt_decoding_begin(d, info->image_height, info->image_width)) return false;
+  if (d->size_only) return true;
+  if (!is_credible(d, info)) return false;
+  jpeg_start_decompress(info);
+  read_rows(d, info);
+  jpeg_finish_decompress(info);
+  return true;
+}
+
+bool bt_decode_jpeg(struct bt_decoding *d) {
+  struct bt_jpeg *jpeg = jpeg_of(d->room->decoder);
+  if (setjmp(jpeg->failed)) {
+    jpeg_abort_decompress(&jpeg->info);
+    return bt_fail(d->err, d->errlen, "%s", jpeg->message);
+  }
+  bool ok = decode(d, &jpeg->info);
+  jpeg_abort_decompress(&jpeg->info);
+  return ok;
+}
