@@ -12,9 +12,12 @@
 #include <jerror.h>
 #include <setjmp.h>
 
+#define MOST_SCANS 500 // a progressive file has some ten; each costs as much as the image is large
+
 struct bt_jpeg {
   struct jpeg_decompress_struct info;
   struct jpeg_error_mgr errors;
+  struct jpeg_progress_mgr progress;
   jmp_buf failed;
   char message[JMSG_LENGTH_MAX];
 };
@@ -38,6 +41,13 @@ static void judge_warning(j_common_ptr info, int level) {
   }
 }
 
+static void limit_scans(j_common_ptr info) {
+  struct bt_jpeg *jpeg = info->client_data;
+  if (jpeg->info.input_scan_number <= MOST_SCANS) return;
+  snprintf(jpeg->message, sizeof jpeg->message, "more than %d scans", MOST_SCANS);
+  longjmp(jpeg->failed, 1);
+}
+
 static void say_nothing(j_common_ptr info) { (void)info; }
 
 static struct bt_jpeg *jpeg_of(struct bt_decoder *decoder) {
@@ -50,6 +60,8 @@ static struct bt_jpeg *jpeg_of(struct bt_decoder *decoder) {
   jpeg->info.client_data = jpeg;
   if (setjmp(jpeg->failed)) bt_die("libjpeg: %s", jpeg->message);
   jpeg_create_decompress(&jpeg->info);
+  jpeg->progress.progress_monitor = limit_scans;
+  jpeg->info.progress = &jpeg->progress;
   return decoder->jpeg = jpeg;
 }
 

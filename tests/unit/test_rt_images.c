@@ -189,6 +189,32 @@ static void test_claims(void **state) {
   bt_image_room_free(&room);
 }
 
+// The first scan of a progressive file again and again.
+static void test_scans(void **state) {
+  struct bt_image_room room = {0};
+  struct bt_raster r;
+  const char *path = rt_path(*state, "a.jpg");
+  image_jpeg(path, 1, 1, 8, 8, IMAGE_PROGRESSIVE);
+  size_t n, from = 0;
+  uint8_t *bytes = (uint8_t *)rt_read(path, &n);
+  while (bytes[from] != 0xff || bytes[from + 1] != 0xda) from++;
+  size_t end = from + 2;
+  while (bytes[end] != 0xff || !bytes[end + 1]) end++;
+  for (int scans = 100; scans <= 600; scans += 500) {
+    size_t length = n + (size_t)scans * (end - from), at = end;
+    uint8_t *many = malloc(length);
+    memcpy(many, bytes, end);
+    for (int i = 0; i < scans; i++, at += end - from) memcpy(many + at, bytes + from, end - from);
+    memcpy(many + at, bytes + end, n - end);
+    bool ok = bt_decode(&room, many, length, 1, &r, err, sizeof err);
+    if (ok != (scans < 500)) fail_msg("%d scans: %s", scans, err);
+    free(many);
+  }
+  rt_expect_text(err, "more than 500 scans");
+  free(bytes);
+  bt_image_room_free(&room);
+}
+
 // ---- folders ------------------------------------------------------------------------------------
 
 static void expect_refused(const char *folder, const struct bt_data_need *need, const char *why) {
@@ -449,7 +475,7 @@ static int teardown(void **state) { return rt_rmdir(*state), 0; }
 int main(void) {
   const struct CMUnitTest tests[] = {
       WITH_FOLDER(test_pil),        WITH_FOLDER(test_colours),    WITH_FOLDER(test_damage),
-      WITH_FOLDER(test_claims),     WITH_FOLDER(test_layout),     WITH_FOLDER(test_links),
+      WITH_FOLDER(test_claims),     WITH_FOLDER(test_scans),      WITH_FOLDER(test_layout),     WITH_FOLDER(test_links),
       WITH_FOLDER(test_unlabelled), WITH_FOLDER(test_unfit),      WITH_FOLDER(test_sizes),
       WITH_FOLDER(test_cache),      WITH_FOLDER(test_unreadable), WITH_FOLDER(test_all_unreadable),
   };
