@@ -5,6 +5,8 @@
 #include "checkpoint.h"
 #include "match.h"
 
+#include <ctype.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,8 +35,9 @@ static bool read_number(const struct st_file *f, const char *path, const char *k
                         char *err, size_t errlen) {
   const char *text = st_metadata(f, key);
   char *end = NULL;
-  if (text) *value = strtoull(text, &end, 10);
-  if (text && end != text && *end == 0) return true;
+  errno = 0;
+  if (text && isdigit((unsigned char)*text)) *value = strtoull(text, &end, 10);
+  if (end && *end == 0 && errno == 0) return true;
   return bt_fail(err, errlen,
                  "%s does not say where its run stood (no %s): not a checkpoint of a "
                  "run; it cannot be resumed",

@@ -83,12 +83,10 @@ static bool choose_colours(struct bt_decoding *d, struct jpeg_decompress_struct 
 
 // Huffman's code takes at least a bit for a block of 8 × 8 samples, and at least every second block of
 // the image is in some component; so a short file cannot claim a large image, for which libjpeg would
-// set coefficients aside.
-static bool is_credible(struct bt_decoding *d, const struct jpeg_decompress_struct *info) {
+// set coefficients aside. Arithmetic code has no such bound; what takes a quarter of that is no picture.
+static bool is_credible(const struct bt_decoding *d, const struct jpeg_decompress_struct *info) {
   uint64_t blocks = ((uint64_t)info->image_height + 7) / 8 * (((uint64_t)info->image_width + 7) / 8);
-  return info->arith_code || blocks / 16 <= d->n ||
-         bt_fail(d->err, d->errlen, "its %zu bytes cannot hold the %u×%u pixels that its header claims",
-                 d->n, info->image_height, info->image_width);
+  return blocks / (info->arith_code ? 64 : 16) <= d->n;
 }
 
 static void read_rows(struct bt_decoding *d, struct jpeg_decompress_struct *info) {
@@ -107,9 +105,10 @@ static void read_rows(struct bt_decoding *d, struct jpeg_decompress_struct *info
 static bool decode(struct bt_decoding *d, struct jpeg_decompress_struct *info) {
   jpeg_mem_src(info, d->bytes, d->n);
   jpeg_read_header(info, TRUE);
-  if (!choose_colours(d, info) || !bt_decoding_begin(d, info->image_height, info->image_width)) return false;
+  if (!choose_colours(d, info) ||
+      !bt_decoding_begin(d, info->image_height, info->image_width, is_credible(d, info)))
+    return false;
   if (d->size_only) return true;
-  if (!is_credible(d, info)) return false;
   jpeg_start_decompress(info);
   read_rows(d, info);
   jpeg_finish_decompress(info);

@@ -71,6 +71,37 @@ static void test_other_models(void **state) {
   expect_refused(rt_path(*state, "absent"), "cannot open");
 }
 
+// A file of all tensors whose `key` says `value`.
+static void write_point(const char *path, const char *key, const char *value) {
+  struct st_tensor tensors[4];
+  struct st_entry metadata[] = {{"btc.seed", "1"}, {"btc.step", "7"}, {"btc.steps", "20"}, {"btc.steps_per_epoch", "5"}};
+  for (int i = 0; i < 4; i++) {
+    if (strcmp(metadata[i].key, key) == 0) metadata[i].value = value;
+    tensors[i] = (struct st_tensor){rt_tensors[i].name, rt_tensors[i].dtype, rt_tensors[i].rank, {0}, store + rt_tensors[i].offset};
+    memcpy(tensors[i].shape, rt_tensors[i].shape, sizeof tensors[i].shape);
+  }
+  assert_true(st_write(path, tensors, 4, metadata, 4, err, sizeof err));
+}
+
+static void test_counters(void **state) {
+  static const struct { const char *key, *value, *why; } cases[] = {
+      {"btc.step", "", "(no btc.step)"},      {"btc.step", "-1", "(no btc.step)"},
+      {"btc.seed", "-1", "(no btc.seed)"},    {"btc.seed", "18446744073709551616", "(no btc.seed)"},
+      {"btc.seed", " 1", "(no btc.seed)"},    {"btc.steps", "2x", "(no btc.steps)"},
+      {"btc.steps", "9223372036854775808", "make no sense"}, {"btc.steps_per_epoch", "0", "make no sense"}};
+  const char *path = rt_path(*state, "c.safetensors");
+  struct bt_progress_point got;
+  bool changed;
+  fill();
+  write_point(path, "btc.seed", "18446744073709551615");
+  assert_true(load(path, &got, &changed));
+  assert_true(got.seed == UINT64_MAX && got.step == 7);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    write_point(path, cases[i].key, cases[i].value);
+    expect_refused(path, cases[i].why);
+  }
+}
+
 static void test_truncated(void **state) {
   const char *path = rt_path(*state, "c.safetensors");
   size_t n;
@@ -192,7 +223,7 @@ static int teardown(void **state) { return rt_rmdir(*state), 0; }
 
 int main(void) {
   const struct CMUnitTest tests[] = {WITH_FOLDER(test_round_trip), WITH_FOLDER(test_other_models),
-                                     WITH_FOLDER(test_truncated), WITH_FOLDER(test_instance),
+                                     WITH_FOLDER(test_truncated), WITH_FOLDER(test_counters), WITH_FOLDER(test_instance),
                                      WITH_FOLDER(test_init),      WITH_FOLDER(test_init_from_checkpoint),
                                      WITH_FOLDER(test_init_refuses)};
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -155,7 +155,7 @@ static void claim(uint8_t *bytes, size_t n, bool png, unsigned height, unsigned 
     return;
   }
   for (size_t i = 0; i + 9 < n; i++)
-    if (bytes[i] == 0xff && (bytes[i + 1] == 0xc0 || bytes[i + 1] == 0xc2)) {
+    if (bytes[i] == 0xff && (bytes[i + 1] == 0xc0 || bytes[i + 1] == 0xc2 || bytes[i + 1] == 0xc9)) {
       memcpy(bytes + i + 5, (uint8_t[]){size[6], size[7], size[2], size[3]}, 4);
       return;
     }
@@ -180,9 +180,11 @@ static void test_claims(void **state) {
     expect_claim(jpeg, false, 13000, 13000, "cannot hold");
     expect_claim(jpeg, false, 0, 8, "");
   }
+  image_jpeg(jpeg, 1, 3, 8, 8, IMAGE_ARITHMETIC);
+  expect_claim(jpeg, false, 13000, 13000, "cannot hold");
   image_png(png, 1, PNG_COLOR_TYPE_RGB, 8, 8, 8, IMAGE_PLAIN);
   expect_claim(png, true, 100000, 100000, "more than 178956970");
-  expect_claim(png, true, 13000, 13000, "");
+  expect_claim(png, true, 13000, 13000, "cannot hold");
   struct bt_image_room room = {0};
   expect_damage((const uint8_t *)"GIF89a", 6, &room, "neither JPEG nor PNG");
   rt_expect_text(err, "neither JPEG nor PNG");
