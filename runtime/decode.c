@@ -166,7 +166,7 @@ bool bt_decode_size(struct bt_image_room *room, const uint8_t *bytes, size_t n, 
 
 void bt_image_room_free(struct bt_image_room *room) {
   free(room->pixels);
-  if (room->decoder) bt_jpeg_free(room->decoder->jpeg), free(room->decoder->file);
+  if (room->decoder) free(room->decoder->file);
   free(room->decoder);
   *room = (struct bt_image_room){0};
 }

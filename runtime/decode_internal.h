@@ -6,8 +6,7 @@
 #include "decode.h"
 
 struct bt_decoder {
-  struct bt_jpeg *jpeg; // NULL: none was met yet
-  uint8_t *file;        // the bytes last read
+  uint8_t *file; // the bytes last read
   size_t file_room;
 };
 
@@ -29,7 +28,6 @@ bool bt_decoding_begin(struct bt_decoding *d, uint64_t height, uint64_t width, b
 void bt_decoding_row(struct bt_decoding *d, int y, const uint8_t *row, int samples);
 
 bool bt_decode_jpeg(struct bt_decoding *d);
-void bt_jpeg_free(struct bt_jpeg *jpeg);
 bool bt_decode_png(struct bt_decoding *d);
 
 #endif

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FIRST_CHUNK ((uint64_t)1 << 20)
+#define FIRST_CHUNK ((uint64_t)1 << 16)
 #define CHUNK ((uint64_t)64 << 20)
 #define FAIL BT_READER_FAIL
 
@@ -111,7 +111,7 @@ void *bt_reader_all(struct bt_reader *r, uint64_t *n) {
   uint64_t room = 0, got = 1;
   bool ok = true;
   for (*n = 0; ok && got > 0; *n += got) {
-    if (*n == room) room = room ? 2 * room : (uint64_t)1 << 20;
+    if (*n == room) room = room ? 2 * room : FIRST_CHUNK;
     char *grown = realloc(data, room);
     if (grown) data = grown;
     ok = grown ? bt_reader_some(r, data + *n, room - *n, &got) : FAIL(r, "not enough memory for %" PRIu64 " bytes", room);

@@ -55,16 +55,18 @@ static bool next_point(const uint8_t **at, size_t *left, struct point *p) {
   return true;
 }
 
-static const char *new_folder(void) {
-  static char folder[300];
+static char folder[300];
+static void remove_folder(void) { rmdir(folder); }
+
+static void make_folder(void) {
   const char *base = getenv("TMPDIR");
   snprintf(folder, sizeof folder, "%s/btrt-events-XXXXXX", base ? base : "/tmp");
   fuzz_expect(mkdtemp(folder) != NULL);
-  return folder;
+  atexit(remove_folder);
 }
 
-// The only file of a folder, which goes with it.
-static uint8_t *take_file(const char *folder, size_t *size) {
+// The only file of the folder, which is removed.
+static uint8_t *take_file(size_t *size) {
   DIR *d = opendir(folder);
   struct dirent *entry = readdir(d);
   while (entry && entry->d_name[0] == '.') entry = readdir(d);
@@ -79,13 +81,13 @@ static uint8_t *take_file(const char *folder, size_t *size) {
   uint8_t *data = bt_xcalloc(*size, 1);
   fuzz_expect(fread(data, 1, *size, f) == *size);
   fclose(f);
-  unlink(path), rmdir(folder);
+  unlink(path);
   return data;
 }
 
 static void write_and_read(const uint8_t *data, size_t size) {
   char err[512];
-  const char *folder = new_folder();
+  if (!*folder) make_folder();
   struct bt_events *w = bt_events_open(folder, 0, err, sizeof err);
   fuzz_expect(w != NULL);
   struct point p;
@@ -95,7 +97,7 @@ static void write_and_read(const uint8_t *data, size_t size) {
   bt_events_close(w);
   struct event_file f = {0};
   struct event e;
-  f.data = take_file(folder, &f.n);
+  f.data = take_file(&f.n);
   fuzz_expect(event_next(&f, &e) == EVENT_READ && e.kind == EVENT_IS_VERSION);
   fuzz_expect(event_next(&f, &e) == EVENT_READ && e.kind == EVENT_IS_START && e.step == 1);
   at = data;

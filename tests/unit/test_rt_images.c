@@ -134,6 +134,22 @@ static void damage(const char *path) {
   bt_image_room_free(&room);
 }
 
+// A file without tables is damaged, whatever was decoded before it: libjpeg would remember theirs.
+static void test_missing_tables(void **state) {
+  const char *path = rt_path(*state, "a");
+  struct bt_image_room room = {0};
+  struct bt_raster r;
+  size_t n;
+  image_jpeg(path, 1, 3, 20, 18, IMAGE_PLAIN);
+  uint8_t *bytes = (uint8_t *)rt_read(path, &n);
+  assert_true(bt_decode(&room, bytes, n, 3, &r, err, sizeof err));
+  ((uint8_t *)memmem(bytes, n, "\xff\xdb", 2))[1] = 0xfe; // quantization becomes a comment
+  expect_damage(bytes, n, &room, "without a table");
+  rt_expect_text(err, "Quantization table 0x00 was not defined");
+  free(bytes);
+  bt_image_room_free(&room);
+}
+
 static void test_damage(void **state) {
   const char *path = rt_path(*state, "a");
   for (int options = IMAGE_PLAIN; options <= IMAGE_PROGRESSIVE; options += IMAGE_PROGRESSIVE) {
@@ -477,6 +493,7 @@ static int teardown(void **state) { return rt_rmdir(*state), 0; }
 int main(void) {
   const struct CMUnitTest tests[] = {
       WITH_FOLDER(test_pil),        WITH_FOLDER(test_colours),    WITH_FOLDER(test_damage),
+      WITH_FOLDER(test_missing_tables),
       WITH_FOLDER(test_claims),     WITH_FOLDER(test_scans),      WITH_FOLDER(test_layout),     WITH_FOLDER(test_links),
       WITH_FOLDER(test_unlabelled), WITH_FOLDER(test_unfit),      WITH_FOLDER(test_sizes),
       WITH_FOLDER(test_cache),      WITH_FOLDER(test_unreadable), WITH_FOLDER(test_all_unreadable),
