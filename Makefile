@@ -37,7 +37,7 @@ say = @printf '  %-6s %s\n' $(1) $(patsubst $(BUILD)/%,%,$@)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all help setup demo test check-sanitizers fuzz fuzz-coverage fuzz-build fuzzers bench format install clean random-programs planted-bugs planted-program
+.PHONY: all help setup demo test check-sanitizers fuzz fuzz-loaders fuzz-coverage fuzz-build fuzzers bench format install clean random-programs planted-bugs planted-program
 
 all: $(BUILD)/btc $(BUILD)/libbtrt.a ## build the compiler and the runtime
 
@@ -69,7 +69,10 @@ check-sanitizers: ## build all and the tests with address and undefined sanitize
 fuzz: fuzz-build ## fuzz the front end for FUZZ_SECONDS (default 600)
 	@tests/fuzz/run.sh fuzz $(BUILD)/fuzz $${FUZZ_SECONDS:-600}
 
-fuzz-coverage: ## the lines of the front end that the kept corpus reaches
+fuzz-loaders: fuzz-build ## fuzz each reader of files for FUZZ_SECONDS (default 600)
+	@tests/fuzz/run.sh fuzz-loaders $(BUILD)/fuzz $${FUZZ_SECONDS:-600}
+
+fuzz-coverage: ## the lines of the front end and of the readers of files that the kept corpus reaches
 	@$(FUZZ_MAKE) BUILD=$(BUILD)/fuzz-coverage SAN="-fprofile-instr-generate -fcoverage-mapping" fuzzers
 	@tests/fuzz/run.sh coverage $(BUILD)/fuzz-coverage
 
@@ -152,9 +155,12 @@ $(BUILD)/obj/bench/%.o: bench/%.c
 	$(call say,CC)
 	$(CC) $(ALL_CFLAGS) $(OPENMP) -c -o $@ $<
 
-FUZZERS := front_end graph_text stores
-fuzzers: $(FUZZERS:%=$(BUILD)/fuzz_%)
-$(BUILD)/fuzz_front_end $(BUILD)/fuzz_graph_text: $(BUILD)/obj/tests/fuzz/mutate.o
+FUZZERS_OF_TEXT  := front_end graph_text
+FUZZERS_OF_FILES := tuned safetensors checkpoint idx npy events cifar image
+fuzzers: $(FUZZERS_OF_TEXT:%=$(BUILD)/fuzz_%) $(FUZZERS_OF_FILES:%=$(BUILD)/fuzz_%)
+$(FUZZERS_OF_TEXT:%=$(BUILD)/fuzz_%): $(BUILD)/obj/tests/fuzz/mutate.o
+$(FUZZERS_OF_FILES:%=$(BUILD)/fuzz_%): $(BUILD)/obj/tests/fuzz/file.o
+$(BUILD)/fuzz_events: $(BUILD)/obj/tests/unit/event_file.o
 $(BUILD)/fuzz_%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/libbtc.a $(BUILD)/libbtrt.a
 	$(call say,LINK)
 	$(CC) $(CFLAGS) $(SAN) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS)

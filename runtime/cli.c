@@ -50,6 +50,8 @@ static const struct option {
      TRAIN | INFO, FIELD(evaluate)},
     {"--evaluate-every", "N", "epochs between two such measurements (default: 1); the last epoch has one", COUNT, TRAIN,
      FIELD(evaluate_every)},
+    {"--tensorboard", NULL, "also write what is logged for TensorBoard, beside the log", FLAG, TRAIN,
+     FIELD(tensorboard)},
     {"--from", "FILE", "checkpoint to load from (default: the one the program names, in --out)",
      TEXT, RUN | EXPORT, FIELD(from)},
     {"--init", "FILE", "start from these tensors, another library's too; INSTANCE=FILE says whose",

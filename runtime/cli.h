@@ -16,7 +16,7 @@ struct bt_options {
   int64_t epochs, steps, stop_at, save_every, keep_every, log_every, bench, threads, loaders, rows; // 0: not given
   int64_t seed;
   int64_t cache; // bytes of decoded images
-  bool seed_given, resume, force, find_nan, quiet, json, untrained, help, version;
+  bool seed_given, resume, force, find_nan, quiet, json, tensorboard, untrained, help, version;
   const char *labels; // as written
   const char *evaluate;           // as written: the programs, by commas
   int64_t evaluate_every;         // epochs

@@ -66,14 +66,16 @@ const uint8_t *bt_read_image_file(struct bt_image_room *room, int folder, const 
 
 // ---- pixels -----------------------------------------------------------------------------------
 
-bool bt_decoding_begin(struct bt_decoding *d, uint64_t height, uint64_t width) {
+bool bt_decoding_begin(struct bt_decoding *d, uint64_t height, uint64_t width, bool credible) {
   if (height == 0 || width == 0) return FAIL(d, "its header says 0 pixels");
   if (height > BT_MOST_PIXELS || width > BT_MOST_PIXELS || height * width > BT_MOST_PIXELS)
     return FAIL(d, "its header claims %" PRIu64 "×%" PRIu64 " pixels, more than %d", height, width,
                 BT_MOST_PIXELS);
   d->raster->height = (int)height, d->raster->width = (int)width;
-  if (d->size_only) return true;
-  // Pages that no row is written to cost nothing, so a claim alone takes no memory.
+  if (d->size_only) return true; // of the first bytes alone
+  if (!credible)
+    return FAIL(d, "its %zu bytes cannot hold the %" PRIu64 "×%" PRIu64 " pixels that its header claims", d->n, height,
+                width);
   size_t bytes = (size_t)d->raster->channels * height * width;
   if (!make_room(&d->room->pixels, &d->room->bytes, bytes))
     return FAIL(d, "not enough memory for %" PRIu64 "×%" PRIu64 " pixels", height, width);
@@ -165,7 +167,7 @@ bool bt_decode_size(struct bt_image_room *room, const uint8_t *bytes, size_t n, 
 
 void bt_image_room_free(struct bt_image_room *room) {
   free(room->pixels);
-  if (room->decoder) bt_jpeg_free(room->decoder->jpeg), free(room->decoder->file);
+  if (room->decoder) free(room->decoder->file);
   free(room->decoder);
   *room = (struct bt_image_room){0};
 }

@@ -6,8 +6,7 @@
 #include "decode.h"
 
 struct bt_decoder {
-  struct bt_jpeg *jpeg; // NULL: none was met yet
-  uint8_t *file;        // the bytes last read
+  uint8_t *file; // the bytes last read
   size_t file_room;
 };
 
@@ -22,13 +21,13 @@ struct bt_decoding {
   size_t errlen;
 };
 
-// Takes note of what the header says, which is judged, and makes room for the pixels.
-bool bt_decoding_begin(struct bt_decoding *d, uint64_t height, uint64_t width);
+// Takes note of what the header says, which is judged, and makes room for the pixels. credible: can the
+// file's bytes hold so many?
+bool bt_decoding_begin(struct bt_decoding *d, uint64_t height, uint64_t width, bool credible);
 // Puts row y, of `samples` bytes a pixel: 1 grey, 3 RGB, 4 CMYK, each byte 255 for no ink.
 void bt_decoding_row(struct bt_decoding *d, int y, const uint8_t *row, int samples);
 
 bool bt_decode_jpeg(struct bt_decoding *d);
-void bt_jpeg_free(struct bt_jpeg *jpeg);
 bool bt_decode_png(struct bt_decoding *d);
 
 #endif

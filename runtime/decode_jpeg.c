@@ -1,12 +1,11 @@
 // decode_jpeg.c: JPEG by libjpeg-turbo: slow integer DCT, fancy upsampling, as is its default and
 // PIL's.
 //
-// One decompressor serves a thread for all its images. libjpeg reports errors by a call that must
-// not return, hence setjmp.
+// Each image has a decompressor of its own: one keeps the tables of the images before, and a file that lacks
+// its own would be decoded with them. libjpeg reports errors by a call that must not return, hence setjmp.
 #include "decode_internal.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <jpeglib.h>
 #include <setjmp.h>
@@ -15,7 +14,7 @@
 
 #define MOST_SCANS 500 // a progressive file has some ten; each costs as much as the image is large
 
-struct bt_jpeg {
+struct reading {
   struct jpeg_decompress_struct info;
   struct jpeg_error_mgr errors;
   struct jpeg_progress_mgr progress;
@@ -24,9 +23,9 @@ struct bt_jpeg {
 };
 
 static void leave(j_common_ptr info) {
-  struct bt_jpeg *jpeg = info->client_data;
-  info->err->format_message(info, jpeg->message);
-  longjmp(jpeg->failed, 1);
+  struct reading *r = info->client_data;
+  info->err->format_message(info, r->message);
+  longjmp(r->failed, 1);
 }
 
 // Of libjpeg's warnings, those that tell of lost or damaged data: what would follow is made up.
@@ -43,34 +42,13 @@ static void judge_warning(j_common_ptr info, int level) {
 }
 
 static void limit_scans(j_common_ptr info) {
-  struct bt_jpeg *jpeg = info->client_data;
-  if (jpeg->info.input_scan_number <= MOST_SCANS) return;
-  snprintf(jpeg->message, sizeof jpeg->message, "more than %d scans", MOST_SCANS);
-  longjmp(jpeg->failed, 1);
+  struct reading *r = info->client_data;
+  if (r->info.input_scan_number <= MOST_SCANS) return;
+  snprintf(r->message, sizeof r->message, "more than %d scans", MOST_SCANS);
+  longjmp(r->failed, 1);
 }
 
 static void say_nothing(j_common_ptr info) { (void)info; }
-
-static struct bt_jpeg *jpeg_of(struct bt_decoder *decoder) {
-  if (decoder->jpeg) return decoder->jpeg;
-  struct bt_jpeg *jpeg = bt_xcalloc(1, sizeof *jpeg);
-  jpeg->info.err = jpeg_std_error(&jpeg->errors);
-  jpeg->errors.error_exit = leave;
-  jpeg->errors.emit_message = judge_warning;
-  jpeg->errors.output_message = say_nothing;
-  jpeg->info.client_data = jpeg;
-  if (setjmp(jpeg->failed)) bt_die("libjpeg: %s", jpeg->message);
-  jpeg_create_decompress(&jpeg->info);
-  jpeg->progress.progress_monitor = limit_scans;
-  jpeg->info.progress = &jpeg->progress;
-  return decoder->jpeg = jpeg;
-}
-
-void bt_jpeg_free(struct bt_jpeg *jpeg) {
-  if (!jpeg) return;
-  jpeg_destroy_decompress(&jpeg->info);
-  free(jpeg);
-}
 
 // PIL refuses other numbers of components, too.
 static bool choose_colours(struct bt_decoding *d, struct jpeg_decompress_struct *info) {
@@ -82,16 +60,12 @@ static bool choose_colours(struct bt_decoding *d, struct jpeg_decompress_struct 
   }
 }
 
-// Huffman's code takes at least a bit for a block of 8 × 8 samples, and at least every second block
-// of the image is in some component; so a short file cannot claim a large image, for which libjpeg
-// would set coefficients aside.
-static bool is_credible(struct bt_decoding *d, const struct jpeg_decompress_struct *info) {
-  uint64_t blocks =
-      ((uint64_t)info->image_height + 7) / 8 * (((uint64_t)info->image_width + 7) / 8);
-  return info->arith_code || blocks / 16 <= d->n ||
-         bt_fail(d->err, d->errlen,
-                 "its %zu bytes cannot hold the %u×%u pixels that its header claims", d->n,
-                 info->image_height, info->image_width);
+// Huffman's code takes at least a bit for a block of 8 × 8 samples, and at least every second block of
+// the image is in some component; so a short file cannot claim a large image, for which libjpeg would
+// set coefficients aside. Arithmetic code has no such bound; what takes a quarter of that is no picture.
+static bool is_credible(const struct bt_decoding *d, const struct jpeg_decompress_struct *info) {
+  uint64_t blocks = ((uint64_t)info->image_height + 7) / 8 * (((uint64_t)info->image_width + 7) / 8);
+  return blocks / (info->arith_code ? 64 : 16) <= d->n;
 }
 
 static void read_rows(struct bt_decoding *d, struct jpeg_decompress_struct *info) {
@@ -110,10 +84,10 @@ static void read_rows(struct bt_decoding *d, struct jpeg_decompress_struct *info
 static bool decode(struct bt_decoding *d, struct jpeg_decompress_struct *info) {
   jpeg_mem_src(info, d->bytes, d->n);
   jpeg_read_header(info, TRUE);
-  if (!choose_colours(d, info) || !bt_decoding_begin(d, info->image_height, info->image_width))
+  if (!choose_colours(d, info) ||
+      !bt_decoding_begin(d, info->image_height, info->image_width, is_credible(d, info)))
     return false;
   if (d->size_only) return true;
-  if (!is_credible(d, info)) return false;
   jpeg_start_decompress(info);
   read_rows(d, info);
   jpeg_finish_decompress(info);
@@ -121,12 +95,20 @@ static bool decode(struct bt_decoding *d, struct jpeg_decompress_struct *info) {
 }
 
 bool bt_decode_jpeg(struct bt_decoding *d) {
-  struct bt_jpeg *jpeg = jpeg_of(d->room->decoder);
-  if (setjmp(jpeg->failed)) {
-    jpeg_abort_decompress(&jpeg->info);
-    return bt_fail(d->err, d->errlen, "%s", jpeg->message);
+  struct reading r = {.progress.progress_monitor = limit_scans};
+  r.info.err = jpeg_std_error(&r.errors);
+  r.errors.error_exit = leave;
+  r.errors.emit_message = judge_warning;
+  r.errors.output_message = say_nothing;
+  r.info.client_data = &r;
+  bool ok = false;
+  if (setjmp(r.failed)) {
+    bt_fail(d->err, d->errlen, "%s", r.message);
+  } else {
+    jpeg_create_decompress(&r.info);
+    r.info.progress = &r.progress;
+    ok = decode(d, &r.info);
   }
-  bool ok = decode(d, &jpeg->info);
-  jpeg_abort_decompress(&jpeg->info);
+  jpeg_destroy_decompress(&r.info);
   return ok;
 }

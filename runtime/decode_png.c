@@ -58,13 +58,19 @@ static bool read_rows(struct reading *r) {
   return true;
 }
 
+// Deflate makes of a byte at most 1032.
+static bool is_credible(const struct reading *r) {
+  uint64_t rows = png_get_image_height(r->png, r->info);
+  return rows * png_get_rowbytes(r->png, r->info) / 1032 <= r->d->n;
+}
+
 // Leaves by longjmp where libpng finds an error.
 static bool decode(struct reading *r) {
   png_set_read_fn(r->png, r, give_bytes);
   png_set_keep_unknown_chunks(r->png, PNG_HANDLE_CHUNK_NEVER, NULL, -1); // texts, profiles, gamma
   png_read_info(r->png, r->info);
   if (!bt_decoding_begin(r->d, png_get_image_height(r->png, r->info),
-                         png_get_image_width(r->png, r->info)))
+                         png_get_image_width(r->png, r->info), is_credible(r)))
     return false;
   if (r->d->size_only) return true;
   if (!read_rows(r)) return false;

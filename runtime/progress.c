@@ -1,10 +1,12 @@
 // progress.c: the progress line and the log.
 //
 // On a terminal one line is rewritten several times a second; elsewhere a plain line appears at
-// most every two seconds, and one an epoch. The log is flushed line by line: it survives a crash.
-// Neither touches the run: they read scalars that the step has computed anyway.
+// most every two seconds, and one an epoch. The log is flushed line by line: it survives a crash. With
+// --tensorboard each number of it is also a point of a curve. None of these touches the run: they read
+// scalars that the step has computed anyway.
 #include "progress.h"
 #include "evaluate.h"
+#include "events.h"
 #include "json_text.h"
 #include "sweep.h"
 
@@ -21,6 +23,9 @@
 
 #define TERMINAL_INTERVAL 0.1
 #define PLAIN_INTERVAL 2.0
+// Columns: of a terminal that does not say how many it has; of a line in a file, which has room for most.
+#define USUAL_WIDTH 80
+#define PLAIN_WIDTH 120
 
 // Two runs would take turns in overwriting each other's checkpoint. The lock goes with the process.
 static bool is_locked(FILE *log) {
@@ -32,6 +37,15 @@ static void end_last_line(FILE *log) {
   int last = fseek(log, -1, SEEK_END) == 0 ? fgetc(log) : '\n';
   fseek(log, 0, SEEK_END);
   if (last != '\n') fputc('\n', log);
+}
+
+// Beside the log, if they are wanted.
+static bool open_events(struct bt_progress *p, char *err, size_t errlen) {
+  if (!p->session->options->tensorboard) return true;
+  char *folder = bt_path(p->session->options->out, p->session->program->name, ".");
+  p->events = bt_events_open(folder, p->first_step, err, errlen);
+  free(folder);
+  return p->events != NULL;
 }
 
 bool bt_progress_open(struct bt_progress *p, const struct bt_session *s, char *err, size_t errlen) {
@@ -54,44 +68,67 @@ void bt_progress_show(struct bt_progress *p, const struct bt_session *s) {
                             .shown = now + PLAIN_INTERVAL - TERMINAL_INTERVAL};
 }
 
-void bt_progress_begin(struct bt_progress *p, int64_t first_step, bool append) {
+bool bt_progress_begin(struct bt_progress *p, int64_t first_step, bool append, char *err, size_t errlen) {
   p->started = p->shown = p->logged = bt_now();
   p->first_step = p->logged_step = first_step;
   if (append)
     end_last_line(p->log);
   else if (ftruncate(fileno(p->log), 0) != 0)
     fputc('\n', p->log); // what was there stays, apart
+  return open_events(p, err, errlen);
 }
 
 void bt_progress_close(struct bt_progress *p) {
   bt_progress_end_line(p);
   if (p->log && fclose(p->log) != 0 && !p->warned)
     fprintf(stderr, "warning: cannot write %s: %s\n", p->log_path, strerror(errno));
+  bt_events_close(p->events);
   free(p->log_path), free(p->epoch_sums);
   *p = (struct bt_progress){0};
 }
 
 // ---- the log ----------------------------------------------------------------------------------
 
-// Writes and frees the object. A log that cannot be written is worth a warning, not the run.
+// What shares the terminal with the line comes in its place; it is shown again soon.
+static void clear_line(struct bt_progress *p) {
+  if (p->open_line) fputs("\r\033[K", stderr), fflush(stderr);
+  p->open_line = false;
+}
+
+// What cannot be written is worth a warning, not the run.
+static void warn(struct bt_progress *p, bool *warned, const char *text) {
+  if (!*warned) bt_progress_end_line(p), fprintf(stderr, "warning: %s\n", text);
+  *warned = true;
+}
+
+// Writes and frees the object, and the points that came with it.
 static void write_line(struct bt_progress *p, json_t *object) {
-  char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9));
+  char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9)), why[4096];
   json_decref(object);
   if (!text) return;
   if (p->torn) end_last_line(p->log);
   p->torn = fprintf(p->log, "%s\n", text) < 0 || fflush(p->log) != 0;
-  if (p->torn && !p->warned) {
-    bt_progress_end_line(p);
-    fprintf(stderr, "warning: cannot write %s: %s\n", p->log_path, strerror(errno));
-    p->warned = true;
+  if (p->torn) {
+    bt_fail(why, sizeof why, "cannot write %s: %s", p->log_path, strerror(errno));
+    warn(p, &p->warned, why);
+    __fpurge(p->log), clearerr(p->log); // half of a line may be there
   }
-  if (p->torn) __fpurge(p->log), clearerr(p->log); // half of a line may be there
-  if (p->session->options->json) printf("%s\n", text), fflush(stdout);
+  if (!bt_events_flush(p->events, why, sizeof why)) warn(p, &p->warned_events, why);
+  if (p->session->options->json) clear_line(p), printf("%s\n", text), fflush(stdout);
   free(text);
 }
 
 // JSON has no infinities: they become null.
 static json_t *real(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+// A number of a line, which is also a point of the curve group/name (without a group: name).
+static void add_value(struct bt_progress *p, json_t *object, const char *group, int64_t step, const char *name,
+                      double value) {
+  char tag[1024];
+  snprintf(tag, sizeof tag, "%s%s%s", group, *group ? "/" : "", name);
+  json_object_set_new(object, name, real(value));
+  bt_events_scalar(p->events, step, tag, value);
+}
 
 static json_t *line_of(const struct bt_progress *p, const struct bt_step_point *point,
                        const char *event) {
@@ -122,19 +159,19 @@ static bool next_output(const struct bt_progress *p, enum bt_output_kind kind, i
   return false;
 }
 
-static void add_values(json_t *object, const struct bt_progress *p, value_source *value) {
+static void add_values(struct bt_progress *p, json_t *object, const char *group, int64_t step, value_source *value) {
   static const enum bt_output_kind kinds[] = {BT_OUTPUT_LOSS, BT_OUTPUT_REPORT};
   for (int k = 0; k < 2; k++)
     for (int i = -1; next_output(p, kinds[k], &i);)
-      json_object_set_new(object, p->session->program->outputs[i].name, real(value(p, i)));
+      add_value(p, object, group, step, p->session->program->outputs[i].name, value(p, i));
 }
 
 static void log_step(struct bt_progress *p, const struct bt_step_point *point) {
   double now = bt_now(),
          images = (double)((point->step - p->logged_step) * p->session->program->batch);
   json_t *object = line_of(p, point, "step");
-  add_values(object, p, of_step);
-  json_object_set_new(object, "images_per_s", real(images / fmax(now - p->logged, 1e-9)));
+  add_values(p, object, "train", point->step, of_step);
+  add_value(p, object, "", point->step, "images_per_s", images / fmax(now - p->logged, 1e-9));
   write_line(p, object);
   p->logged = now;
   p->logged_step = point->step;
@@ -185,7 +222,7 @@ void bt_progress_end_line(struct bt_progress *p) {
 }
 
 static void print_duration(char *to, size_t room, double seconds) {
-  int64_t s = seconds > 0 ? llround(seconds) : 0;
+  int64_t s = llround(fmin(fmax(seconds, 0), 1e15));
   if (s >= 3600)
     snprintf(to, room, "%" PRId64 ":%02d:%02d", s / 3600, (int)(s / 60 % 60), (int)(s % 60));
   else
@@ -194,13 +231,13 @@ static void print_duration(char *to, size_t room, double seconds) {
 
 static int terminal_width(void) {
   struct winsize size;
-  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : USUAL_WIDTH;
 }
 
 // A line is a row of parts. Where it is too narrow for all, the important ones are shown. A part counts
 // with a width that its number will hardly exceed, so that parts do not come and go with its digits.
 enum { ALWAYS, FIRST_REPORTS, SCORE, STEP, RATE, OTHER_REPORTS, N_RANKS };
-enum { N_FIRST_REPORTS = 3, MOST_REPORTS = 20, MOST_PARTS = MOST_REPORTS + 6, PLAIN_WIDTH = 80 };
+enum { N_FIRST_REPORTS = 3, MOST_REPORTS = 20, MOST_PARTS = MOST_REPORTS + 6 };
 struct part {
   int rank, width;
   bool shown;
@@ -259,13 +296,20 @@ static void add_scalars(struct line *l, const struct bt_progress *p, value_sourc
     add_report(l, k, outputs[i].name, value(p, i));
 }
 
+// Of a step that is done, how many ends of epochs have what follows them still to come.
+static int64_t ends_to_come(const struct bt_step_point *point) {
+  return (point->steps + point->steps_per_epoch - 1) / point->steps_per_epoch - (point->step - 1) / point->steps_per_epoch;
+}
+
+// Steps take what they took in this process; so do ends of epochs, once there was one.
 static void add_times(struct line *l, const struct bt_progress *p,
                       const struct bt_step_point *point) {
-  double elapsed = fmax(bt_now() - p->started, 1e-9);
+  double stepping = fmax(bt_now() - p->started - p->aside, 1e-9);
   double done = (double)(point->step - p->first_step), left = (double)(point->steps - point->step);
+  double seconds = (done > 0 ? left * stepping / done : 0) + (p->ends ? (double)ends_to_come(point) * p->aside / (double)p->ends : 0);
   char eta[32];
-  print_duration(eta, sizeof eta, done > 0 ? left * elapsed / done : 0);
-  add_part(l, RATE, 0, "%.0f img/s", done * (double)p->session->program->batch / elapsed);
+  print_duration(eta, sizeof eta, seconds);
+  add_part(l, RATE, 0, "%.0f img/s", done * (double)p->session->program->batch / stepping);
   add_part(l, ALWAYS, 0, "ETA %s", eta);
 }
 
@@ -339,15 +383,22 @@ void bt_progress_step(struct bt_progress *p, const struct bt_step_point *point) 
 
 void bt_progress_epoch(struct bt_progress *p, const struct bt_step_point *point) {
   json_t *object = line_of(p, point, "epoch");
-  add_values(object, p, of_epoch);
+  add_values(p, object, "epoch", point->step, of_epoch);
   write_line(p, object);
   if (!p->session->options->quiet) show(p, point, of_epoch);
   bt_progress_end_line(p);
+  p->ends++;
   memset(p->epoch_sums, 0, sizeof *p->epoch_sums * (size_t)p->session->program->n_outputs);
   p->epoch_steps = 0;
 }
 
 // ---- passes -----------------------------------------------------------------------------------
+
+void bt_progress_aside(struct bt_progress *p, const struct bt_step_point *point, double seconds) {
+  if (point->step == p->first_step && !p->ends) p->ends = 1; // due since before this process
+  p->aside += seconds;
+  p->logged += seconds;
+}
 
 void bt_progress_sweep(struct bt_progress *p, const char *what, int64_t done, int64_t of) {
   struct line l = {0};
@@ -360,16 +411,18 @@ void bt_progress_pass(struct bt_progress *p, const struct bt_step_point *point, 
                       const double *means, double seconds) {
   json_t *object = line_of(p, point, "pass");
   struct line l = {0};
+  char group[256];
+  snprintf(group, sizeof group, "pass/%s", bt_pass_name(pass)); // train/… are the steps'
   json_object_set_new(object, "pass", json_string(bt_pass_name(pass)));
   add_part(&l, ALWAYS, 0, "  %.40s", bt_pass_name(pass));
   for (int i = 0, k = 0; i < pass->n_outputs; i++) {
     if (pass->outputs[i].kind != BT_OUTPUT_REPORT) continue;
-    json_object_set_new(object, pass->outputs[i].name, real(means[i]));
+    add_value(p, object, group, point->step, pass->outputs[i].name, means[i]);
     if (k < MOST_REPORTS) add_report(&l, k++, pass->outputs[i].name, means[i]);
   }
   write_line(p, object);
   if (!p->session->options->quiet && l.n > 1) show_line(p, &l), bt_progress_end_line(p);
-  p->logged += seconds; // no part of the time that images take
+  bt_progress_aside(p, point, seconds);
 }
 
 // ---- measures ---------------------------------------------------------------------------------
@@ -381,12 +434,16 @@ static void name_measure(char *to, size_t room, const struct bt_result *r) {
 }
 
 static void log_result(struct bt_progress *p, const struct bt_step_point *point, const struct bt_result *r, double value) {
+  char tag[1024];
   json_t *object = line_of(p, point, "evaluate");
   json_object_set_new(object, "program", json_string(r->program->name));
   if (r->pass) json_object_set_new(object, "pass", json_string(r->pass));
   if (r->measure) json_object_set_new(object, "measure", json_string(r->measure));
   if (r->report) json_object_set_new(object, "report", json_string(r->report));
   json_object_set_new(object, r->report ? "value" : "accuracy", real(value));
+  snprintf(tag, sizeof tag, "evaluate/%s/%s%s%s", r->program->name, r->pass ? r->pass : "", r->pass ? "/" : "",
+           r->measure ? r->measure : r->report ? r->report : "");
+  bt_events_scalar(p->events, point->step, tag, value);
   write_line(p, object);
 }
 
@@ -428,5 +485,5 @@ void bt_progress_measure(struct bt_progress *p, const struct bt_step_point *poin
     fprintf(stderr, "warning: %s\n", broken);
   }
   if (!p->session->options->quiet && l.n) show_line(p, &l), bt_progress_end_line(p);
-  p->logged += seconds; // no part of the time that images take
+  bt_progress_aside(p, point, seconds);
 }

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define FIRST_CHUNK ((uint64_t)1 << 16)
 #define CHUNK ((uint64_t)64 << 20)
 #define FAIL BT_READER_FAIL
 
@@ -82,9 +83,10 @@ static bool check_end(struct bt_reader *r) {
   return code == Z_OK || code == Z_STREAM_END || FAIL(r, "truncated: the gzip stream has no end");
 }
 
-// Appends up to a chunk of the missing bytes to *data.
+// Appends up to a chunk of the missing bytes to *data: as much as there was, within bounds.
 static bool read_chunk(struct bt_reader *r, char **data, uint64_t *have, uint64_t n) {
-  uint64_t want = n - *have < CHUNK ? n - *have : CHUNK, got;
+  uint64_t want = *have < FIRST_CHUNK ? FIRST_CHUNK : *have < CHUNK ? *have : CHUNK, got;
+  if (want > n - *have) want = n - *have;
   char *grown = realloc(*data, *have + want);
   if (!grown) return FAIL(r, "not enough memory for %" PRIu64 " bytes", n);
   *data = grown;
@@ -109,7 +111,7 @@ void *bt_reader_all(struct bt_reader *r, uint64_t *n) {
   uint64_t room = 0, got = 1;
   bool ok = true;
   for (*n = 0; ok && got > 0; *n += got) {
-    if (*n == room) room = room ? 2 * room : (uint64_t)1 << 20;
+    if (*n == room) room = room ? 2 * room : FIRST_CHUNK;
     char *grown = realloc(data, room);
     if (grown) data = grown;
     ok = grown ? bt_reader_some(r, data + *n, room - *n, &got) : FAIL(r, "not enough memory for %" PRIu64 " bytes", room);

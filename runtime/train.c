@@ -602,7 +602,7 @@ static int train_from_here(struct run *r) {
   }
   bt_folder_clean(r->s);
   if (!bt_folder_describe(r->s, &r->point, r->n_images, r->err, sizeof r->err)) return fail(r);
-  bt_progress_begin(&r->progress, r->point.step, r->resumed);
+  if (!bt_progress_begin(&r->progress, r->point.step, r->resumed, r->err, sizeof r->err)) return fail(r);
   if (r->resumed) bt_progress_resumed(&r->progress, r->point.step, r->changes);
   catch_signals(old);
   int code = run_steps(r, end) ? finish(r, end) : fail(r);

@@ -11,5 +11,6 @@ else
   holds 'the fuzz targets build' make --no-print-directory BUILD="$build" fuzz-build
   holds 'the kept corpus and the seeds' tests/fuzz/run.sh replay "$build/fuzz"
   holds 'some seconds of fuzzing' tests/fuzz/run.sh fuzz "$build/fuzz" "${FUZZ_SECONDS:-20}"
+  holds 'and of the readers of files' tests/fuzz/run.sh fuzz-loaders "$build/fuzz" 2
 fi
 echo "1..$n"

@@ -17,7 +17,8 @@ enum image_options {
   IMAGE_INTERLACED = 1,
   IMAGE_PROGRESSIVE = 2,
   IMAGE_YCCK = 4,
-  IMAGE_RESTARTS = 8
+  IMAGE_RESTARTS = 8,
+  IMAGE_ARITHMETIC = 16
 };
 
 // channels: 1 grey, 3 RGB, 4 inks.
@@ -37,6 +38,7 @@ static inline void image_jpeg(const char *path, int seed, int channels, int heig
   if (options & IMAGE_YCCK) jpeg_set_colorspace(&info, JCS_YCCK);
   if (options & IMAGE_PROGRESSIVE) jpeg_simple_progression(&info);
   if (options & IMAGE_RESTARTS) info.restart_interval = 1;
+  if (options & IMAGE_ARITHMETIC) info.arith_code = TRUE;
   jpeg_set_quality(&info, 90, TRUE);
   jpeg_start_compress(&info, TRUE);
   uint8_t *row = malloc((size_t)(width * channels));

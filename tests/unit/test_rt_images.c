@@ -145,6 +145,22 @@ static void damage(const char *path) {
   bt_image_room_free(&room);
 }
 
+// A file without tables is damaged, whatever was decoded before it: libjpeg would remember theirs.
+static void test_missing_tables(void **state) {
+  const char *path = rt_path(*state, "a");
+  struct bt_image_room room = {0};
+  struct bt_raster r;
+  size_t n;
+  image_jpeg(path, 1, 3, 20, 18, IMAGE_PLAIN);
+  uint8_t *bytes = (uint8_t *)rt_read(path, &n);
+  assert_true(bt_decode(&room, bytes, n, 3, &r, err, sizeof err));
+  ((uint8_t *)memmem(bytes, n, "\xff\xdb", 2))[1] = 0xfe; // quantization becomes a comment
+  expect_damage(bytes, n, &room, "without a table");
+  rt_expect_text(err, "Quantization table 0x00 was not defined");
+  free(bytes);
+  bt_image_room_free(&room);
+}
+
 static void test_damage(void **state) {
   const char *path = rt_path(*state, "a");
   for (int options = IMAGE_PLAIN; options <= IMAGE_PROGRESSIVE; options += IMAGE_PROGRESSIVE) {
@@ -167,7 +183,7 @@ static void claim(uint8_t *bytes, size_t n, bool png, unsigned height, unsigned 
     return;
   }
   for (size_t i = 0; i + 9 < n; i++)
-    if (bytes[i] == 0xff && (bytes[i + 1] == 0xc0 || bytes[i + 1] == 0xc2)) {
+    if (bytes[i] == 0xff && (bytes[i + 1] == 0xc0 || bytes[i + 1] == 0xc2 || bytes[i + 1] == 0xc9)) {
       memcpy(bytes + i + 5, (uint8_t[]){size[6], size[7], size[2], size[3]}, 4);
       return;
     }
@@ -193,9 +209,11 @@ static void test_claims(void **state) {
     expect_claim(jpeg, false, 13000, 13000, "cannot hold");
     expect_claim(jpeg, false, 0, 8, "");
   }
+  image_jpeg(jpeg, 1, 3, 8, 8, IMAGE_ARITHMETIC);
+  expect_claim(jpeg, false, 13000, 13000, "cannot hold");
   image_png(png, 1, PNG_COLOR_TYPE_RGB, 8, 8, 8, IMAGE_PLAIN);
   expect_claim(png, true, 100000, 100000, "more than 178956970");
-  expect_claim(png, true, 13000, 13000, "");
+  expect_claim(png, true, 13000, 13000, "cannot hold");
   struct bt_image_room room = {0};
   expect_damage((const uint8_t *)"GIF89a", 6, &room, "neither JPEG nor PNG");
   rt_expect_text(err, "neither JPEG nor PNG");
@@ -505,6 +523,7 @@ int main(void) {
       WITH_FOLDER(test_pil),
       WITH_FOLDER(test_colours),
       WITH_FOLDER(test_damage),
+      WITH_FOLDER(test_missing_tables),
       WITH_FOLDER(test_claims),
       WITH_FOLDER(test_scans),
       WITH_FOLDER(test_layout),
