@@ -79,6 +79,8 @@ struct order {
   int64_t epoch;   // -1: none yet
 };
 
+enum { MOST_RESULTS = 64 };
+
 struct run {
   struct bt_session *s;
   char *checkpoint;           // the last
@@ -95,6 +97,8 @@ struct run {
   int64_t n_images;
   struct order order;
   struct bt_progress progress;
+  struct bt_result last[MOST_RESULTS]; // of what passes and measures said at the end
+  int n_last;
   char err[4096];
 };
 
@@ -447,11 +451,14 @@ static bool take_step(struct run *r) {
 
 static bool is_last(const struct run *r) { return r->point.step == r->point.steps; }
 
-// What is measured at a run's end is its result; --json has printed the log's line already.
-static void print_last(struct run *r, const struct bt_result *result) {
-  if (r->s->options->json) return;
-  bt_progress_end_line(&r->progress);
-  bt_print_result(r->s, result);
+// What is measured at a run's end is its result, printed when all is saved.
+static void keep_last(struct run *r, const struct bt_result *result) {
+  if (is_last(r) && r->n_last < MOST_RESULTS) r->last[r->n_last++] = *result;
+}
+
+// --json has printed the log's lines already.
+static void print_last(const struct run *r) {
+  for (int i = 0; i < r->n_last && !r->s->options->json; i++) bt_print_result(r->s, &r->last[i]);
   fflush(stdout);
 }
 
@@ -473,17 +480,15 @@ static bool run_pass(struct run *r, struct bt_pass *pass) {
   double start = bt_now(), *means = bt_xcalloc((size_t)program->n_outputs, sizeof *means);
   bool whole = bt_sweep_reports(&w, pass->keeps, means, pass_goes_on, &user, r->err, sizeof r->err);
   if (whole) bt_progress_pass(&r->progress, &r->point, program, means, bt_now() - start);
-  for (int i = 0; whole && is_last(r) && i < program->n_outputs; i++)
+  for (int i = 0; whole && i < program->n_outputs; i++)
     if (program->outputs[i].kind == BT_OUTPUT_REPORT)
-      print_last(r, &(struct bt_result){.program = r->s->program, .pass = bt_pass_name(program),
+      keep_last(r, &(struct bt_result){.program = r->s->program, .pass = bt_pass_name(program),
                                         .report = program->outputs[i].name, .value = means[i]});
   free(means);
   return whole;
 }
 
 // ---- measures ---------------------------------------------------------------------------------
-
-enum { MOST_RESULTS = 64 };
 
 struct measure_run {
   struct run *run;
@@ -528,7 +533,7 @@ static bool run_measure(struct run *r, int k) {
   bt_progress_measure(&r->progress, &r->point, s->program, m.results, m.n, end == BT_MEASURE_FAILED ? err : NULL, k == 0,
                       bt_now() - start);
   if (k == 0 && is_scored_by_measure(r) && m.n) score_measure(r, &m.results[0]);
-  for (int i = 0; is_last(r) && i < m.n; i++) print_last(r, &m.results[i]);
+  for (int i = 0; i < m.n; i++) keep_last(r, &m.results[i]);
   return true;
 }
 
@@ -578,6 +583,7 @@ static int finish(struct run *r, int64_t end) {
     bt_progress_event(&r->progress, "interrupted", r->point.step);
     return 128 + (int)signal_received;
   }
+  print_last(r);
   if (!quiet)
     fprintf(stderr, "%s to %s; peak memory %.1f MiB\n",
             r->point.step < r->point.steps ? "stopped, saved" : "done, saved", r->checkpoint,

@@ -148,7 +148,7 @@ struct bt_view_plan *bt_view_plan_new(const struct bt_view *view, const int64_t 
   ok = ok && check_result(plan, err, errlen);
   for (int i = 0; ok && i < workers; i++)
     if (!make_room(&plan->workspaces[i], &way.room))
-      ok = bt_fail(err, errlen, "view %s: memory is out for %d workers", plan_name(plan), workers);
+      ok = bt_fail(err, errlen, "view %s: out of memory for %d workers", plan_name(plan), workers);
   if (!ok) return bt_view_plan_free(plan), NULL;
   plan_exit(plan);
   return plan;
@@ -211,7 +211,7 @@ bool bt_view_apply(struct bt_view_plan *plan, int worker, const struct bt_raster
       !follow(plan, image->height, image->width, &way, err, errlen))
     return false;
   if (!make_room(work, &way.room))
-    return bt_fail(err, errlen, "view %s: memory is out for an image of %d×%d (height×width)",
+    return bt_fail(err, errlen, "view %s: out of memory for an image of %d×%d (height×width)",
                    plan_name(plan), image->height, image->width);
   struct bt_view_context c = {
       .scratch = &work->scratch,

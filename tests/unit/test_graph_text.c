@@ -122,7 +122,7 @@ static const struct {
      "matmul lacks its attribute 'transpose_b'"},
     {P "%1 = max_pool2d(%0) {size: 2} : f32[2, 3]", "1 of 2 numbers of 'size'"},
     {P "%1 = sum(%0) {axes: 0.5} : f32[3]", "an integer"},
-    {P "output lose \"l\" = %0", "where 'loss', 'report' or 'value' should stand"},
+    {P "output lose \"l\" = %0", "where 'loss', 'report', 'value' or 'rows' should stand"},
     {P "output loss \"l = %0", "this string has no end on its line"},
     {P "update \"p\" = %0\nupdate \"p\" = %0", "p is updated twice"},
     {P "%1 = exp(%0) : f32[2, 3] } more", "the end of the text"},
