@@ -9,7 +9,8 @@
 #include <unistd.h>
 
 static const struct bt_program *const fit = &rt_programs[0];
-static char err[5000], note[2000];
+static char err[5000], note[2000], changes[1000];
+static double sums[16], sums_again[16];
 static char store[256] __attribute__((aligned(BT_ALIGN)));
 
 static void clear(void) { memset(store, 99, sizeof store), *note = 0; }
@@ -34,21 +35,21 @@ static void expect_round_trip(const struct bt_progress_point *point) {
   ssize_t n = read(ends[0], file, sizeof file);
   close(ends[0]), close(ends[1]);
   fuzz_expect(n > 0 && n < (ssize_t)sizeof file);
-  struct bt_progress_point again;
-  bool changed;
+  struct bt_progress_point again = {.n_sums = fit->n_outputs, .sums = sums_again};
   clear();
-  fuzz_expect(bt_checkpoint_load(fuzz_file(file, (size_t)n).path, &rt_module, fit, store, &again, &changed, err, sizeof err));
-  fuzz_expect(!changed && again.seed == point->seed && again.step == point->step && again.steps == point->steps &&
-              again.steps_per_epoch == point->steps_per_epoch && again.passes_due == point->passes_due);
+  fuzz_expect(bt_checkpoint_load(fuzz_file(file, (size_t)n).path, &rt_module, fit, store, &again, changes, sizeof changes, err, sizeof err));
+  fuzz_expect(!*changes && again.seed == point->seed && again.step == point->step && again.steps == point->steps &&
+              again.steps_per_epoch == point->steps_per_epoch && again.passes_due == point->passes_due &&
+              again.epoch_steps == point->epoch_steps && again.best.step == point->best.step);
   fuzz_expect(memcmp(first, store, sizeof store) == 0);
 }
 
 static void try_resume(const char *path) {
-  struct bt_progress_point point, peeked;
-  bool changed, peek = bt_checkpoint_peek(path, &peeked, err, sizeof err);
+  struct bt_progress_point point = {.n_sums = fit->n_outputs, .sums = sums}, peeked = {0};
+  bool peek = bt_checkpoint_peek(path, &peeked, err, sizeof err);
   fuzz_expect(!peek || is_point(&peeked));
   clear();
-  if (bt_checkpoint_load(path, &rt_module, fit, store, &point, &changed, err, sizeof err)) {
+  if (bt_checkpoint_load(path, &rt_module, fit, store, &point, changes, sizeof changes, err, sizeof err)) {
     fuzz_expect(peek && point.step == peeked.step && point.seed == peeked.seed && is_point(&point));
     expect_round_trip(&point);
   } else {
