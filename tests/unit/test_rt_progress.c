@@ -13,6 +13,7 @@ enum { STEPS_PER_EPOCH = 10 };
 
 struct run {
   struct bt_options options;
+  struct bt_data data; // none
   struct bt_session session;
   struct bt_step_point point;
   struct bt_progress progress;
@@ -24,7 +25,7 @@ static void open_run(struct run *r, const char *folder, int64_t first_step, int6
   char err[500];
   *r = (struct run){.options = {.out = folder, .log_every = 1000000}, .scalars = {0.5f, 0.1f, 0.2f, 12345, 1}};
   for (int i = 0; i < 5; i++) r->outputs[i] = &r->scalars[i];
-  r->session = (struct bt_session){.program = &rt_programs[3], .options = &r->options, .outputs = r->outputs};
+  r->session = (struct bt_session){.program = &rt_programs[3], .options = &r->options, .data = &r->data, .outputs = r->outputs};
   r->point = (struct bt_step_point){.step = first_step, .steps = steps, .steps_per_epoch = STEPS_PER_EPOCH};
   mkdir(rt_path(folder, "watched"), 0777);
   if (!bt_progress_open(&r->progress, &r->session, first_step, false, err, sizeof err)) fail_msg("%s", err);
