@@ -69,7 +69,7 @@ check-sanitizers: ## build all and the tests with address and undefined sanitize
 fuzz: fuzz-build ## fuzz the front end for FUZZ_SECONDS (default 600)
 	@tests/fuzz/run.sh fuzz $(BUILD)/fuzz $${FUZZ_SECONDS:-600}
 
-fuzz-loaders: fuzz-build ## fuzz each reader of files for FUZZ_SECONDS (default 600)
+fuzz-loaders: fuzz-build ## fuzz each reader of files, or FUZZ_TARGETS, for FUZZ_SECONDS (default 600)
 	@tests/fuzz/run.sh fuzz-loaders $(BUILD)/fuzz $${FUZZ_SECONDS:-600}
 
 fuzz-coverage: ## the lines of the front end and of the readers of files that the kept corpus reaches

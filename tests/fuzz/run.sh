@@ -101,7 +101,7 @@ fuzz)
   fuzz "$2" tuned $small ;;
 fuzz-loaders)
   gather "$2"
-  for t in $loaders; do fuzz "$2" $t "$3"; done ;;
+  for t in ${FUZZ_TARGETS:-$loaders}; do fuzz "$2" $t "$3"; done ;;
 replay)
   gather "$2"
   for t in $compiler $loaders; do replay "$2" $t; done ;;
