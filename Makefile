@@ -37,7 +37,7 @@ say = @printf '  %-6s %s\n' $(1) $(patsubst $(BUILD)/%,%,$@)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all help setup demo test check-sanitizers fuzz fuzz-loaders fuzz-coverage fuzz-build fuzzers bench format install clean random-programs planted-bugs planted-program
+.PHONY: all help setup demo test check-sanitizers fuzz fuzz-loaders fuzz-coverage fuzz-build fuzzers bench format install clean random-programs planted-bugs planted-program long-run
 
 all: $(BUILD)/btc $(BUILD)/libbtrt.a ## build the compiler and the runtime
 
@@ -85,6 +85,9 @@ fuzz-build:
 
 random-programs: $(BUILD)/btc $(BUILD)/tests/test_random_programs ## check 1,000 random programs, C against the interpreter
 	@BTC_RANDOM_SEED=0 BTC_RANDOM_PROGRAMS=1000 OMP_WAIT_POLICY=passive $(BUILD)/tests/test_random_programs
+
+long-run: all ## train for 30 minutes with kills, resumes and evaluations; memory and descriptors must stay flat
+	@tests/long_run.sh $(BUILD)
 
 planted-bugs: $(BUILD)/btc $(BUILD)/tests/test_random_programs ## plant known bugs, each of which random programs must find
 	@BUILD=$(abspath $(BUILD)) tests/planted_bugs.sh
