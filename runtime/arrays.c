@@ -42,10 +42,12 @@ static bool copy_tensor(const struct bt_arrays *a, const struct st_tensor *t, st
   if (t->rank == 0)
     return bt_fail(err, errlen, "%s: '%s' is one number, not an array of rows", a->path, t->name);
   for (int i = 0; i < t->rank; i++)
-    if (t->shape[i] == 0) return bt_fail(err, errlen, "%s: axis %d of '%s' is 0", a->path, i, t->name);
+    if (t->shape[i] == 0)
+      return bt_fail(err, errlen, "%s: axis %d of '%s' is 0", a->path, i, t->name);
   *array = (struct bt_npy){.dtype = t->dtype, .rank = t->rank, .data = malloc(st_bytes(t))};
   if (!array->data)
-    return bt_fail(err, errlen, "%s: not enough memory for the %zu bytes of '%s'", a->path, st_bytes(t), t->name);
+    return bt_fail(err, errlen, "%s: not enough memory for the %zu bytes of '%s'", a->path,
+                   st_bytes(t), t->name);
   memcpy(array->shape, t->shape, sizeof array->shape);
   memcpy(array->data, t->data, st_bytes(t));
   return true;
@@ -58,6 +60,8 @@ bool bt_arrays_read(const struct bt_arrays *a, const char *name, struct bt_npy *
   npy_name(a, name, file, sizeof file);
   if (t && bt_reader_exists(a->folder, file))
     return bt_fail(err, errlen, "%s: '%s' is in %s too: remove one of them", a->path, name, file);
-  snprintf(path, pathlen, t ? "%s: tensor '%s'" : "%s/%s", t ? a->path : a->folder, t ? name : file);
-  return t ? copy_tensor(a, t, array, err, errlen) : bt_npy_read(a->folder, file, array, err, errlen);
+  snprintf(path, pathlen, t ? "%s: tensor '%s'" : "%s/%s", t ? a->path : a->folder,
+           t ? name : file);
+  return t ? copy_tensor(a, t, array, err, errlen)
+           : bt_npy_read(a->folder, file, array, err, errlen);
 }

@@ -18,7 +18,7 @@ void bt_arrays_close(struct bt_arrays *arrays);
 
 bool bt_arrays_have(const struct bt_arrays *arrays, const char *name);
 // Reads an array that is there; `path` becomes what messages call it.
-bool bt_arrays_read(const struct bt_arrays *arrays, const char *name, struct bt_npy *array, char *path,
-                    size_t pathlen, char *err, size_t errlen);
+bool bt_arrays_read(const struct bt_arrays *arrays, const char *name, struct bt_npy *array,
+                    char *path, size_t pathlen, char *err, size_t errlen);
 
 #endif

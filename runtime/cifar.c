@@ -11,12 +11,17 @@
 
 struct bt_cifar_kind {
   const char *name, *within, *names;
-  int classes, label_bytes; // the last byte is the label
+  int classes, label_bytes;       // the last byte is the label
   const char *train[6], *test[2]; // files, to NULL
 };
 static const struct bt_cifar_kind kinds[] = {
-    {"CIFAR-10", "cifar-10-batches-bin", "batches.meta.txt", 10, 1,
-     {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"},
+    {"CIFAR-10",
+     "cifar-10-batches-bin",
+     "batches.meta.txt",
+     10,
+     1,
+     {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin",
+      "data_batch_5.bin"},
      {"test_batch.bin"}},
     {"CIFAR-100", "cifar-100-binary", "fine_label_names.txt", 100, 2, {"train.bin"}, {"test.bin"}},
 };
@@ -37,8 +42,8 @@ bool bt_cifar_find(struct bt_cifar *c, const char *folder, char *err, size_t err
     const char *place = is_kind(folder, k) ? folder : is_kind(within, k) ? within : NULL;
     if (!place) continue;
     if (c->kind)
-      return bt_fail(err, errlen, "%s has both %s and %s: give --data the folder of one of them", folder,
-                     c->kind->name, k->name);
+      return bt_fail(err, errlen, "%s has both %s and %s: give --data the folder of one of them",
+                     folder, c->kind->name, k->name);
     c->kind = k, c->classes = k->classes;
     snprintf(c->folder, sizeof c->folder, "%s", place);
   }
@@ -52,8 +57,9 @@ static bool add_records(struct bt_reader *r, const struct bt_cifar_kind *kind, c
   size_t record = (size_t)kind->label_bytes + PIXELS;
   int64_t count = (int64_t)(n / record), all = split->n + count;
   if (n == 0 || n % record)
-    return BT_READER_FAIL(r, "truncated, or no file of %s: its %" PRIu64 " bytes are not a number of records of %zu",
-                          kind->name, n, record);
+    return BT_READER_FAIL(
+        r, "truncated, or no file of %s: its %" PRIu64 " bytes are not a number of records of %zu",
+        kind->name, n, record);
   uint8_t *pixels = realloc(split->pixels, (size_t)all * PIXELS);
   if (pixels) split->pixels = pixels;
   int32_t *labels = realloc(split->labels, (size_t)all * sizeof *labels);
@@ -62,7 +68,8 @@ static bool add_records(struct bt_reader *r, const struct bt_cifar_kind *kind, c
   for (int64_t i = 0; i < count; i++, bytes += record) {
     int label = bytes[kind->label_bytes - 1];
     if (label >= kind->classes)
-      return BT_READER_FAIL(r, "damaged, or no file of %s: image %" PRId64 " has label %d", kind->name, i, label);
+      return BT_READER_FAIL(r, "damaged, or no file of %s: image %" PRId64 " has label %d",
+                            kind->name, i, label);
     labels[split->n] = label;
     memcpy(pixels + split->n++ * PIXELS, bytes + kind->label_bytes, PIXELS);
   }

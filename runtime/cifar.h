@@ -1,5 +1,6 @@
-// cifar.h: CIFAR-10 and CIFAR-100 in their binary form (https://www.cs.toronto.edu/~kriz/cifar.html):
-// records of one or two bytes of labels and 3×32×32 bytes of pixels in planes. Plain or gzip.
+// cifar.h: CIFAR-10 and CIFAR-100 in their binary form
+// (https://www.cs.toronto.edu/~kriz/cifar.html): records of one or two bytes of labels and 3×32×32
+// bytes of pixels in planes. Plain or gzip.
 #ifndef BT_CIFAR_H
 #define BT_CIFAR_H
 
@@ -18,8 +19,8 @@ struct bt_cifar_split {
   int32_t *labels; // n, of CIFAR-100 the fine ones; free() it
 };
 
-// Looks for one of them in the folder, or in its cifar-10-batches-bin or cifar-100-binary. False with
-// err where there are both.
+// Looks for one of them in the folder, or in its cifar-10-batches-bin or cifar-100-binary. False
+// with err where there are both.
 bool bt_cifar_find(struct bt_cifar *cifar, const char *folder, char *err, size_t errlen);
 // On failure nothing is left allocated.
 bool bt_cifar_read(const struct bt_cifar *cifar, bool test, struct bt_cifar_split *split, char *err,

@@ -13,10 +13,10 @@ struct bt_split {
 };
 
 struct bt_data {
-  const char *name; // the folder, or "synthetic"
-  const char *unit; // what an example is called: "images" or "rows"
-  int64_t image[3]; // channels, height, width; 0: they differ
-  int classes;      // labels are 0 … classes-1
+  const char *name;   // the folder, or "synthetic"
+  const char *unit;   // what an example is called: "images" or "rows"
+  int64_t image[3];   // channels, height, width; 0: they differ, or are not known
+  int classes;        // labels are 0 … classes-1
   char **class_names; // n_class_names; NULL: the classes have none
   int n_class_names;
   int n_columns;

@@ -56,7 +56,8 @@ static bool read_file(struct bt_decoder *d, int file, size_t most, size_t *n, ch
 const uint8_t *bt_read_image_file(struct bt_image_room *room, int folder, const char *path,
                                   size_t most, size_t *n, char *err, size_t errlen) {
   struct bt_decoder *d = decoder_of(room);
-  int file = openat(folder, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // no waiting for a pipe's writer
+  int file =
+      openat(folder, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // no waiting for a pipe's writer
   if (file < 0) return bt_fail(err, errlen, "cannot open: %s", strerror(errno)), NULL;
   bool ok = read_file(d, file, most, n, err, errlen);
   close(file);
@@ -73,8 +74,9 @@ bool bt_decoding_begin(struct bt_decoding *d, uint64_t height, uint64_t width, b
   d->raster->height = (int)height, d->raster->width = (int)width;
   if (d->size_only) return true; // of the first bytes alone
   if (!credible)
-    return FAIL(d, "its %zu bytes cannot hold the %" PRIu64 "×%" PRIu64 " pixels that its header claims", d->n, height,
-                width);
+    return FAIL(
+        d, "its %zu bytes cannot hold the %" PRIu64 "×%" PRIu64 " pixels that its header claims",
+        d->n, height, width);
   size_t bytes = (size_t)d->raster->channels * height * width;
   if (!make_room(&d->room->pixels, &d->room->bytes, bytes))
     return FAIL(d, "not enough memory for %" PRIu64 "×%" PRIu64 " pixels", height, width);

@@ -1,7 +1,9 @@
-// decode_jpeg.c: JPEG by libjpeg-turbo: slow integer DCT, fancy upsampling, as is its default and PIL's.
+// decode_jpeg.c: JPEG by libjpeg-turbo: slow integer DCT, fancy upsampling, as is its default and
+// PIL's.
 //
-// Each image has a decompressor of its own: one keeps the tables of the images before, and a file that lacks
-// its own would be decoded with them. libjpeg reports errors by a call that must not return, hence setjmp.
+// Each image has a decompressor of its own: one keeps the tables of the images before, and a file
+// that lacks its own would be decoded with them. libjpeg reports errors by a call that must not
+// return, hence setjmp.
 #include "decode_internal.h"
 
 #include <stdio.h>
@@ -59,11 +61,13 @@ static bool choose_colours(struct bt_decoding *d, struct jpeg_decompress_struct 
   }
 }
 
-// Huffman's code takes at least a bit for a block of 8 × 8 samples, and at least every second block of
-// the image is in some component; so a short file cannot claim a large image, for which libjpeg would
-// set coefficients aside. Arithmetic code has no such bound; what takes a quarter of that is no picture.
+// Huffman's code takes at least a bit for a block of 8 × 8 samples, and at least every second block
+// of the image is in some component; so a short file cannot claim a large image, for which libjpeg
+// would set coefficients aside. Arithmetic code has no such bound; what takes a quarter of that is
+// no picture.
 static bool is_credible(const struct bt_decoding *d, const struct jpeg_decompress_struct *info) {
-  uint64_t blocks = ((uint64_t)info->image_height + 7) / 8 * (((uint64_t)info->image_width + 7) / 8);
+  uint64_t blocks =
+      ((uint64_t)info->image_height + 7) / 8 * (((uint64_t)info->image_width + 7) / 8);
   return blocks / (info->arith_code ? 64 : 16) <= d->n;
 }
 

@@ -160,7 +160,8 @@ static bool collect(struct collection *c, int parent, const char *name, char *pa
 static bool collect_entry(struct collection *c, int folder, const struct dirent *entry, char *path,
                           size_t length, const struct above *above) {
   size_t n = strlen(entry->d_name);
-  if (length + n + 2 > PATH) return FAIL(c->complaint, "%s/%s: the path is too long", c->list->folder, path);
+  if (length + n + 2 > PATH)
+    return FAIL(c->complaint, "%s/%s: the path is too long", c->list->folder, path);
   memcpy(path + length, entry->d_name, n + 1);
   switch (kind_of(folder, entry)) {
   case IMAGE: add_image(c, path); return true;
@@ -177,16 +178,19 @@ static bool collect(struct collection *c, int parent, const char *name, char *pa
   DIR *dir = open_folder(parent, name);
   if (!dir || fstat(dirfd(dir), &st) != 0) {
     if (dir) closedir(dir);
-    return FAIL(c->complaint, "%s/%s: cannot read the folder: %s", c->list->folder, path, strerror(errno));
+    return FAIL(c->complaint, "%s/%s: cannot read the folder: %s", c->list->folder, path,
+                strerror(errno));
   }
   struct above this = {above, st.st_dev, st.st_ino};
   bool ok = true;
   if (!is_above(above, &this)) {
     struct dirent *entry;
-    while (ok && (entry = next_entry(dir))) ok = collect_entry(c, dirfd(dir), entry, path, length, &this);
+    while (ok && (entry = next_entry(dir)))
+      ok = collect_entry(c, dirfd(dir), entry, path, length, &this);
     path[length] = 0;
     if (ok && errno)
-      ok = FAIL(c->complaint, "%s/%s: cannot read the folder: %s", c->list->folder, path, strerror(errno));
+      ok = FAIL(c->complaint, "%s/%s: cannot read the folder: %s", c->list->folder, path,
+                strerror(errno));
   }
   closedir(dir);
   return ok;
@@ -212,7 +216,8 @@ static bool collect_sorted(struct collection *c, const char *name) {
   const struct above split = {NULL, st.st_dev, st.st_ino};
   bool ok = collect(c, fd, name, path, length, root ? NULL : &split);
   close(fd);
-  if (ok && l->n > UINT32_MAX) ok = FAIL(c->complaint, "%s has more images than can be counted", l->folder);
+  if (ok && l->n > UINT32_MAX)
+    ok = FAIL(c->complaint, "%s has more images than can be counted", l->folder);
   if (ok && l->n > from)
     qsort_r(l->paths + from, (size_t)(l->n - from), sizeof *l->paths, compare_paths, l->text);
   return ok;
@@ -221,7 +226,8 @@ static bool collect_sorted(struct collection *c, const char *name) {
 // ---- a split ----------------------------------------------------------------------------------
 
 static int class_named(const struct bt_image_tree *t, const char *name) {
-  char **found = bsearch(&name, t->classes, (size_t)t->n_classes, sizeof *t->classes, compare_names);
+  char **found =
+      bsearch(&name, t->classes, (size_t)t->n_classes, sizeof *t->classes, compare_names);
   return found ? (int)(found - t->classes) : -1;
 }
 
@@ -230,7 +236,8 @@ static bool add_class(struct collection *c, const struct bt_image_tree *t, const
   int label = class_named(t, name);
   int64_t from = l->n, others = c->others;
   if (label < 0)
-    return FAIL(c->complaint, "%s has the class '%s', which %s has not: the training split must have every class",
+    return FAIL(c->complaint,
+                "%s has the class '%s', which %s has not: the training split must have every class",
                 l->folder, name, t->train.folder);
   if (!collect_sorted(c, name)) return false;
   if (l->n == from)
@@ -260,23 +267,25 @@ static bool read_classes(struct collection *c, struct bt_image_tree *t, struct l
   return ok;
 }
 
-static bool read_split(const struct complaint *p, struct bt_image_tree *t, struct bt_image_list *list) {
+static bool read_split(const struct complaint *p, struct bt_image_tree *t,
+                       struct bt_image_list *list) {
   struct collection c = {.complaint = p, .list = list};
   struct listing l;
   if (!list_entries(p, list->folder, &l)) return false;
   bool ok = true;
   if (l.n_folders && l.images)
-    ok = FAIL(p,
-              "%s has images of its own (%s) beside class folders: move them into a class folder, or "
-              "remove them",
-              list->folder, l.image);
+    ok = FAIL(
+        p,
+        "%s has images of its own (%s) beside class folders: move them into a class folder, or "
+        "remove them",
+        list->folder, l.image);
   else if (l.n_folders)
     ok = read_classes(&c, t, &l);
   else if (l.images)
     ok = collect_sorted(&c, ".");
   else
-    ok = FAIL(p, "%s has no images (%" PRId64 " other files; images end in " FORMATS ")", list->folder,
-              l.others);
+    ok = FAIL(p, "%s has no images (%" PRId64 " other files; images end in " FORMATS ")",
+              list->folder, l.others);
   listing_free(&l);
   return ok;
 }
@@ -328,8 +337,8 @@ static bool find_splits(const struct complaint *p, const char *dir, struct bt_im
   return ok;
 }
 
-bool bt_image_folder_read(const char *folder, bool train_only, struct bt_image_tree *tree, char *err,
-                          size_t errlen) {
+bool bt_image_folder_read(const char *folder, bool train_only, struct bt_image_tree *tree,
+                          char *err, size_t errlen) {
   const struct complaint p = {err, errlen};
   *tree = (struct bt_image_tree){0};
   bool ok = find_splits(&p, folder, tree) && read_split(&p, tree, &tree->train) &&

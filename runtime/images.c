@@ -1,9 +1,9 @@
 // images.c: see images.h.
 //
-// Images in files have a slot each: empty at first, then what was decoded, as far as the budget goes, or
-// that the image cannot be read. A slot is filled once and never changes, so readers need no lock. What
-// is in memory stays: an epoch reads every image once, in a new order, so no other choice of the images
-// to keep would be read from memory more often.
+// Images in files have a slot each: empty at first, then what was decoded, as far as the budget
+// goes, or that the image cannot be read. A slot is filled once and never changes, so readers need
+// no lock. What is in memory stays: an epoch reads every image once, in a new order, so no other
+// choice of the images to keep would be read from memory more often.
 #define _GNU_SOURCE
 #include "images.h"
 #include "decode.h"
@@ -81,8 +81,8 @@ bool bt_images_warning(const struct bt_images *images, char *text, size_t room) 
   pthread_mutex_lock(&f->lock);
   bool first = f->first >= 0 && !f->told;
   if (first)
-    snprintf(text, room, "cannot read %s/%s: %s; the image after it takes its place", f->list.folder,
-             f->list.text + f->list.paths[f->first], f->why);
+    snprintf(text, room, "cannot read %s/%s: %s; the image after it takes its place",
+             f->list.folder, f->list.text + f->list.paths[f->first], f->why);
   f->told |= first;
   pthread_mutex_unlock(&f->lock);
   return first;
@@ -98,7 +98,8 @@ static bool check_unreadable(const struct bt_images *images, char *err, size_t e
   struct bt_image_files *f = images->files;
   pthread_mutex_lock(&f->lock);
   bt_fail(err, errlen,
-          "%s: %" PRId64 " of %" PRId64 " images cannot be read, more than one in a hundred; the first is %s: %s. "
+          "%s: %" PRId64 " of %" PRId64
+          " images cannot be read, more than one in a hundred; the first is %s: %s. "
           "Replace or remove them",
           f->list.folder, n, images->n, f->list.text + f->list.paths[f->first], f->why);
   pthread_mutex_unlock(&f->lock);
@@ -117,7 +118,8 @@ static bool reserve(struct bt_image_cache *cache, size_t bytes) {
 
 // Keeps the raster, if it may. False: the cache is full.
 static bool keep(struct bt_image_files *f, int64_t i, const struct bt_raster *r) {
-  size_t pixels = raster_bytes(r->channels, r->height, r->width), bytes = sizeof(struct decoded) + pixels;
+  size_t pixels = raster_bytes(r->channels, r->height, r->width),
+         bytes = sizeof(struct decoded) + pixels;
   if (!reserve(f->cache, bytes)) return false;
   struct decoded *d = malloc(bytes), *empty = NULL;
   if (d) {
@@ -133,8 +135,8 @@ static bool keep(struct bt_image_files *f, int64_t i, const struct bt_raster *r)
 static bool check_size(const struct bt_images *images, const struct bt_raster *r, char *err,
                        size_t errlen) {
   if (!images->height || (r->height == images->height && r->width == images->width)) return true;
-  return bt_fail(err, errlen, "it has %d×%d pixels, where the others have %d×%d", r->height, r->width,
-                 images->height, images->width);
+  return bt_fail(err, errlen, "it has %d×%d pixels, where the others have %d×%d", r->height,
+                 r->width, images->height, images->width);
 }
 
 static bool decode_file(const struct bt_images *images, int64_t i, struct bt_image_room *room,
@@ -142,8 +144,8 @@ static bool decode_file(const struct bt_images *images, int64_t i, struct bt_ima
   struct bt_image_files *f = images->files;
   char why[160];
   size_t n;
-  const uint8_t *bytes = bt_read_image_file(room, f->folder, f->list.text + f->list.paths[i], SIZE_MAX,
-                                            &n, why, sizeof why);
+  const uint8_t *bytes = bt_read_image_file(room, f->folder, f->list.text + f->list.paths[i],
+                                            SIZE_MAX, &n, why, sizeof why);
   return (bytes && bt_decode(room, bytes, n, images->channels, raster, why, sizeof why) &&
           check_size(images, raster, why, sizeof why)) ||
          note_unreadable(f, i, why, err, errlen);
@@ -215,7 +217,8 @@ static struct size size_of(const struct bt_images *images, int64_t i, struct bt_
   const struct decoded *d = atomic_load(&f->slots[i]);
   if (d) return d == &unreadable ? size : (struct size){d->height, d->width};
   for (size_t most = HEAD_BYTES, n; most; most = n == most ? SIZE_MAX : 0) {
-    const uint8_t *bytes = bt_read_image_file(room, f->folder, bt_images_path(images, i), most, &n, NULL, 0);
+    const uint8_t *bytes =
+        bt_read_image_file(room, f->folder, bt_images_path(images, i), most, &n, NULL, 0);
     if (!bytes || bt_decode_size(room, bytes, n, &size.height, &size.width, NULL, 0)) break;
   }
   return size;
@@ -282,9 +285,12 @@ static double now(void) {
 // By the first thread alone.
 static void show(struct loading *l) {
   double time = now();
-  if (!l->what || time - l->start < QUIET_SECONDS || (l->line && (!l->terminal || time - l->shown < 0.2))) return;
-  fprintf(stderr, "%sreading %" PRId64 " %s: %.0f %%%s", l->terminal ? "\r\033[K" : "", l->images->n, l->what,
-          100 * (double)l->done / (double)l->images->n, l->terminal ? "" : "\n");
+  if (!l->what || time - l->start < QUIET_SECONDS ||
+      (l->line && (!l->terminal || time - l->shown < 0.2)))
+    return;
+  fprintf(stderr, "%sreading %" PRId64 " %s: %.0f %%%s", l->terminal ? "\r\033[K" : "",
+          l->images->n, l->what, 100 * (double)l->done / (double)l->images->n,
+          l->terminal ? "" : "\n");
   fflush(stderr);
   l->line = true, l->shown = time;
 }
@@ -299,8 +305,10 @@ static void load_one(struct loading *l, int64_t i, struct bt_image_room *room) {
   if (omp_get_thread_num() == 0) show(l);
 }
 
-bool bt_images_load(const struct bt_images *images, const char *progress, char *err, size_t errlen) {
-  struct loading l = {.images = images, .what = progress, .start = now(), .terminal = isatty(STDERR_FILENO) == 1};
+bool bt_images_load(const struct bt_images *images, const char *progress, char *err,
+                    size_t errlen) {
+  struct loading l = {
+      .images = images, .what = progress, .start = now(), .terminal = isatty(STDERR_FILENO) == 1};
 #pragma omp parallel
   {
     struct bt_image_room room = {0};
@@ -315,7 +323,8 @@ bool bt_images_load(const struct bt_images *images, const char *progress, char *
 // ---- the end ----------------------------------------------------------------------------------
 
 size_t bt_images_bytes(const struct bt_images *images) {
-  if (images->pixels) return (size_t)images->n * raster_bytes(images->channels, images->height, images->width);
+  if (images->pixels)
+    return (size_t)images->n * raster_bytes(images->channels, images->height, images->width);
   const struct bt_image_list *l = &images->files->list;
   size_t bytes = (size_t)images->n * (sizeof *images->files->slots + sizeof *l->paths);
   for (int64_t i = 0; i < images->n; i++) bytes += strlen(l->text + l->paths[i]) + 1;

@@ -17,14 +17,14 @@ struct bt_image_files; // images.c
 
 struct bt_images {
   int64_t n;
-  int channels;                 // of every image
-  int height, width;            // of every image; 0: they differ, or are not known before they are read
-  uint8_t *pixels;              // all, one after the other; NULL: they are in files
+  int channels;      // of every image
+  int height, width; // of every image; 0: they differ, or are not known before they are read
+  uint8_t *pixels;   // all, one after the other; NULL: they are in files
   struct bt_image_files *files; // NULL: they are in `pixels`
 };
 
-// Room for one image that is read when it is wanted, and what reads it: a thread has its own, and it
-// grows. Begins as {0}; bt_image_room_free gives back what it holds.
+// Room for one image that is read when it is wanted, and what reads it: a thread has its own, and
+// it grows. Begins as {0}; bt_image_room_free gives back what it holds.
 struct bt_image_room {
   uint8_t *pixels;
   size_t bytes;
@@ -60,18 +60,19 @@ struct bt_image_cache {
 
 struct bt_image_list; // image_folder.h
 
-// The images of a list of files with 1 or 3 channels; what the list says of the files is taken out of
-// it. cache must live as long as the images.
+// The images of a list of files with 1 or 3 channels; what the list says of the files is taken out
+// of it. cache must live as long as the images.
 struct bt_images *bt_images_of_files(struct bt_image_list *list, int channels,
                                      struct bt_image_cache *cache);
 // What all would take when decoded, judged by a sample of them.
 size_t bt_images_decoded_bytes(const struct bt_images *images);
-// Decodes images of files by all threads until all are in memory or the cache is full. False with err
-// where too many cannot be read. progress: what they are called on standard error, where it takes
-// long; NULL: nothing is said.
+// Decodes images of files by all threads until all are in memory or the cache is full. False with
+// err where too many cannot be read. progress: what they are called on standard error, where it
+// takes long; NULL: nothing is said.
 bool bt_images_load(const struct bt_images *images, const char *progress, char *err, size_t errlen);
-// Reads the sizes of all images of files. If they are one, height and width are set to it; otherwise
-// *other is the first image whose size differs from those before it, and its size is given.
+// Reads the sizes of all images of files. If they are one, height and width are set to it;
+// otherwise *other is the first image whose size differs from those before it, and its size is
+// given.
 bool bt_images_measure(struct bt_images *images, int64_t *other, int *height, int *width);
 // Are all images of files in memory, or found unreadable? Then measuring costs nothing.
 bool bt_images_loaded(const struct bt_images *images);

@@ -1,5 +1,6 @@
-// checkpoint.c: libFuzzer's target for checkpoints and weights of other libraries, read into the tests' hand-made
-// module; the input is a file as in safetensors.c. What was loaded is saved, and must come back.
+// checkpoint.c: libFuzzer's target for checkpoints and weights of other libraries, read into the
+// tests' hand-made module; the input is a file as in safetensors.c. What was loaded is saved, and
+// must come back.
 #include "../../runtime/checkpoint.h"
 #include "../../runtime/interchange.h"
 #include "../unit/rt_module.h"
@@ -37,9 +38,11 @@ static void expect_round_trip(const struct bt_progress_point *point) {
   struct bt_progress_point again;
   bool changed;
   clear();
-  fuzz_expect(bt_checkpoint_load(fuzz_file(file, (size_t)n).path, &rt_module, fit, store, &again, &changed, err, sizeof err));
-  fuzz_expect(!changed && again.seed == point->seed && again.step == point->step && again.steps == point->steps &&
-              again.steps_per_epoch == point->steps_per_epoch && again.passes_due == point->passes_due);
+  fuzz_expect(bt_checkpoint_load(fuzz_file(file, (size_t)n).path, &rt_module, fit, store, &again,
+                                 &changed, err, sizeof err));
+  fuzz_expect(!changed && again.seed == point->seed && again.step == point->step &&
+              again.steps == point->steps && again.steps_per_epoch == point->steps_per_epoch &&
+              again.passes_due == point->passes_due);
   fuzz_expect(memcmp(first, store, sizeof store) == 0);
 }
 
@@ -59,7 +62,9 @@ static void try_resume(const char *path) {
 static void try_init(const char *path) {
   bool given[4] = {false};
   clear();
-  if (!bt_instance_load(path, &rt_module, "model", store, given, note, sizeof note, err, sizeof err)) expect_untouched();
+  if (!bt_instance_load(path, &rt_module, "model", store, given, note, sizeof note, err,
+                        sizeof err))
+    expect_untouched();
   clear();
   bt_instances_init(path, &rt_module, fit, store, given, note, sizeof note, err, sizeof err);
 }

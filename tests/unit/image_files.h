@@ -12,10 +12,18 @@ static inline uint8_t image_value(int seed, int p, int c) {
   return (uint8_t)(40 + 97 * seed + 13 * (p / 7) + 31 * c + p % 7);
 }
 
-enum image_options { IMAGE_PLAIN, IMAGE_INTERLACED = 1, IMAGE_PROGRESSIVE = 2, IMAGE_YCCK = 4, IMAGE_RESTARTS = 8, IMAGE_ARITHMETIC = 16 };
+enum image_options {
+  IMAGE_PLAIN,
+  IMAGE_INTERLACED = 1,
+  IMAGE_PROGRESSIVE = 2,
+  IMAGE_YCCK = 4,
+  IMAGE_RESTARTS = 8,
+  IMAGE_ARITHMETIC = 16
+};
 
 // channels: 1 grey, 3 RGB, 4 inks.
-static inline void image_jpeg(const char *path, int seed, int channels, int height, int width, int options) {
+static inline void image_jpeg(const char *path, int seed, int channels, int height, int width,
+                              int options) {
   struct jpeg_compress_struct info;
   struct jpeg_error_mgr errors;
   FILE *f = fopen(path, "wb");
@@ -45,8 +53,10 @@ static inline void image_jpeg(const char *path, int seed, int channels, int heig
   fclose(f);
 }
 
-// type: PNG_COLOR_TYPE_…; bits: 8 or 16, whose lower byte is noise; palettes have entry i = (i, 2i, 255-i).
-static inline void image_png(const char *path, int seed, int type, int bits, int height, int width, int options) {
+// type: PNG_COLOR_TYPE_…; bits: 8 or 16, whose lower byte is noise; palettes have entry i = (i, 2i,
+// 255-i).
+static inline void image_png(const char *path, int seed, int type, int bits, int height, int width,
+                             int options) {
   FILE *f = fopen(path, "wb");
   assert_non_null(f);
   png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, NULL, NULL);
@@ -58,7 +68,8 @@ static inline void image_png(const char *path, int seed, int type, int bits, int
                interlaced ? PNG_INTERLACE_ADAM7 : PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
                PNG_FILTER_TYPE_DEFAULT);
   png_color palette[256];
-  for (int i = 0; i < 256; i++) palette[i] = (png_color){(uint8_t)i, (uint8_t)(2 * i), (uint8_t)(255 - i)};
+  for (int i = 0; i < 256; i++)
+    palette[i] = (png_color){(uint8_t)i, (uint8_t)(2 * i), (uint8_t)(255 - i)};
   if (type == PNG_COLOR_TYPE_PALETTE) png_set_PLTE(png, info, palette, 256);
   png_write_info(png, info);
   int channels = png_get_channels(png, info), bytes = bits / 8;

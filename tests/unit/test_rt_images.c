@@ -1,5 +1,5 @@
-// test_rt_images.c: JPEG and PNG files against PIL and against what was written; damaged files and false headers;
-// folders of classes; budgets of memory, and images that cannot be read.
+// test_rt_images.c: JPEG and PNG files against PIL and against what was written; damaged files and
+// false headers; folders of classes; budgets of memory, and images that cannot be read.
 #define _GNU_SOURCE
 #include "data.h"
 #include "decode.h"
@@ -13,7 +13,10 @@
 static char err[5000];
 static const struct bt_column labels[] = {{.name = "y", .dtype = BT_I32, .label = true}};
 static const struct bt_data_need unlabelled = {.images_name = "x", .cache = 1 << 20},
-                                 labelled = {.images_name = "x", .n_columns = 1, .columns = labels, .cache = 1 << 20};
+                                 labelled = {.images_name = "x",
+                                             .n_columns = 1,
+                                             .columns = labels,
+                                             .cache = 1 << 20};
 
 // folder/name, whose folders are made.
 static const char *place(const char *folder, const char *name) {
@@ -32,7 +35,8 @@ static void shell(const char *folder, const char *command) {
 
 // ---- decoding -----------------------------------------------------------------------------------
 
-static bool decode_file(const char *path, int channels, struct bt_image_room *room, struct bt_raster *raster) {
+static bool decode_file(const char *path, int channels, struct bt_image_room *room,
+                        struct bt_raster *raster) {
   size_t n;
   const uint8_t *bytes = bt_read_image_file(room, AT_FDCWD, path, SIZE_MAX, &n, err, sizeof err);
   return bytes && bt_decode(room, bytes, n, channels, raster, err, sizeof err);
@@ -52,7 +56,8 @@ static void expect_pil(const char *folder, const char *file, const char *suffix,
   assert_int_equal(want.shape[2], r.width);
   const uint8_t *pixels = want.data;
   for (int i = 0; i < r.channels * r.height * r.width; i++)
-    if (pixels[i] != r.pixels[i]) fail_msg("%s: byte %d is %d, PIL's %d", name, i, r.pixels[i], pixels[i]);
+    if (pixels[i] != r.pixels[i])
+      fail_msg("%s: byte %d is %d, PIL's %d", name, i, r.pixels[i], pixels[i]);
   free(want.data);
   bt_image_room_free(&room);
 }
@@ -65,7 +70,8 @@ static void test_pil(void **state) {
   image_png(rt_path(*state, "rgb16.png"), 1, PNG_COLOR_TYPE_RGB, 16, 19, 23, IMAGE_PLAIN);
   image_png(rt_path(*state, "rgba16.png"), 1, PNG_COLOR_TYPE_RGB_ALPHA, 16, 19, 23, IMAGE_PLAIN);
   char command[700];
-  snprintf(command, sizeof command, "/usr/bin/python3 tests/pil_images.py '%s' 2>/dev/null", (char *)*state);
+  snprintf(command, sizeof command, "/usr/bin/python3 tests/pil_images.py '%s' 2>/dev/null",
+           (char *)*state);
   if (system("/usr/bin/python3 -c 'import PIL, numpy' 2>/dev/null") != 0) skip();
   assert_int_equal(system(command), 0);
   DIR *dir = opendir(*state);
@@ -80,7 +86,8 @@ static void test_pil(void **state) {
   assert_int_equal(n, 23);
 }
 
-static void expect_png(const char *folder, int type, int bits, int options, int channels, const uint8_t want[3]) {
+static void expect_png(const char *folder, int type, int bits, int options, int channels,
+                       const uint8_t want[3]) {
   enum { HEIGHT = 11, WIDTH = 9, PIXEL = 50 };
   struct bt_image_room room = {0};
   struct bt_raster r;
@@ -89,7 +96,8 @@ static void expect_png(const char *folder, int type, int bits, int options, int 
   if (!decode_file(path, channels, &room, &r)) fail_msg("%s", err);
   assert_int_equal(r.height, HEIGHT);
   assert_int_equal(r.width, WIDTH);
-  for (int c = 0; c < channels; c++) assert_int_equal(r.pixels[c * HEIGHT * WIDTH + PIXEL], want[c]);
+  for (int c = 0; c < channels; c++)
+    assert_int_equal(r.pixels[c * HEIGHT * WIDTH + PIXEL], want[c]);
   bt_image_room_free(&room);
 }
 
@@ -97,7 +105,8 @@ static void test_colours(void **state) {
   enum { PIXEL = 50 };
   uint8_t v[3] = {image_value(1, PIXEL, 0), image_value(1, PIXEL, 1), image_value(1, PIXEL, 2)};
   uint8_t luma[3] = {(uint8_t)(0.299 * v[0] + 0.587 * v[1] + 0.114 * v[2] + 0.5)};
-  uint8_t grey[3] = {v[0], v[0], v[0]}, entry[3] = {v[0], (uint8_t)(2 * v[0]), (uint8_t)(255 - v[0])};
+  uint8_t grey[3] = {v[0], v[0], v[0]},
+          entry[3] = {v[0], (uint8_t)(2 * v[0]), (uint8_t)(255 - v[0])};
   for (int bits = 8; bits <= 16; bits += 8)
     for (int options = IMAGE_PLAIN; options <= IMAGE_INTERLACED; options++) {
       expect_png(*state, PNG_COLOR_TYPE_RGB, bits, options, 3, v);
@@ -109,7 +118,8 @@ static void test_colours(void **state) {
   expect_png(*state, PNG_COLOR_TYPE_PALETTE, 8, IMAGE_PLAIN, 3, entry);
 }
 
-static void expect_damage(const uint8_t *bytes, size_t n, struct bt_image_room *room, const char *why) {
+static void expect_damage(const uint8_t *bytes, size_t n, struct bt_image_room *room,
+                          const char *why) {
   struct bt_raster r;
   uint8_t *copy = malloc(n + 1); // its own, so that sanitizers see what is read behind it
   memcpy(copy, bytes, n);
@@ -117,7 +127,8 @@ static void expect_damage(const uint8_t *bytes, size_t n, struct bt_image_room *
   free(copy);
 }
 
-// Every shorter file is refused; every flipped byte is survived, and then the whole file is read again.
+// Every shorter file is refused; every flipped byte is survived, and then the whole file is read
+// again.
 static void damage(const char *path) {
   struct bt_image_room room = {0};
   struct bt_raster r;
@@ -162,8 +173,9 @@ static void test_damage(void **state) {
 
 // Writes a size into the header of a file in memory, with PNG's checksum.
 static void claim(uint8_t *bytes, size_t n, bool png, unsigned height, unsigned width) {
-  const uint8_t size[8] = {(uint8_t)(width >> 24), (uint8_t)(width >> 16), (uint8_t)(width >> 8), (uint8_t)width,
-                           (uint8_t)(height >> 24), (uint8_t)(height >> 16), (uint8_t)(height >> 8), (uint8_t)height};
+  const uint8_t size[8] = {(uint8_t)(width >> 24), (uint8_t)(width >> 16),  (uint8_t)(width >> 8),
+                           (uint8_t)width,         (uint8_t)(height >> 24), (uint8_t)(height >> 16),
+                           (uint8_t)(height >> 8), (uint8_t)height};
   if (png) {
     memcpy(bytes + 16, size, 8);
     unsigned long crc = crc32(0, bytes + 12, 17);
@@ -171,13 +183,15 @@ static void claim(uint8_t *bytes, size_t n, bool png, unsigned height, unsigned 
     return;
   }
   for (size_t i = 0; i + 9 < n; i++)
-    if (bytes[i] == 0xff && (bytes[i + 1] == 0xc0 || bytes[i + 1] == 0xc2 || bytes[i + 1] == 0xc9)) {
+    if (bytes[i] == 0xff &&
+        (bytes[i + 1] == 0xc0 || bytes[i + 1] == 0xc2 || bytes[i + 1] == 0xc9)) {
       memcpy(bytes + i + 5, (uint8_t[]){size[6], size[7], size[2], size[3]}, 4);
       return;
     }
 }
 
-static void expect_claim(const char *path, bool png, unsigned height, unsigned width, const char *why) {
+static void expect_claim(const char *path, bool png, unsigned height, unsigned width,
+                         const char *why) {
   struct bt_image_room room = {0};
   size_t n;
   uint8_t *bytes = (uint8_t *)rt_read(path, &n);
@@ -259,7 +273,8 @@ static void add(const char *folder, const char *name, int seed) {
 
 // Two classes, whose order is that of bytes; names, in order, are 0 … 4 and 5 … 6.
 static void make(const char *folder) {
-  add(folder, "train/a-b/1.JPG", 0), add(folder, "train/a-b/sub/deep/1.png", 2), add(folder, "train/a-b/2.jpeg", 1);
+  add(folder, "train/a-b/1.JPG", 0), add(folder, "train/a-b/sub/deep/1.png", 2),
+      add(folder, "train/a-b/2.jpeg", 1);
   add(folder, "train/a/0.Png", 3), add(folder, "train/a/1.jpg", 4);
   add(folder, "val/a/x.jpg", 5), add(folder, "val/a-b/x.jpg", 6);
   rt_write(place(folder, "train/a/notes.txt"), "x", 1);
@@ -267,7 +282,8 @@ static void make(const char *folder) {
 }
 
 static void expect_made(const char *where, const struct bt_data_need *need) {
-  static const char *const paths[] = {"a/0.Png", "a/1.jpg", "a-b/1.JPG", "a-b/2.jpeg", "a-b/sub/deep/1.png"};
+  static const char *const paths[] = {"a/0.Png", "a/1.jpg", "a-b/1.JPG", "a-b/2.jpeg",
+                                      "a-b/sub/deep/1.png"};
   struct bt_data *d = expect_read(where, need);
   assert_int_equal(d->train.n, 5);
   assert_int_equal(d->classes, 2);
@@ -292,8 +308,10 @@ static void test_layout(void **state) {
   train_only.train_only = true;
   expect_made(folder, &train_only);
   expect_made(outer, &train_only); // class folders alone
-  expect_refused(outer, &labelled, "has no images to test on, which the program needs: put them in a folder test");
-  shell(folder, "mkdir o && mkdir o/in && mv train val o/in && echo x > o/README"); // one level deeper
+  expect_refused(outer, &labelled,
+                 "has no images to test on, which the program needs: put them in a folder test");
+  shell(folder,
+        "mkdir o && mkdir o/in && mv train val o/in && echo x > o/README"); // one level deeper
   snprintf(outer, sizeof outer, "%s/o", folder);
   expect_made(outer, &labelled);
   shell(folder, "mv o/in/train o/in/trains");
@@ -302,7 +320,8 @@ static void test_layout(void **state) {
 
 static void test_links(void **state) {
   make(*state);
-  shell(*state, "ln -s .. train/a/circle && ln -s ../a/1.jpg train/a-b/link.jpg && mv val elsewhere && ln -s elsewhere test");
+  shell(*state, "ln -s .. train/a/circle && ln -s ../a/1.jpg train/a-b/link.jpg && mv val "
+                "elsewhere && ln -s elsewhere test");
   struct bt_data *d = expect_read(*state, &labelled);
   assert_int_equal(d->test.n, 2);
   assert_int_equal(d->train.n, 6);
@@ -330,9 +349,15 @@ static void test_unlabelled(void **state) {
 
 static void test_unfit(void **state) {
   make(*state);
-  expect_refused(*state, &(struct bt_data_need){.images_name = "x", .n_columns = 1, .classes = 1,
-                                                .columns = &(struct bt_column){.name = "y", .dtype = BT_I32, .label = true, .classes = 1}},
-                 "label 1 (a-b) of training image 2 is out of range");
+  expect_refused(
+      *state,
+      &(struct bt_data_need){
+          .images_name = "x",
+          .n_columns = 1,
+          .classes = 1,
+          .columns =
+              &(struct bt_column){.name = "y", .dtype = BT_I32, .label = true, .classes = 1}},
+      "label 1 (a-b) of training image 2 is out of range");
   add(*state, "val/zebra/1.jpg", 1);
   expect_refused(*state, &labelled, "val has the class 'zebra', which");
   shell(*state, "mkdir train/zebra");
@@ -355,7 +380,8 @@ static void test_sizes(void **state) {
   image_jpeg(place(*state, "train/a-b/15.jpg"), 1, 3, SIDE, SIDE + 1, IMAGE_PLAIN);
   for (size_t cache = 0; cache <= 1 << 20; cache += 1 << 20) {
     fixed.cache = cache;
-    expect_refused(*state, &fixed, "train/a-b/15.jpg has 8×9 pixels, the images before it another size");
+    expect_refused(*state, &fixed,
+                   "train/a-b/15.jpg has 8×9 pixels, the images before it another size");
     struct bt_data_need any = unlabelled;
     any.cache = cache;
     struct bt_data *d = expect_read(*state, &any);
@@ -433,7 +459,8 @@ static void test_cache(void **state) {
 
 // ---- what cannot be read ------------------------------------------------------------------------
 
-static int64_t take(const struct bt_data *d, int64_t i, struct bt_raster *r, struct bt_image_room *room) {
+static int64_t take(const struct bt_data *d, int64_t i, struct bt_raster *r,
+                    struct bt_image_room *room) {
   int64_t taken = -1;
   if (!bt_images_take(d->train.images, i, room, r, &taken, err, sizeof err)) return -1;
   return taken;
@@ -446,7 +473,8 @@ static void test_unreadable(void **state) {
   struct bt_data_need need = labelled;
   need.train_only = true;
   many(*state, 300); // three may be unreadable
-  shell(*state, "truncate -s 200 train/c/299.jpg && echo x > train/a/003.jpg && : > train/a/006.jpg");
+  shell(*state,
+        "truncate -s 200 train/c/299.jpg && echo x > train/a/003.jpg && : > train/a/006.jpg");
   for (need.cache = 0; need.cache <= 1 << 20; need.cache += 1 << 20) {
     struct bt_data *d = expect_read(*state, &need);
     assert_int_equal(take(d, 0, &r, &room), 0);
@@ -467,7 +495,8 @@ static void test_unreadable(void **state) {
   assert_int_equal(take(d, 100, &r, &room), 101);
   assert_int_equal(take(d, 1, &r, &room), 3);
   assert_int_equal(take(d, 299, &r, &room), -1);
-  rt_expect_text(err, "4 of 300 images cannot be read, more than one in a hundred; the first is a/003.jpg");
+  rt_expect_text(
+      err, "4 of 300 images cannot be read, more than one in a hundred; the first is a/003.jpg");
   bt_data_free(d);
   need.cache = 1 << 20;
   expect_refused(*state, &need, "of 299 images cannot be read");
@@ -492,11 +521,13 @@ static int teardown(void **state) { return rt_rmdir(*state), 0; }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      WITH_FOLDER(test_pil),        WITH_FOLDER(test_colours),    WITH_FOLDER(test_damage),
-      WITH_FOLDER(test_missing_tables),
-      WITH_FOLDER(test_claims),     WITH_FOLDER(test_scans),      WITH_FOLDER(test_layout),     WITH_FOLDER(test_links),
-      WITH_FOLDER(test_unlabelled), WITH_FOLDER(test_unfit),      WITH_FOLDER(test_sizes),
-      WITH_FOLDER(test_cache),      WITH_FOLDER(test_unreadable), WITH_FOLDER(test_all_unreadable),
+      WITH_FOLDER(test_pil),        WITH_FOLDER(test_colours),
+      WITH_FOLDER(test_damage),     WITH_FOLDER(test_missing_tables),
+      WITH_FOLDER(test_claims),     WITH_FOLDER(test_scans),
+      WITH_FOLDER(test_layout),     WITH_FOLDER(test_links),
+      WITH_FOLDER(test_unlabelled), WITH_FOLDER(test_unfit),
+      WITH_FOLDER(test_sizes),      WITH_FOLDER(test_cache),
+      WITH_FOLDER(test_unreadable), WITH_FOLDER(test_all_unreadable),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
