@@ -74,8 +74,9 @@ bool bt_decoding_begin(struct bt_decoding *d, uint64_t height, uint64_t width, b
   d->raster->height = (int)height, d->raster->width = (int)width;
   if (d->size_only) return true; // of the first bytes alone
   if (!credible)
-    return FAIL(d, "its %zu bytes cannot hold the %" PRIu64 "×%" PRIu64 " pixels that its header claims", d->n, height,
-                width);
+    return FAIL(
+        d, "its %zu bytes cannot hold the %" PRIu64 "×%" PRIu64 " pixels that its header claims",
+        d->n, height, width);
   size_t bytes = (size_t)d->raster->channels * height * width;
   if (!make_room(&d->room->pixels, &d->room->bytes, bytes))
     return FAIL(d, "not enough memory for %" PRIu64 "×%" PRIu64 " pixels", height, width);

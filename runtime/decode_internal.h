@@ -21,8 +21,8 @@ struct bt_decoding {
   size_t errlen;
 };
 
-// Takes note of what the header says, which is judged, and makes room for the pixels. credible: can the
-// file's bytes hold so many?
+// Takes note of what the header says, which is judged, and makes room for the pixels. credible: can
+// the file's bytes hold so many?
 bool bt_decoding_begin(struct bt_decoding *d, uint64_t height, uint64_t width, bool credible);
 // Puts row y, of `samples` bytes a pixel: 1 grey, 3 RGB, 4 CMYK, each byte 255 for no ink.
 void bt_decoding_row(struct bt_decoding *d, int y, const uint8_t *row, int samples);

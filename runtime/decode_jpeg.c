@@ -8,9 +8,9 @@
 #include <stdio.h>
 
 #include <jpeglib.h>
+// after it:
+#include <jerror.h>
 #include <setjmp.h>
-
-#include <jerror.h> // needs jpeglib.h
 
 #define MOST_SCANS 500 // a progressive file has some ten; each costs as much as the image is large
 

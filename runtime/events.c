@@ -1,7 +1,7 @@
 // events.c: see events.h.
 //
-// A reader stops at the first record that is torn, so none but the last may ever be: records are collected
-// in memory and written together, and what a full disk left of them is cut off again.
+// A reader stops at the first record that is torn, so none but the last may ever be: records are
+// collected in memory and written together, and what a full disk left of them is cut off again.
 #define _GNU_SOURCE
 #include "events.h"
 
@@ -29,9 +29,11 @@ struct bt_events {
 // ---- checksums --------------------------------------------------------------------------------
 
 uint32_t bt_crc32c(const void *data, size_t n) {
-  static const uint32_t of_nibble[16] = { // by the polynomial 0x82f63b78, bits reversed
-      0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
-      0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75};
+  static const uint32_t of_nibble[16] = {// by the polynomial 0x82f63b78, bits reversed
+                                         0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1,
+                                         0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
+                                         0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9,
+                                         0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75};
   const unsigned char *p = data;
   uint32_t crc = 0xffffffff;
   for (size_t i = 0; i < n; i++) {
@@ -58,7 +60,13 @@ struct message {
 enum wire { VARINT, FIXED64, BYTES, FIXED32 = 5 };
 
 // The numbers of fields that are written (event.proto, summary.proto).
-enum { EVENT_WALL_TIME = 1, EVENT_STEP = 2, EVENT_FILE_VERSION = 3, EVENT_SUMMARY = 5, EVENT_SESSION_LOG = 7 };
+enum {
+  EVENT_WALL_TIME = 1,
+  EVENT_STEP = 2,
+  EVENT_FILE_VERSION = 3,
+  EVENT_SUMMARY = 5,
+  EVENT_SESSION_LOG = 7
+};
 enum { SUMMARY_VALUE = 1, VALUE_TAG = 1, VALUE_SIMPLE = 2, SESSION_STATUS = 1, SESSION_START = 1 };
 
 static void put_bytes(struct message *m, const void *data, size_t n) {
@@ -78,7 +86,9 @@ static void put_varint(struct message *m, uint64_t value) {
   put_bytes(m, &(unsigned char){(unsigned char)value}, 1);
 }
 
-static void put_key(struct message *m, int field, enum wire wire) { put_varint(m, (uint64_t)field << 3 | wire); }
+static void put_key(struct message *m, int field, enum wire wire) {
+  put_varint(m, (uint64_t)field << 3 | wire);
+}
 
 static void put_number(struct message *m, int field, uint64_t value) {
   put_key(m, field, VARINT);
@@ -126,7 +136,8 @@ static void write_pending(struct bt_events *e) {
     e->written += (int64_t)e->n;
   } else {
     e->error = errno;
-    if (ftruncate(e->fd, e->written) != 0) { /* then a reader stops here */ }
+    if (ftruncate(e->fd, e->written) != 0) { /* then a reader stops here */
+    }
   }
   e->n = 0;
 }
@@ -153,7 +164,8 @@ static void add_version(struct bt_events *e) {
   add_record(e, &event);
 }
 
-// The run was perhaps killed after its checkpoint. TensorBoard drops the points it has from this step on.
+// The run was perhaps killed after its checkpoint. TensorBoard drops the points it has from this
+// step on.
 static void add_start(struct bt_events *e, int64_t step) {
   struct message event = {0}, session = {0};
   put_number(&session, SESSION_STATUS, SESSION_START);
@@ -185,20 +197,24 @@ bool bt_events_flush(struct bt_events *e, char *err, size_t errlen) {
 
 #define PREFIX "events.out.tfevents."
 
-// TensorBoard reads the files of a folder in the order of their names: a time that no file there has reached.
+// TensorBoard reads the files of a folder in the order of their names: a time that no file there
+// has reached.
 static int64_t next_time(const char *folder) {
   int64_t latest = (int64_t)time(NULL), other;
   DIR *d = opendir(folder);
   for (struct dirent *entry; d && (entry = readdir(d));)
-    if (sscanf(entry->d_name, PREFIX "%10" SCNd64 ".", &other) == 1 && other >= latest) latest = other + 1;
+    if (sscanf(entry->d_name, PREFIX "%10" SCNd64 ".", &other) == 1 && other >= latest)
+      latest = other + 1;
   if (d) closedir(d);
   return latest;
 }
 
 static char *new_path(const char *folder) {
   char host[256] = "", *path;
-  if (gethostname(host, sizeof host - 1) != 0 || !*host || strchr(host, '/')) strcpy(host, "localhost");
-  if (asprintf(&path, "%s/" PREFIX "%010" PRId64 ".%s.%ld.0", folder, next_time(folder), host, (long)getpid()) < 0)
+  if (gethostname(host, sizeof host - 1) != 0 || !*host || strchr(host, '/'))
+    strcpy(host, "localhost");
+  if (asprintf(&path, "%s/" PREFIX "%010" PRId64 ".%s.%ld.0", folder, next_time(folder), host,
+               (long)getpid()) < 0)
     bt_die("out of memory");
   return path;
 }

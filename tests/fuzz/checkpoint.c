@@ -1,5 +1,6 @@
-// checkpoint.c: libFuzzer's target for checkpoints and weights of other libraries, read into the tests' hand-made
-// module; the input is a file as in safetensors.c. What was loaded is saved, and must come back.
+// checkpoint.c: libFuzzer's target for checkpoints and weights of other libraries, read into the
+// tests' hand-made module; the input is a file as in safetensors.c. What was loaded is saved, and
+// must come back.
 #include "../../runtime/checkpoint.h"
 #include "../../runtime/interchange.h"
 #include "../unit/rt_module.h"
@@ -60,7 +61,9 @@ static void try_resume(const char *path) {
 static void try_init(const char *path) {
   bool given[4] = {false};
   clear();
-  if (!bt_instance_load(path, &rt_module, "model", store, given, note, sizeof note, err, sizeof err)) expect_untouched();
+  if (!bt_instance_load(path, &rt_module, "model", store, given, note, sizeof note, err,
+                        sizeof err))
+    expect_untouched();
   clear();
   bt_instances_init(path, &rt_module, fit, store, given, note, sizeof note, err, sizeof err);
 }

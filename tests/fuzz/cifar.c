@@ -1,5 +1,5 @@
-// cifar.c: libFuzzer's target for CIFAR's binary files. The input without its first byte is every file of a set,
-// that of the classes' names too; the first byte says which set.
+// cifar.c: libFuzzer's target for CIFAR's binary files. The input without its first byte is every
+// file of a set, that of the classes' names too; the first byte says which set.
 #include "../../runtime/cifar.h"
 #include "fuzz.h"
 
@@ -8,10 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const names[2][8] = {
-    {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin",
-     "test_batch.bin", "batches.meta.txt"},
-    {"train.bin", "test.bin", "fine_label_names.txt"}};
+static const char *const names[2][8] = {{"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin",
+                                         "data_batch_4.bin", "data_batch_5.bin", "test_batch.bin",
+                                         "batches.meta.txt"},
+                                        {"train.bin", "test.bin", "fine_label_names.txt"}};
 static char folders[2][300];
 
 static void remove_folders(void) {

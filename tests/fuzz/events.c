@@ -1,5 +1,5 @@
-// events.c: libFuzzer's target for event files: the input as a file, as one record whose checksums are right, and
-// as the points of a curve that must come back as they were written.
+// events.c: libFuzzer's target for event files: the input as a file, as one record whose checksums
+// are right, and as the points of a curve that must come back as they were written.
 #include "../../runtime/events.h"
 #include "../unit/event_file.h"
 #include "fuzz.h"
@@ -14,7 +14,8 @@ static void read_all(const uint8_t *data, size_t size) {
   struct event_file f = {data, size, 0};
   volatile unsigned char sum = 0;
   for (struct event e; event_next(&f, &e) == EVENT_READ;)
-    for (size_t i = 0; i < e.length; i++) sum += (unsigned char)e.text[i]; // all of it must be there
+    for (size_t i = 0; i < e.length; i++)
+      sum += (unsigned char)e.text[i]; // all of it must be there
 }
 
 static void put_checksum(uint8_t *to, const uint8_t *data, size_t size) {
@@ -92,7 +93,8 @@ static void write_and_read(const uint8_t *data, size_t size) {
   fuzz_expect(w != NULL);
   struct point p;
   const uint8_t *at = data;
-  for (size_t left = size; next_point(&at, &left, &p);) bt_events_scalar(w, p.step, p.tag, (double)p.value);
+  for (size_t left = size; next_point(&at, &left, &p);)
+    bt_events_scalar(w, p.step, p.tag, (double)p.value);
   fuzz_expect(bt_events_flush(w, err, sizeof err));
   bt_events_close(w);
   struct event_file f = {0};
@@ -104,7 +106,8 @@ static void write_and_read(const uint8_t *data, size_t size) {
   for (size_t left = size; next_point(&at, &left, &p);) {
     fuzz_expect(event_next(&f, &e) == EVENT_READ && e.kind == EVENT_IS_SCALAR && e.step == p.step);
     fuzz_expect(e.length == p.length && memcmp(e.text, p.tag, p.length) == 0);
-    fuzz_expect(memcmp(&e.value, &p.value, sizeof p.value) == 0 || (e.value != e.value && p.value != p.value));
+    fuzz_expect(memcmp(&e.value, &p.value, sizeof p.value) == 0 ||
+                (e.value != e.value && p.value != p.value));
   }
   fuzz_expect(event_next(&f, &e) == EVENT_END);
   free((void *)f.data);

@@ -22,7 +22,9 @@ static int begin(void) {
   return fd;
 }
 
-static void put(int fd, const void *data, size_t size) { fuzz_expect(write(fd, data, size) == (ssize_t)size); }
+static void put(int fd, const void *data, size_t size) {
+  fuzz_expect(write(fd, data, size) == (ssize_t)size);
+}
 
 static struct fuzz_file end(int fd) {
   struct fuzz_file f;

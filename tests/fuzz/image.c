@@ -1,8 +1,8 @@
-// image.c: libFuzzer's target for the decoding of JPEG and PNG: the input as a file, and with the checksums of
-// PNG's chunks put right. What a thread's decoder met before must change nothing.
+// image.c: libFuzzer's target for the decoding of JPEG and PNG: the input as a file, and with the
+// checksums of PNG's chunks put right. What a thread's decoder met before must change nothing.
 //
-// The libraries themselves are not instrumented, so the corpus has a file of each kind that they know, though
-// they reach the same lines of ours.
+// The libraries themselves are not instrumented, so the corpus has a file of each kind that they
+// know, though they reach the same lines of ours.
 #include "../../runtime/decode.h"
 #include "fuzz.h"
 
@@ -11,7 +11,8 @@
 #include <string.h>
 #include <zlib.h>
 
-static bool decode(struct bt_image_room *room, const uint8_t *data, size_t size, int channels, struct bt_raster *raster) {
+static bool decode(struct bt_image_room *room, const uint8_t *data, size_t size, int channels,
+                   struct bt_raster *raster) {
   char err[512] = "";
   bool ok = bt_decode(room, data, size, channels, raster, err, sizeof err);
   fuzz_expect(ok ? raster->pixels && raster->channels == channels : *err);
@@ -23,7 +24,8 @@ static struct bt_image_room used; // for all inputs
 static void read_file(const uint8_t *data, size_t size) {
   char err[512] = "";
   size_t n = 0, most = size / 2 + 1;
-  const uint8_t *all = bt_read_image_file(&used, AT_FDCWD, fuzz_file(data, size).path, SIZE_MAX, &n, err, sizeof err);
+  const uint8_t *all = bt_read_image_file(&used, AT_FDCWD, fuzz_file(data, size).path, SIZE_MAX, &n,
+                                          err, sizeof err);
   fuzz_expect(size ? all && n == size && memcmp(all, data, n) == 0 : !all && *err);
   if (!size) return;
   all = bt_read_image_file(&used, AT_FDCWD, fuzz_file(data, size).path, most, &n, err, sizeof err);
@@ -41,14 +43,17 @@ static void try(const uint8_t *data, size_t size) {
     fuzz_expect(decode(&fresh, data, size, channels, &b) == ok);
     if (ok) {
       size_t n = (size_t)channels * (size_t)a.height * (size_t)a.width;
-      fuzz_expect(sized && a.height == height && a.width == width && b.height == height && b.width == width);
+      fuzz_expect(sized && a.height == height && a.width == width && b.height == height &&
+                  b.width == width);
       fuzz_expect(memcmp(a.pixels, b.pixels, n) == 0);
     }
     bt_image_room_free(&fresh);
   }
 }
 
-static uint32_t big_endian(const uint8_t *p) { return (uint32_t)p[0] << 24 | p[1] << 16 | p[2] << 8 | p[3]; }
+static uint32_t big_endian(const uint8_t *p) {
+  return (uint32_t)p[0] << 24 | p[1] << 16 | p[2] << 8 | p[3];
+}
 
 // False: it has no chunks.
 static bool mend_chunks(uint8_t *data, size_t size) {

@@ -1,5 +1,5 @@
-// npy.c: libFuzzer's target for NumPy's files: the input as a file, and as the text of a header (to the first
-// NUL) with the elements behind it, plain and compressed.
+// npy.c: libFuzzer's target for NumPy's files: the input as a file, and as the text of a header (to
+// the first NUL) with the elements behind it, plain and compressed.
 #include "../../runtime/btrt_internal.h"
 #include "../../runtime/npy.h"
 #include "fuzz.h"
@@ -19,7 +19,8 @@ static struct bt_npy read_file(struct fuzz_file f, size_t *bytes) {
 static void try(const uint8_t *data, size_t size) {
   bool compressed = size >= 2 && data[0] == 0x1f && data[1] == 0x8b;
   size_t n, m;
-  struct bt_npy plain = read_file(fuzz_file(data, size), &n), gzip = read_file(fuzz_gzip(data, size), &m);
+  struct bt_npy plain = read_file(fuzz_file(data, size), &n),
+                gzip = read_file(fuzz_gzip(data, size), &m);
   if (!compressed) fuzz_expect(n == m && (!n || memcmp(plain.data, gzip.data, n) == 0));
   free(plain.data), free(gzip.data);
 }

@@ -1,5 +1,5 @@
-// safetensors.c: libFuzzer's target for the reader of safetensors files: the input as a file, and with a header
-// whose length is right.
+// safetensors.c: libFuzzer's target for the reader of safetensors files: the input as a file, and
+// with a header whose length is right.
 #include "../../runtime/safetensors.h"
 #include "fuzz.h"
 

@@ -35,7 +35,8 @@ static bool take_bytes(const unsigned char **at, const unsigned char *end, uint6
   return true;
 }
 
-static bool take_fixed(const unsigned char **at, const unsigned char *end, int bytes, uint64_t *value) {
+static bool take_fixed(const unsigned char **at, const unsigned char *end, int bytes,
+                       uint64_t *value) {
   const unsigned char *from = *at;
   return take_bytes(at, end, (uint64_t)bytes) && (*value = little_endian(from, bytes), true);
 }
@@ -77,7 +78,8 @@ static void visit_value(const struct field *f, struct event *e, bool *ok) {
   uint32_t bits = (uint32_t)f->value;
   (void)ok;
   if (f->number == 1 && f->wire == 2) set_text(f, e);
-  if (f->number == 2 && f->wire == 5) e->kind = EVENT_IS_SCALAR, memcpy(&e->value, &bits, sizeof bits);
+  if (f->number == 2 && f->wire == 5)
+    e->kind = EVENT_IS_SCALAR, memcpy(&e->value, &bits, sizeof bits);
 }
 
 static void visit_summary(const struct field *f, struct event *e, bool *ok) {

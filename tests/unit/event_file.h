@@ -1,4 +1,5 @@
-// event_file.h: reads what runtime/events.c writes, for its tests and for fuzzing; it trusts nothing.
+// event_file.h: reads what runtime/events.c writes, for its tests and for fuzzing; it trusts
+// nothing.
 #ifndef EVENT_FILE_H
 #define EVENT_FILE_H
 

@@ -30,11 +30,15 @@ static void test_checksums(void **state) {
 
 // ---- files ------------------------------------------------------------------------------------
 
-static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
-static int is_events(const struct dirent *e) { return strncmp(e->d_name, "events.out.tfevents.", 20) == 0; }
+static int by_name(const struct dirent **a, const struct dirent **b) {
+  return strcmp((*a)->d_name, (*b)->d_name);
+}
+static int is_events(const struct dirent *e) {
+  return strncmp(e->d_name, "events.out.tfevents.", 20) == 0;
+}
 
-// The path of the folder's k-th event file in the order of names, which is the one in which TensorBoard reads;
-// NULL: there are not so many.
+// The path of the folder's k-th event file in the order of names, which is the one in which
+// TensorBoard reads; NULL: there are not so many.
 static const char *event_path(const char *folder, int k) {
   struct dirent **names;
   const char *path = NULL;
@@ -161,7 +165,8 @@ static void test_torn_and_damaged(void **state) {
 // In the order of names, whatever the clock does: TensorBoard reads them so.
 static void test_names_are_in_order(void **state) {
   char later[100], mine[100];
-  snprintf(later, sizeof later, "events.out.tfevents.%010lld.host.1.0", (long long)time(NULL) + 1000);
+  snprintf(later, sizeof later, "events.out.tfevents.%010lld.host.1.0",
+           (long long)time(NULL) + 1000);
   snprintf(mine, sizeof mine, "%s/events.out.tfevents.", (char *)*state);
   rt_write(rt_path(*state, later), "", 0);
   rt_write(rt_path(*state, "events.out.tfevents.of-someone"), "", 0);
@@ -195,7 +200,8 @@ static void limit_files(rlim_t bytes) {
   assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
 
-// A full disk loses what does not fit, and leaves whole records: later points follow when there is room.
+// A full disk loses what does not fit, and leaves whole records: later points follow when there is
+// room.
 static void test_full_disk(void **state) {
   struct bt_events *w = open_new(*state, 0);
   signal(SIGXFSZ, SIG_IGN);
@@ -235,15 +241,19 @@ static size_t frame(unsigned char *to, const void *payload, size_t n) {
 }
 
 static void test_foreign_records(void **state) {
-  static const struct { const char *bytes; size_t n; enum event_status want; } cases[] = {
+  static const struct {
+    const char *bytes;
+    size_t n;
+    enum event_status want;
+  } cases[] = {
       {"", 0, EVENT_READ},
-      {"\x10", 1, EVENT_BAD},                                             // no value
+      {"\x10", 1, EVENT_BAD},                                              // no value
       {"\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 12, EVENT_BAD}, // a varint of 77 bits
-      {"\x09\0\0\0", 4, EVENT_BAD},                                       // half a double
-      {"\x2a\x05\x0a", 3, EVENT_BAD},                                     // a summary longer than the record
-      {"\x2a\x02\x0a\x7f", 4, EVENT_BAD},                                 // and a value longer than the summary
-      {"\x0b", 1, EVENT_BAD},                                             // a group
-      {"\x2d\1\2\3\4\x2a\0\x50\1", 9, EVENT_READ},                        // other fields
+      {"\x09\0\0\0", 4, EVENT_BAD},                                        // half a double
+      {"\x2a\x05\x0a", 3, EVENT_BAD},              // a summary longer than the record
+      {"\x2a\x02\x0a\x7f", 4, EVENT_BAD},          // and a value longer than the summary
+      {"\x0b", 1, EVENT_BAD},                      // a group
+      {"\x2d\1\2\3\4\x2a\0\x50\1", 9, EVENT_READ}, // other fields
   };
   unsigned char bytes[100];
   struct event e;
@@ -292,7 +302,8 @@ static void expect_train(const char *folder, const char *program, const char *mo
 static struct event find(struct event_file *f, int64_t step, const char *tag) {
   struct event e;
   while (event_next(f, &e) == EVENT_READ)
-    if (e.kind == EVENT_IS_SCALAR && e.step == step && e.length == strlen(tag) && memcmp(e.text, tag, e.length) == 0)
+    if (e.kind == EVENT_IS_SCALAR && e.step == step && e.length == strlen(tag) &&
+        memcmp(e.text, tag, e.length) == 0)
       return e;
   fail_msg("no %s of step %lld", tag, (long long)step);
   return e;
@@ -304,7 +315,8 @@ static void test_what_a_trainer_writes(void **state) {
   const char *folder = rt_path(*state, "run/watched");
   assert_null(event_path(folder, 1));
   struct event_file f = open_events(event_path(folder, 0));
-  char *log = rt_read(rt_path(*state, "run/watched/log.jsonl"), NULL), *at = strstr(log, "\"loss\":");
+  char *log = rt_read(rt_path(*state, "run/watched/log.jsonl"), NULL),
+       *at = strstr(log, "\"loss\":");
   expect_version_and_start(&f, 1);
   assert_true(fabs(find(&f, 1, "train/loss").value - strtod(at + 7, NULL)) < 1e-6);
   find(&f, 1, "train/rate"), find(&f, 1, "train/bias");
@@ -319,16 +331,19 @@ static void test_what_a_trainer_writes(void **state) {
   close_events(&f);
 }
 
-// A run that is killed has points behind its checkpoint. Its next part says from where on they are repeated.
+// A run that is killed has points behind its checkpoint. Its next part says from where on they are
+// repeated.
 static void test_resumed(void **state) {
   const char *folder = rt_path(*state, "run/fit");
   expect_train(*state, "fit", "--tensorboard --log-every 1 --stop-at 4");
   expect_train(*state, "fit", "--tensorboard --log-every 1 --resume");
-  struct event_file first = open_events(event_path(folder, 0)), second = open_events(event_path(folder, 1));
+  struct event_file first = open_events(event_path(folder, 0)),
+                    second = open_events(event_path(folder, 1));
   expect_version_and_start(&first, 1);
   find(&first, 4, "images_per_s"), expect_end(&first);
   expect_version_and_start(&second, 5);
-  expect_scalar(&second, 5, "train/loss", find(&(struct event_file){second.data, second.n, 0}, 5, "train/loss").value);
+  expect_scalar(&second, 5, "train/loss",
+                find(&(struct event_file){second.data, second.n, 0}, 5, "train/loss").value);
   find(&second, 12, "epoch/once_nan"), expect_end(&second);
   close_events(&first), close_events(&second);
   expect_train(*state, "fit", "--force --seed 3");
@@ -354,12 +369,16 @@ static int teardown(void **state) { return rt_rmdir(*state), 0; }
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_checksums),     WITH_FOLDER(test_round_trip),
-      WITH_FOLDER(test_many_between_flushes), WITH_FOLDER(test_torn_and_damaged),
-      WITH_FOLDER(test_names_are_in_order), WITH_FOLDER(test_no_folder),
-      WITH_FOLDER(test_full_disk),          cmocka_unit_test(test_foreign_records),
-      WITH_FOLDER(test_what_a_trainer_writes), WITH_FOLDER(test_resumed),
-      WITH_FOLDER(test_a_trainer_on_a_full_disk)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_checksums),
+                                     WITH_FOLDER(test_round_trip),
+                                     WITH_FOLDER(test_many_between_flushes),
+                                     WITH_FOLDER(test_torn_and_damaged),
+                                     WITH_FOLDER(test_names_are_in_order),
+                                     WITH_FOLDER(test_no_folder),
+                                     WITH_FOLDER(test_full_disk),
+                                     cmocka_unit_test(test_foreign_records),
+                                     WITH_FOLDER(test_what_a_trainer_writes),
+                                     WITH_FOLDER(test_resumed),
+                                     WITH_FOLDER(test_a_trainer_on_a_full_disk)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

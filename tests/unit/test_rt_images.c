@@ -183,7 +183,8 @@ static void claim(uint8_t *bytes, size_t n, bool png, unsigned height, unsigned 
     return;
   }
   for (size_t i = 0; i + 9 < n; i++)
-    if (bytes[i] == 0xff && (bytes[i + 1] == 0xc0 || bytes[i + 1] == 0xc2 || bytes[i + 1] == 0xc9)) {
+    if (bytes[i] == 0xff &&
+        (bytes[i + 1] == 0xc0 || bytes[i + 1] == 0xc2 || bytes[i + 1] == 0xc9)) {
       memcpy(bytes + i + 5, (uint8_t[]){size[6], size[7], size[2], size[3]}, 4);
       return;
     }

@@ -1,4 +1,5 @@
-// test_rt_progress.c: the line that a run shows, on terminals of any width and elsewhere, and its time left.
+// test_rt_progress.c: the line that a run shows, on terminals of any width and elsewhere, and its
+// time left.
 //
 // Time is what the test says: the fields that hold when something began are set back.
 #define _GNU_SOURCE
@@ -23,7 +24,8 @@ struct run {
 
 static void open_run(struct run *r, const char *folder, int64_t first_step, int64_t steps) {
   char err[500];
-  *r = (struct run){.options = {.out = folder, .log_every = 1000000}, .scalars = {0.5f, 0.1f, 0.2f, 12345, 1}};
+  *r = (struct run){.options = {.out = folder, .log_every = 1000000},
+                    .scalars = {0.5f, 0.1f, 0.2f, 12345, 1}};
   for (int i = 0; i < 5; i++) r->outputs[i] = &r->scalars[i];
   r->session = (struct bt_session){.program = &rt_programs[4], .options = &r->options, .outputs = r->outputs, .data = &r->data};
   r->point = (struct bt_step_point){.step = first_step, .steps = steps, .steps_per_epoch = STEPS_PER_EPOCH};
@@ -62,7 +64,9 @@ static struct screen open_screen(const char *folder, int columns) {
   int writer;
   if (columns) {
     struct termios raw;
-    assert_int_equal(openpty(&s.reader, &writer, NULL, NULL, &(struct winsize){.ws_row = 24, .ws_col = (unsigned short)columns}), 0);
+    assert_int_equal(openpty(&s.reader, &writer, NULL, NULL,
+                             &(struct winsize){.ws_row = 24, .ws_col = (unsigned short)columns}),
+                     0);
     tcgetattr(writer, &raw), cfmakeraw(&raw), tcsetattr(writer, TCSANOW, &raw);
     fcntl(s.reader, F_SETFL, O_NONBLOCK);
   } else {
@@ -78,7 +82,9 @@ static const char *close_screen(struct screen s) {
   static char text[20000];
   size_t n = 0;
   fflush(stderr);
-  for (ssize_t got; n < sizeof text - 1 && (got = read(s.reader, text + n, sizeof text - 1 - n)) > 0;) n += (size_t)got;
+  for (ssize_t got;
+       n < sizeof text - 1 && (got = read(s.reader, text + n, sizeof text - 1 - n)) > 0;)
+    n += (size_t)got;
   text[n] = 0;
   dup2(s.saved, 2), close(s.saved), close(s.reader);
   return text;
@@ -130,10 +136,13 @@ static void test_terminals(void **state) {
     if (widths[i] >= 60) rt_expect_text(text, "ETA ");
     if (widths[i] >= 80) rt_expect_text(text, "step 25/1000");
     for (const char *at = text; *at;) {
-      if (strncmp(at, "\r\033[K", 4) == 0) at += 4;
-      else if (*at == '\n') at++;
+      if (strncmp(at, "\r\033[K", 4) == 0)
+        at += 4;
+      else if (*at == '\n')
+        at++;
       size_t columns = strcspn(at, "\r\n");
-      if (columns >= (size_t)widths[i]) fail_msg("%zu columns of %d: %.*s", columns, widths[i], (int)columns, at);
+      if (columns >= (size_t)widths[i])
+        fail_msg("%zu columns of %d: %.*s", columns, widths[i], (int)columns, at);
       at += columns;
     }
   }
@@ -168,9 +177,10 @@ static int64_t eta(const char *text) {
   return seconds;
 }
 
-// After first_step and n steps of a run of `steps`, where each takes 4 s and what follows an epoch 30 s;
-// `due`: the process begins with it.
-static int64_t eta_after(const char *folder, int64_t first_step, bool due, int64_t n, int64_t steps) {
+// After first_step and n steps of a run of `steps`, where each takes 4 s and what follows an epoch
+// 30 s; `due`: the process begins with it.
+static int64_t eta_after(const char *folder, int64_t first_step, bool due, int64_t n,
+                         int64_t steps) {
   struct run r;
   struct screen s = open_screen(folder, 0);
   open_run(&r, folder, first_step, steps);
@@ -181,11 +191,14 @@ static int64_t eta_after(const char *folder, int64_t first_step, bool due, int64
 }
 
 static void test_time_left(void **state) {
-  assert_int_equal(eta_after(*state, 0, false, 5, 100), 95 * 4); // nobody knows yet what follows epochs
+  assert_int_equal(eta_after(*state, 0, false, 5, 100),
+                   95 * 4); // nobody knows yet what follows epochs
   assert_int_equal(eta_after(*state, 0, false, 15, 100), 85 * 4 + 9 * 30);
   assert_int_equal(eta_after(*state, 0, false, 59, 100), 41 * 4 + 5 * 30);
-  assert_int_equal(eta_after(*state, 0, false, 60, 100), 40 * 4 + 5 * 30); // at the epoch's end, before what follows it
-  assert_int_equal(eta_after(*state, 0, false, 31, 35), 4 * 4 + 1 * 30);  // the last epoch is a short one
+  assert_int_equal(eta_after(*state, 0, false, 60, 100),
+                   40 * 4 + 5 * 30); // at the epoch's end, before what follows it
+  assert_int_equal(eta_after(*state, 0, false, 31, 35),
+                   4 * 4 + 1 * 30); // the last epoch is a short one
   assert_int_equal(eta_after(*state, 0, false, 35, 35), 1 * 30);
 }
 
@@ -218,9 +231,9 @@ static int teardown(void **state) { return rt_rmdir(*state), 0; }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      WITH_FOLDER(test_plain_lines), WITH_FOLDER(test_quiet),
-      WITH_FOLDER(test_terminals),   WITH_FOLDER(test_json_on_the_terminal),
-      WITH_FOLDER(test_time_left),   WITH_FOLDER(test_time_left_after_resuming),
+      WITH_FOLDER(test_plain_lines),      WITH_FOLDER(test_quiet),
+      WITH_FOLDER(test_terminals),        WITH_FOLDER(test_json_on_the_terminal),
+      WITH_FOLDER(test_time_left),        WITH_FOLDER(test_time_left_after_resuming),
       WITH_FOLDER(test_images_per_second)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
