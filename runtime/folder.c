@@ -36,9 +36,8 @@ bool bt_folder_make(const struct bt_session *s, char *err, size_t errlen) {
   char *folder = folder_of(s), *probe = path_of(s, ".XXXXXX"); // no file of anyone's
   bool ok = make(s->options->out, err, errlen) && make(folder, err, errlen);
   int fd = ok ? mkstemp(probe) : -1;
-  if (ok && fd < 0) ok = bt_fail(err, errlen, "cannot write to the folder %s: %s", folder, strerror(errno));
-  if (fd >= 0 && close(fd) != 0) ok = bt_fail(err, errlen, "cannot write to the folder %s: %s", folder, strerror(errno));
   if (fd >= 0) unlink(probe);
+  if (ok && (fd < 0 || close(fd) != 0)) ok = bt_fail(err, errlen, "cannot write to the folder %s: %s", folder, strerror(errno));
   free(probe), free(folder);
   return ok;
 }
