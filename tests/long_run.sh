@@ -4,7 +4,7 @@
 #
 # Resident memory and open descriptors are read every second. Fails where a process, once it has been evaluated
 # once, holds at its end more than 1 % of memory more than at first, where a later process holds more than the
-# first one, where descriptors grow, or where a run does not go on.
+# first resumed one (the very first has read no checkpoint), where descriptors grow, or where a run does not go on.
 set -eu
 cd "$(dirname "$0")/.."
 build=${1:-build} minutes=${2:-30} segment=${3:-300}
@@ -57,7 +57,7 @@ while [ "$(date +%s)" -lt $end ]; do
   printf 'part %d, SIG%s at step %s, exit status %d, %d evaluations, ' $n $signal "$step" $got "$(grep -c '"event":"evaluate"' "$out/run/pretrain/log.jsonl")"
   [ $got = $want ] || { echo "(not $want)"; tail -5 "$out/$n.out"; failed=1; break; }
   judge "$out/$n.memory" $first || { echo "  grew"; failed=1; }
-  [ $first != 0 ] || first=$(awk 'NR > 60 {s += $2; n++} END {printf "%d", n ? s / n : 0}' "$out/$n.memory")
+  [ $n = 1 ] || [ $first != 0 ] || first=$(awk 'NR > 60 {s += $2; n++} END {printf "%d", n ? s / n : 0}' "$out/$n.memory")
   resume=--resume
 done
 [ $failed = 0 ] && echo "flat within 1 %, no descriptor lost" || echo "FAILED"
