@@ -64,11 +64,11 @@ static int compare_names(const void *a, const void *b) {
   return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-// What is directly in a folder: the names of folders, ascending, and images and others as counts.
+// What is directly in a folder: the names of folders, ascending, and how many images.
 struct listing {
   char **folders;
   int n_folders, room;
-  int64_t images, others;
+  int64_t images;
   char image[256]; // the name of one
 };
 
@@ -95,7 +95,6 @@ static bool list_entries(const struct complaint *p, const char *path, struct lis
     enum entry_kind kind = kind_of(dirfd(dir), entry);
     if (kind == FOLDER) list_folder(l, entry->d_name);
     if (kind == IMAGE && !l->images++) snprintf(l->image, sizeof l->image, "%s", entry->d_name);
-    l->others += kind == OTHER;
   }
   int error = errno;
   closedir(dir);
@@ -279,13 +278,11 @@ static bool read_split(const struct complaint *p, struct bt_image_tree *t,
         "%s has images of its own (%s) beside class folders: move them into a class folder, or "
         "remove them",
         list->folder, l.image);
-  else if (l.n_folders)
-    ok = read_classes(&c, t, &l);
-  else if (l.images)
-    ok = collect_sorted(&c, ".");
   else
+    ok = l.n_folders ? read_classes(&c, t, &l) : collect_sorted(&c, ".");
+  if (ok && list->n == 0)
     ok = FAIL(p, "%s has no images (%" PRId64 " other files; images end in " FORMATS ")",
-              list->folder, l.others);
+              list->folder, c.others);
   listing_free(&l);
   return ok;
 }

@@ -53,21 +53,21 @@ static size_t raster_bytes(int channels, int64_t height, int64_t width) {
 
 // Of several, the first of the set is told, so that threads make little difference.
 static void note_first(struct bt_image_files *f, int64_t i, const char *why) {
-  pthread_mutex_lock(&f->lock);
-  if (f->first < 0 || (i < f->first && !f->told)) {
-    f->first = i;
-    snprintf(f->why, sizeof f->why, "%s", why);
-  }
-  pthread_mutex_unlock(&f->lock);
+  if (f->first >= 0 && (i > f->first || f->told)) return;
+  f->first = i;
+  snprintf(f->why, sizeof f->why, "%s", why);
 }
 
+// All at once: who finds the slot or the count changed finds the first image, too.
 static bool note_unreadable(struct bt_image_files *f, int64_t i, const char *why, char *err,
                             size_t errlen) {
   struct decoded *empty = NULL;
+  pthread_mutex_lock(&f->lock);
   if (atomic_compare_exchange_strong(&f->slots[i], &empty, &unreadable)) {
-    atomic_fetch_add(&f->n_unreadable, 1);
     note_first(f, i, why);
+    atomic_fetch_add(&f->n_unreadable, 1);
   }
+  pthread_mutex_unlock(&f->lock);
   return bt_fail(err, errlen, "%s/%s: %s", f->list.folder, f->list.text + f->list.paths[i], why);
 }
 

@@ -345,6 +345,8 @@ static void test_unlabelled(void **state) {
   bt_data_free(d);
   grey.image[0] = 2;
   expect_refused(*state, &grey, "of files they can have 1 or 3");
+  shell(*state, "rm test/3.jpg && mkdir test/a && echo x > test/a/3.gif"); // folders without an image
+  expect_refused(*state, &unlabelled, "test has no images (1 other files");
 }
 
 static void test_unfit(void **state) {
