@@ -67,6 +67,10 @@ struct bt_formula {
 
 static double larger(double x, double y) { return isnan(x) || isnan(y) ? NAN : x > y ? x : y; }
 static double smaller(double x, double y) { return isnan(x) || isnan(y) ? NAN : x < y ? x : y; }
+static double modulo(double x, double y) {
+  double r = fmod(x, y);
+  return r != 0 && (r < 0) != (y < 0) ? r + y : r;
+}
 static double softplus(double x) { return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
 
 // OP(name, infix sign or NULL, operands, value of x, y and z)
@@ -76,7 +80,7 @@ static double softplus(double x) { return x > 0 ? x + log1p(exp(-x)) : log1p(exp
   OP(sub, "-", 2, x - y)                                    \
   OP(mul, "*", 2, x *y)                                     \
   OP(div, "/", 2, x / y)                                    \
-  OP(mod, NULL, 2, x - y * floor(x / y))                    \
+  OP(mod, NULL, 2, modulo(x, y))                            \
   OP(floor, NULL, 1, floor(x))                              \
   OP(pow, "^", 2, pow(x, y))                                \
   OP(min, NULL, 2, smaller(x, y))                           \
@@ -144,7 +148,11 @@ static struct number of_real(enum bt_dtype type, double x) {
   if (type == BT_F64) return (struct number){.real = x};
   if (type == BT_F32) return (struct number){.real = (double)(float)x};
   if (type == BT_BOOL) return of_whole(x != 0);
-  return of_whole(x >= -0x1p63 && x < 0x1p63 ? (int64_t)x : INT64_MIN);
+  double bound = type == BT_I32 ? 0x1p31 : 0x1p63; // the nearest there is; of NaN 0
+  if (isnan(x)) return of_whole(0);
+  if (x < -bound) return of_whole(type == BT_I32 ? INT32_MIN : INT64_MIN);
+  if (x >= bound) return of_whole(type == BT_I32 ? INT32_MAX : INT64_MAX);
+  return of_whole((int64_t)x);
 }
 
 static double op_value(int op, double x, double y, double z) {

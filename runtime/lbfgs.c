@@ -111,9 +111,13 @@ static bool line_search(struct solver *v, double step) {
 static void accept(struct solver *v) {
   int n = v->n, j = v->stored ? (v->newest + 1) % v->memory : 0;
   double *s = v->s + (ptrdiff_t)j * n, *y = v->y + (ptrdiff_t)j * n;
-  for (int i = 0; i < n; i++) s[i] = v->trial[i] - v->x[i], y[i] = v->trial_g[i] - v->g[i];
-  double curvature = dot(n, s, y);
-  if (curvature > 1e-14 * dot(n, y, y)) {
+  double curvature = 0, square = 0;
+  for (int i = 0; i < n; i++) {
+    double change = v->trial_g[i] - v->g[i];
+    curvature += (v->trial[i] - v->x[i]) * change, square += change * change;
+  }
+  if (curvature > 1e-14 * square) { // else the oldest pair keeps its place
+    for (int i = 0; i < n; i++) s[i] = v->trial[i] - v->x[i], y[i] = v->trial_g[i] - v->g[i];
     v->rho[j] = 1 / curvature;
     v->newest = j;
     if (v->stored < v->memory) v->stored++;

@@ -300,13 +300,16 @@ static void describe_finding(const struct run *r, const struct bt_finding *found
            r->point.step, found->text);
 }
 
-// Back to the last checkpoint, or to the beginning.
+// The step of the last checkpoint, or where this process began: at that of --from, or at the beginning.
+static int64_t step_back(const struct run *r) { return r->saved >= 0 ? r->saved : r->progress.first_step; }
+
 static bool go_back(struct run *r, char *err, size_t errlen) {
   struct bt_progress_point old = {0};
   char changes[1024];
-  r->point.step = r->saved >= 0 ? r->saved : 0;
-  if (r->saved >= 0)
-    return bt_checkpoint_load(r->checkpoint, r->s->module, r->s->program, r->s->store.data, &old, changes, sizeof changes, err, errlen);
+  const char *path = r->saved >= 0 ? r->checkpoint : r->resumed ? r->s->options->from : NULL;
+  r->point.step = step_back(r);
+  if (path)
+    return bt_checkpoint_load(path, r->s->module, r->s->program, r->s->store.data, &old, changes, sizeof changes, err, errlen);
   struct bt_options quiet = *r->s->options;
   const struct bt_options *given = r->s->options;
   quiet.quiet = true; // what was loaded from where was said
@@ -319,8 +322,8 @@ static bool go_back(struct run *r, char *err, size_t errlen) {
 
 // The time for the steps since then once more; to watch one takes about as long again.
 static double time_to_repeat(const struct run *r) {
-  int64_t from = r->saved >= 0 ? r->saved : 0, here = r->point.step - r->progress.first_step;
-  return 2 * (bt_now() - r->progress.started) / (double)(here > 0 ? here : 1) * (double)(r->point.step - from);
+  int64_t here = r->point.step - r->progress.first_step;
+  return 2 * (bt_now() - r->progress.started) / (double)(here > 0 ? here : 1) * (double)(r->point.step - step_back(r));
 }
 
 static void say_how_to_find(const struct run *r, double seconds, char *text, size_t room) {
@@ -353,7 +356,7 @@ static void find_beginning(struct run *r, struct bt_finding *found, char *text, 
     snprintf(text, room, "\n  The search for the first value that is not finite was interrupted");
   } else {
     snprintf(text, room, "\n  Done again from step %" PRId64 ", the same steps are finite: something here differs from one run "
-             "to the next, as products of OpenBLAS may", r->saved >= 0 ? r->saved : 0);
+             "to the next, as products of OpenBLAS may", step_back(r));
   }
   bt_watch_free(w);
 }
@@ -591,9 +594,11 @@ static int finish(struct run *r, int64_t end) {
   return 0;
 }
 
-// Of --from, the checkpoint is not the last one yet.
+// Of --from, the checkpoint is not the last one yet. A run that has come further than it is now to go is left alone,
+// with what is due.
 static bool is_done(const struct run *r, int64_t end) {
-  return r->point.step >= end && !r->passes_due && (r->saved >= 0 || r->point.step > end);
+  return r->point.step > r->point.steps ||
+         (r->point.step >= end && !r->passes_due && (r->saved >= 0 || r->point.step > end));
 }
 
 static int train_from_here(struct run *r) {
@@ -639,6 +644,8 @@ static int find_nan(struct run *r) {
     code = bt_report_error(r->s->options, r->err);
   } else if (*r->err) {
     code = bt_report_error(r->s->options, r->err);
+  } else if (r->point.step == first && !signal_received) {
+    fprintf(stderr, "there is no step to look at, the checkpoint is at step %" PRId64 "\n", first);
   } else {
     fprintf(stderr, "steps %" PRId64 " to %" PRId64 " are finite\n", first + 1, r->point.step);
     if (signal_received) code = 128 + (int)signal_received;

@@ -273,7 +273,8 @@ static int beginning_of_blame(struct bt_watch *w, int call, const struct bt_blam
 
 // The first NaN, or the first infinity; -1: none.
 static int64_t first_broken(const struct bt_formula_memory *m, bool nan) {
-  for (int64_t i = 0; is_real(m->type) && !all_finite(m) && i < m->count; i++)
+  if (!is_real(m->type) || all_finite(m)) return -1;
+  for (int64_t i = 0; i < m->count; i++)
     if (nan ? isnan(real_at(m, i)) : isinf(real_at(m, i))) return i;
   return -1;
 }

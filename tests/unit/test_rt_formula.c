@@ -69,6 +69,16 @@ static void test_values(void **state) {
   bt_formula_free(part);
 }
 
+// Where ops have an answer that arithmetic has not, it is the kernels'.
+static void test_edges(void **state) {
+  (void)state;
+  fill();
+  assert_true(value("[ 6\nf$ 0 0 1\nf= inf\nfmod 0 1\n> 0 2 store 2 0 1\n", 0, 0) == 1);
+  assert_true(value("[ 6\ni= 7\ni= 0\nimod 0 1\nfcast 2\n> 0 2 store 3 0 1\n", 0, 0) == 0);
+  assert_true(value("[ 6\nf= nan\nicast 0\nfcast 1\n> 0 2 store 2 0 1\n", 0, 0) == 0);
+  assert_true(value("[ 6\nf= 1e10\nicast 0\nfcast 1\n> 0 2 store 2 0 1\n", 0, 0) == 0x1p31);
+}
+
 // p[2, 2] = x x' over 3, less than 20 or nothing.
 #define PRODUCT \
   "* 2 2 3 0 1\n[ 2 3\nf$ 0 0 3 1\n> -1 -1 store 0 0\n[ 2 3\nf$ 0 0 3 1\n> -1 -1 store 0 0\n"
@@ -148,6 +158,7 @@ static void test_search(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_op), cmocka_unit_test(test_values),
+      cmocka_unit_test(test_edges),
                                      cmocka_unit_test(test_product), cmocka_unit_test(test_blame),
                                      cmocka_unit_test(test_search)};
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -263,6 +263,15 @@ static void test_passes_and_stopping(void **state) {
   }
 }
 
+// Passes are due in a run that is now to end before: it is left as it is, and goes on to its old end.
+static void test_passes_due_beyond_the_end(void **state) {
+  rt_pass_signal_at = 10;
+  expect(*state, "watched" DATA "--out @/cut", 130, "interrupted at step 12");
+  expect(*state, "watched" DATA "--out @/cut --resume --epochs 1", 0, "already at step 12 of 6; nothing to do");
+  expect(*state, "watched" DATA "--out @/cut --resume", 0, "done");
+  expect(*state, "watched" DATA "--out @/cut --resume --epochs 3", 0, "done");
+}
+
 static void test_passes_that_do_not_fit(void **state) {
   expect(*state, "watched --data synthetic:48 --out @/run", 1,
          "the pass watched.train keeps 50 rows of 'bank', one for each of the train split, but here it sweeps 48 images");
@@ -577,6 +586,12 @@ static void test_not_again(void **state) {
   expect(*state, DATA "--out @/run", 1, "Done again from step 6, the same steps are finite");
   rt_nan_at = 8, rt_signal_at = 7;
   expect(*state, DATA "--out @/signal --find-nan", 130, "steps 1 to 8 are finite");
+  // What was not saved here begins at the checkpoint of --from.
+  expect(*state, DATA "--out @/other --stop-at 3", 0, "stopped");
+  rt_nan_once = 1;
+  expect(*state, DATA "--out @/from --resume --from @/other/fit/last.safetensors", 1, "nothing was saved");
+  rt_expect_text(output, "Done again from step 3, the same steps are finite");
+  expect(*state, DATA "--out @/other --resume --find-nan --stop-at 3", 0, "there is no step to look at, the checkpoint is at step 3");
 }
 
 static void test_bad_surroundings(void **state) {
@@ -843,6 +858,7 @@ int main(void) {
       WITH_FOLDER(test_passes_change_no_training),
       WITH_FOLDER(test_a_signal_in_a_pass),
       WITH_FOLDER(test_passes_and_stopping),
+      WITH_FOLDER(test_passes_due_beyond_the_end),
       WITH_FOLDER(test_passes_that_do_not_fit),
       WITH_FOLDER(test_threads_change_nothing),
       WITH_FOLDER(test_loaders_change_nothing),
