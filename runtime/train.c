@@ -232,6 +232,7 @@ static int64_t start_loading(struct run *r, int64_t end) {
   const struct bt_step_point *p = &r->point;
   int64_t epoch_ends = (p->step / p->steps_per_epoch + 1) * p->steps_per_epoch;
   if ((r->s->n_passes || r->s->n_measures) && epoch_ends < end) end = epoch_ends;
+  bt_loader_stop(r->s->loader); // it reads the order
   r->order.seed = p->seed, r->order.steps_per_epoch = p->steps_per_epoch;
   struct bt_stream stream = {r->s, &r->s->data->train, order_batch, &r->order, p->seed, p->step, end, p->steps_per_epoch};
   bt_loader_start(r->s->loader, &stream);

@@ -4,8 +4,8 @@
 //   FAULT_AT=N           the N-th of them fails (from 1); 0: none
 //   FAULT_ERROR=ENOSPC   how; KILL: the process is killed instead, before the call is made
 //   FAULT_MARK=FILE      is made when that happens
-//   FAULT_COUNT=FILE     gets, at the end, the number of calls and the microseconds of processor time
-//   FAULT_CPU=N          the process is killed after N microseconds of its processor time
+//   FAULT_COUNT=FILE     gets, at the end, the number of calls and the microseconds that main took
+//   FAULT_AFTER=N        the process is killed N microseconds after the beginning of main
 //
 // Only calls that change files are counted: writes to regular files, opening for writing, and so on; `any` is all of
 // these. A write that fails has written half.
@@ -122,17 +122,25 @@ void *mmap(void *at, size_t n, int protection, int flags, int fd, off_t offset) 
 
 static int (*real_main)(int, char **, char **);
 
+static long started;
+
+static long microseconds(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
 static void tell_count(void) {
   char text[64];
   armed = false;
-  snprintf(text, sizeof text, "%ld %ld\n", (long)calls, (long)(clock() / (CLOCKS_PER_SEC / 1000000)));
+  snprintf(text, sizeof text, "%ld %ld\n", (long)calls, microseconds() - started);
   make(count_file, text);
 }
 
 static void be_killed(int number) { (void)number, kill(getpid(), SIGKILL); }
 
 static void read_environment(void) {
-  const char *at = getenv("FAULT_AT"), *error = getenv("FAULT_ERROR"), *cpu = getenv("FAULT_CPU");
+  const char *at = getenv("FAULT_AT"), *error = getenv("FAULT_ERROR"), *after = getenv("FAULT_AFTER");
   static const struct { const char *name; int number; } errors[] = {{"ENOSPC", ENOSPC}, {"EIO", EIO}, {"EROFS", EROFS}, {"EMFILE", EMFILE}, {"ENOMEM", ENOMEM}};
   if (getenv("FAULT")) fault = getenv("FAULT");
   mark = getenv("FAULT_MARK"), count_file = getenv("FAULT_COUNT");
@@ -141,9 +149,10 @@ static void read_environment(void) {
   for (size_t i = 0; error && i < sizeof errors / sizeof *errors; i++)
     if (strcmp(errors[i].name, error) == 0) fault_error = errors[i].number;
   if (count_file) atexit(tell_count);
-  if (!cpu) return;
-  signal(SIGPROF, be_killed);
-  setitimer(ITIMER_PROF, &(struct itimerval){.it_value = {atol(cpu) / 1000000, atol(cpu) % 1000000}}, NULL);
+  started = microseconds();
+  if (!after) return;
+  signal(SIGALRM, be_killed);
+  setitimer(ITIMER_REAL, &(struct itimerval){.it_value = {atol(after) / 1000000, atol(after) % 1000000}}, NULL);
 }
 
 static int counted_main(int argc, char **argv, char **environment) {
