@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,11 +59,13 @@ static bool read_best(const struct st_file *f, const char *path, struct bt_progr
   char *end = NULL;
   point->best = (struct bt_best){0};
   if (!by) return true;
-  snprintf(point->best.by, sizeof point->best.by, "%s", by);
+  if (strlen(by) >= sizeof point->best.by) return senseless(path, "btc.best.by", err, errlen);
+  strcpy(point->best.by, by);
   point->best.highest = st_metadata(f, "btc.best.highest") != NULL;
   if (!read_count(f, path, "btc.best.step", &point->best.step, err, errlen)) return false;
   if (value) point->best.value = strtod(value, &end);
-  return (end && end != value && *end == 0 && point->best.step <= point->step) || senseless(path, "btc.best.value", err, errlen);
+  bool number = end && end != value && *end == 0 && isfinite(point->best.value);
+  return (number && point->best.step <= point->step) || senseless(path, "btc.best.value", err, errlen);
 }
 
 // Sums of another number of outputs are of no use: the means of this epoch begin here.

@@ -4,6 +4,7 @@
 // collected in memory and written together, and what a full disk left of them is cut off again.
 #define _GNU_SOURCE
 #include "events.h"
+#include "replace.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -121,18 +122,8 @@ static void put_message(struct message *m, int field, const struct message *inne
 
 // ---- records ----------------------------------------------------------------------------------
 
-static bool write_all(int fd, const unsigned char *data, size_t n) {
-  while (n > 0) {
-    ssize_t put = write(fd, data, n);
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return false;
-    data += put, n -= (size_t)put;
-  }
-  return true;
-}
-
 static void write_pending(struct bt_events *e) {
-  if (write_all(e->fd, e->pending, e->n)) {
+  if (bt_write_all(e->fd, e->pending, e->n)) {
     e->written += (int64_t)e->n;
   } else {
     e->error = errno;

@@ -289,11 +289,6 @@ const struct st_tensor *st_find(const struct st_file *f, const char *name) {
   return NULL;
 }
 
-const char *const *st_names(const struct st_file *f, int *n) {
-  *n = f->n;
-  return f->names;
-}
-
 const char *st_metadata(const struct st_file *f, const char *key) {
   return json_string_value(json_object_get(json_object_get(f->header, "__metadata__"), key));
 }

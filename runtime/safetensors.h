@@ -31,7 +31,6 @@ void st_close(struct st_file *file); // NULL is fine
 int st_count(const struct st_file *file);
 const struct st_tensor *st_at(const struct st_file *file, int i); // in the header's order
 const struct st_tensor *st_find(const struct st_file *file, const char *name); // or NULL
-const char *const *st_names(const struct st_file *file, int *n);               // owned by the file
 const char *st_metadata(const struct st_file *file, const char *key);          // or NULL
 
 // Writes tensors, metadata and a checksum to a temporary file beside `path`, flushes it to the

@@ -207,6 +207,7 @@ static bool resume(struct run *r) {
   r->best = old.best;
   r->progress.epoch_steps = old.epoch_steps;
   if (!from) r->saved = old.step, r->saved_due = r->passes_due;
+  r->best_due = from && r->best.step == old.step; // here there is none, or another run's
   return true;
 }
 
@@ -566,6 +567,7 @@ static bool end_epoch(struct run *r) {
 static bool run_steps(struct run *r, int64_t end) {
   struct bt_step_point *p = &r->point;
   int64_t every = r->s->options->save_every, loaded = p->step;
+  if (r->best_due && !save(r)) return false;
   if (r->passes_due && !run_followers(r)) return false;
   while (p->step < end && !signal_received) {
     if (p->step == loaded) loaded = start_loading(r, end);

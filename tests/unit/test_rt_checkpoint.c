@@ -110,6 +110,36 @@ static void write_counters(const char *path, const char *step, const char *steps
   assert_true(st_write(path, tensors, 4, entries, n, err, sizeof err));
 }
 
+// Likewise, with a best score that no run has written.
+static void write_best(const char *path, const char *by, const char *value) {
+  struct st_tensor tensors[4];
+  const struct st_entry entries[] = {{"btc.seed", "1"}, {"btc.step", "10"}, {"btc.steps", "20"}, {"btc.steps_per_epoch", "5"},
+                                     {"btc.best.by", by}, {"btc.best.value", value}, {"btc.best.step", "5"}};
+  for (int i = 0; i < 4; i++) {
+    const struct bt_tensor *t = &rt_tensors[i];
+    tensors[i] = (struct st_tensor){t->name, t->dtype, t->rank, {t->shape[0]}, store + t->offset};
+  }
+  assert_true(st_write(path, tensors, 4, entries, 7, err, sizeof err));
+}
+
+// A run could not save such a name, cut in the middle of a letter, nor ever find better than NaN.
+static void test_best_scores(void **state) {
+  const char *path = rt_path(*state, "c.safetensors");
+  struct bt_progress_point got = {0};
+  char name[100] = "k";
+  for (int i = 0; i < 40; i++) strcat(name, "é");
+  fill();
+  write_best(path, "judge knn", "0.5");
+  if (!load(path, &got)) fail_msg("%s", err);
+  write_best(path, name, "0.5");
+  expect_refused(path, "make no sense (btc.best.by)");
+  static const char *const values[] = {"nan", "-inf", "", "0.5 "};
+  for (int i = 0; i < 4; i++) {
+    write_best(path, "judge knn", values[i]);
+    expect_refused(path, "make no sense (btc.best.value)");
+  }
+}
+
 static void test_counters(void **state) {
   const char *path = rt_path(*state, "c.safetensors");
   struct bt_progress_point got = {0};
@@ -300,7 +330,7 @@ static int teardown(void **state) { return rt_rmdir(*state), 0; }
 
 int main(void) {
   const struct CMUnitTest tests[] = {WITH_FOLDER(test_round_trip), WITH_FOLDER(test_other_models),
-                                     WITH_FOLDER(test_truncated), WITH_FOLDER(test_flipped), WITH_FOLDER(test_counters),
+                                     WITH_FOLDER(test_truncated), WITH_FOLDER(test_flipped), WITH_FOLDER(test_counters), WITH_FOLDER(test_best_scores),
                                      WITH_FOLDER(test_other_trainers), WITH_FOLDER(test_instance),
                                      WITH_FOLDER(test_init),      WITH_FOLDER(test_init_from_checkpoint),
                                      WITH_FOLDER(test_init_refuses)};

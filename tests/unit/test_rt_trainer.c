@@ -501,6 +501,9 @@ static void test_resume_from(void **state) {
   assert_copy(*state, "third/fit/last.safetensors", "run/fit/last.safetensors");
   expect(*state, DATA "--out @/third --resume --steps 6 --from @/run/fit/epoch-0002.safetensors", 0, "nothing to do");
   expect(*state, DATA "--out @/run --resume --from @/none", 1, "nothing to resume: ");
+  // The best so far is the best of what follows.
+  expect(*state, DATA "--out @/fourth --resume --stop-at 7 --from @/run/fit/epoch-0001.safetensors", 0, "stopped");
+  assert_copy(*state, "fourth/fit/best.safetensors", "run/fit/epoch-0001.safetensors");
   expect(*state, "pixels" DATA "--resume --from @/run/fit/last.safetensors", 2, "no meaning");
 }
 
