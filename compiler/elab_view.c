@@ -145,6 +145,8 @@ enum { N_STEPS = sizeof step_rows / sizeof *step_rows, STEP_LABELS = 12 };
 
 // What a view does to the images it is applied to, while its body runs.
 struct view_run {
+  const char *name;
+  int64_t image[3]; // channels, height, width of what comes in; 0: not known
   VEC(struct bt_view_step) steps;
   int channels;          // 0: not known
   int64_t height, width; // 0: not known
@@ -181,6 +183,16 @@ static const char *all_steps(struct elab *e) {
   return text;
 }
 
+// The runtime's own judgement of the steps so far, of which the last is new.
+static bool check_step(struct elab *e, struct frame *f, const struct stmt *s, struct view_run *run) {
+  const struct bt_view view = {run->name, run->steps.len, run->steps.data};
+  char err[1024];
+  if (!run->image[0] || bt_view_check(&view, run->image, err, sizeof err)) return true;
+  elab_error(e, f, s->loc, "%s", err);
+  run->steps.len--; // those behind it are judged by themselves
+  return false;
+}
+
 static bool run_step(struct elab *e, struct frame *f, const struct stmt *s) {
   struct view_run *run = f->view;
   int row = 0;
@@ -201,7 +213,7 @@ static bool run_step(struct elab *e, struct frame *f, const struct stmt *s) {
   }
   bt_view_step_size(&step, &run->height, &run->width);
   vec_push(e->b->arena, &run->steps, step);
-  return true;
+  return check_step(e, f, s, run);
 }
 
 static bool view_statement(struct elab *e, struct frame *f, const struct stmt *s) {
@@ -286,7 +298,8 @@ struct value view_apply(struct elab *e, struct frame *f, struct value view, stru
   struct frame *body = frame_push(e, f, n->unit, n->decl, call);
   if (!body) return value_error();
   n->applied = true;
-  struct view_run run = {.channels = (int)d->dim[1], .height = d->dim[2], .width = d->dim[3]};
+  struct view_run run = {.name = n->name, .image = {d->dim[1], d->dim[2], d->dim[3]},
+                         .channels = (int)d->dim[1], .height = d->dim[2], .width = d->dim[3]};
   body->view = &run;
   if (view.config) frame_bind_config(e, body, n->decl, view.config);
   block_run(e, body, n->decl->body, view_statement);

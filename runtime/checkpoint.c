@@ -95,6 +95,8 @@ static bool read_point(const struct st_file *f, const char *path, struct bt_prog
       !read_count(f, path, "btc.steps_per_epoch", &point->steps_per_epoch, err, errlen))
     return false;
   point->passes_due = st_metadata(f, "btc.passes") != NULL;
+  const char *data = st_metadata(f, "btc.data");
+  snprintf(point->data, sizeof point->data, "%.8s", data && data[strspn(data, "0123456789abcdef")] == 0 ? data : "");
   if (point->step > point->steps) return senseless(path, "btc.step", err, errlen);
   if (point->steps_per_epoch < 1) return senseless(path, "btc.steps_per_epoch", err, errlen);
   if (point->passes_due && point->step % point->steps_per_epoch && point->step < point->steps)
@@ -149,6 +151,7 @@ static void add_point(struct metadata *m, const struct bt_progress_point *p) {
   add_number(m, "btc.epoch", "%.4f", (double)p->step / (double)p->steps_per_epoch);
   add_number(m, "btc.steps_per_epoch", "%" PRId64, p->steps_per_epoch);
   if (p->passes_due) add(m, "btc.passes", "due");
+  if (*p->data) add(m, "btc.data", p->data);
   if (p->epoch_steps) add_number(m, "btc.epoch_steps", "%" PRId64, p->epoch_steps);
   if (!*p->best.by) return;
   add(m, "btc.best.by", p->best.by);

@@ -23,6 +23,7 @@ struct bt_progress_point {
   int64_t steps; // of the whole run
   int64_t steps_per_epoch;
   bool passes_due; // the epoch ended here, and its passes were not done yet
+  char data[16];   // a checksum of what was trained on; empty: not known
   struct bt_best best;
   // What the steps of this epoch have summed up, an output each. When it is read, sums is NULL or has room for n_sums;
   // epoch_steps 0: the file has none of them.

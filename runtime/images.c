@@ -21,6 +21,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #define HEAD_BYTES ((size_t)1 << 16) // of a file: its sizes are nearly always in them
 #define SAMPLE 64                    // images by which the memory for all is judged
@@ -203,6 +204,17 @@ struct bt_images *bt_images_of_files(struct bt_image_list *list, int channels,
 const char *bt_images_path(const struct bt_images *images, int64_t i) {
   const struct bt_image_list *l = &images->files->list;
   return l->text + l->paths[i];
+}
+
+uint32_t bt_images_checksum(const struct bt_images *images) {
+  size_t bytes = raster_bytes(images->channels, images->height, images->width) * (size_t)images->n;
+  if (!images->files) return (uint32_t)crc32_z(0, images->pixels, bytes);
+  uLong sum = 0;
+  for (int64_t i = 0; i < images->n; i++) {
+    const char *path = bt_images_path(images, i);
+    sum = crc32_z(sum, (const Bytef *)path, strlen(path) + 1);
+  }
+  return (uint32_t)sum;
 }
 
 const char *bt_images_folder(const struct bt_images *images) { return images->files->list.folder; }

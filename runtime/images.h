@@ -76,6 +76,8 @@ bool bt_images_load(const struct bt_images *images, const char *progress, char *
 bool bt_images_measure(struct bt_images *images, int64_t *other, int *height, int *width);
 // Are all images of files in memory, or found unreadable? Then measuring costs nothing.
 bool bt_images_loaded(const struct bt_images *images);
+// Of the pixels; of images in files, whose pixels are not at hand, of their paths.
+uint32_t bt_images_checksum(const struct bt_images *images);
 // The path of an image of files, within bt_images_folder.
 const char *bt_images_path(const struct bt_images *images, int64_t i);
 const char *bt_images_folder(const struct bt_images *images);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <zlib.h>
 
 double bt_now(void) {
   struct timespec t;
@@ -115,7 +116,7 @@ static bool needs_test(const struct bt_session *s) {
     const struct bt_program *p = s->turns[k]->program;
     needs |= p->owner ? p->split == BT_SPLIT_TEST : !bt_program_trains(p) || p->n_evaluates;
   }
-  return needs;
+  return needs && s->options->command != BT_COMMAND_VIEWS;
 }
 
 // All that take turns read the same data.
@@ -577,6 +578,18 @@ void bt_session_save_states(struct bt_session *s, const struct bt_session *measu
 void bt_session_restore_states(struct bt_session *s, const struct bt_session *measure) { move_states(s, measure, restore_state); }
 
 // ---- stepping ---------------------------------------------------------------------------------
+
+uint32_t bt_session_checksum(const struct bt_session *s) {
+  const struct bt_split *train = &s->data->train;
+  uLong sum = train->images ? bt_images_checksum(train->images) : 0;
+  for (int i = 0; i < s->program->n_inputs; i++) {
+    const struct bt_input *input = &s->program->inputs[i];
+    if (input->kind != BT_INPUT_LABEL && input->kind != BT_INPUT_ARRAY) continue;
+    size_t row = bt_dtype_size(input->dtype) * (size_t)bt_count(input->rank - 1, input->shape + 1);
+    sum = crc32_z(sum, train->columns[s->columns[i]], row * (size_t)train->n);
+  }
+  return (uint32_t)sum;
+}
 
 static double schedule_value(enum bt_input_kind kind, const struct bt_step_point *p) {
   switch (kind) {

@@ -69,6 +69,8 @@ struct bt_step_point {
   uint64_t seed;
   int64_t step, steps, steps_per_epoch;
 };
+// Of what the program trains on: images, labels and arrays of the training split.
+uint32_t bt_session_checksum(const struct bt_session *s);
 // Fills the inputs `step`, `steps`, `epoch`, `epochs`.
 void bt_session_count(struct bt_session *s, const struct bt_step_point *point);
 void bt_session_step(struct bt_session *s);

@@ -86,6 +86,7 @@ struct run {
   char *checkpoint;           // the last
   bool resumed;
   char changes[1024];         // of the trainer, since the checkpoint was written
+  char data[16];              // its checksum
   int loss;                   // output
   struct bt_step_point point; // step: done so far
   struct bt_best best;
@@ -107,15 +108,15 @@ static int fail(struct run *r) {
   return bt_report_error(r->s->options, r->err);
 }
 
-static bool refuse_overwriting(struct run *r) {
+bool bt_train_may_start(const struct bt_session *s, char *err, size_t errlen) {
   struct bt_progress_point old;
-  char why[4096], where[64], *path = r->s->options->force || r->s->options->find_nan ? NULL : bt_folder_checkpoint(r->s);
+  char why[4096], where[64], *path = s->options->force || s->options->find_nan ? NULL : bt_folder_checkpoint(s);
   if (!path) return true;
   if (bt_checkpoint_peek(path, &old, why, sizeof why))
     snprintf(where, sizeof where, "step %" PRId64 " of %" PRId64, old.step, old.steps);
   else
     snprintf(where, sizeof where, "not a checkpoint that can be resumed");
-  bt_fail(r->err, sizeof r->err,
+  bt_fail(err, errlen,
           "%s exists (%s): give --resume to go on from it, another --out to keep it, or "
           "--force to start afresh over it",
           path, where);
@@ -160,6 +161,14 @@ static bool check_resumed(struct run *r, const char *path, const struct bt_progr
                    "%s was trained with %" PRId64 " steps an epoch, now there "
                    "are %" PRId64 ": the data, the labels or the batch are others",
                    path, old->steps_per_epoch, r->point.steps_per_epoch);
+  if (*old->data && strcmp(old->data, r->data) != 0)
+    return bt_fail(r->err, sizeof r->err,
+                   "%s was trained on other data: as many, but other ones, other labels or other names of files. "
+                   "Give the same --data, or begin a run of its own with --init %s",
+                   path, path);
+  if (old->steps != r->point.steps && !o->quiet)
+    fprintf(stderr, "warning: the run is now %" PRId64 " steps long, not %" PRId64 ": what follows `steps` or `epochs` changes\n",
+            r->point.steps, old->steps);
   return true;
 }
 
@@ -212,7 +221,7 @@ static bool resume(struct run *r) {
 }
 
 static bool start(struct run *r) {
-  return refuse_overwriting(r) && choose_length(r, 0) &&
+  return bt_train_may_start(r->s, r->err, sizeof r->err) && choose_length(r, 0) &&
          bt_session_load(r->s, r->err, sizeof r->err);
 }
 
@@ -384,8 +393,9 @@ static void describe_break(struct run *r, struct bt_watched_value value) {
 static bool save_as(struct run *r, const char *name) {
   const struct bt_progress *progress = &r->progress;
   struct bt_progress_point point = {r->point.seed, r->point.step, r->point.steps,
-                                    r->point.steps_per_epoch, r->passes_due, r->best,
+                                    r->point.steps_per_epoch, r->passes_due, "", r->best,
                                     progress->epoch_steps, r->s->program->n_outputs, progress->epoch_sums};
+  memcpy(point.data, r->data, sizeof point.data);
   char *path = bt_path(r->s->options->out, r->s->program->name, name);
   bool ok = bt_checkpoint_save(path, r->s->module, r->s->program, r->s->store.data, &point, r->err, sizeof r->err);
   free(path);
@@ -667,6 +677,7 @@ int bt_train(struct bt_session *s) {
   const struct bt_options *o = s->options;
   struct run r = {.s = s, .saved = -1, .point = {.seed = (uint64_t)o->seed}};
   r.checkpoint = bt_path(o->out, s->program->name, BT_LAST_CHECKPOINT);
+  snprintf(r.data, sizeof r.data, "%08x", bt_session_checksum(s));
   r.loss = loss_output(s->program);
   r.n_images = bt_data_subset(&s->data->train, o->label_fraction, (uint64_t)o->seed, &r.images);
   r.order = (struct order){.images = r.images, .n = r.n_images, .batch = s->program->batch, .epoch = -1};

@@ -63,6 +63,10 @@ static void warn_of_images(const struct bt_session *s, bool (*ask)(const struct 
 static int run_program(const struct bt_module *m, struct bt_options *o) {
   char err[4096];
   struct bt_session s;
+  // Before data are read, which may take long.
+  const struct bt_session before = {.module = m, .program = o->program, .options = o};
+  bool starts = bt_program_trains(o->program) && !o->resume && !o->bench;
+  if (starts && !bt_train_may_start(&before, err, sizeof err)) return bt_report_error(o, err);
   int threads = bt_blas_init((int)o->threads);
   adopt_seed(o);
   if (!bt_session_open(&s, m, o->program, o, threads, err, sizeof err))
@@ -71,8 +75,7 @@ static int run_program(const struct bt_module *m, struct bt_options *o) {
   int code = o->bench                        ? bt_bench(&s)
              : bt_program_trains(o->program) ? bt_train(&s)
                                              : bt_measure(&s);
-  warn_of_images(&s, bt_data_warning);
-  warn_of_images(&s, bt_data_unreadable);
+  if (code != 1) warn_of_images(&s, bt_data_warning), warn_of_images(&s, bt_data_unreadable); // it said why
   bt_session_close(&s);
   return code;
 }

@@ -189,7 +189,7 @@ static bool check_rgb(struct bt_view_check *c, const char *step) {
 
 static bool check_random_resized_crop(struct bt_view_check *c, const double *arg) {
   if (!(arg[1] > 0 && arg[1] <= arg[2] && arg[2] <= 1))
-    return FAIL(c, "random_resized_crop: scale %g..%g is not within 0..1", arg[1], arg[2]);
+    return FAIL(c, "random_resized_crop: scale %g..%g is not a range above 0 and up to 1", arg[1], arg[2]);
   if (!(arg[3] > 0 && arg[3] <= arg[4] && isfinite(arg[4])))
     return FAIL(c, "random_resized_crop: ratio %g..%g is not a range above 0", arg[3], arg[4]);
   return check_size(c, arg[0]);

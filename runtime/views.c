@@ -118,6 +118,12 @@ static bool check_steps(struct bt_view_plan *plan, char *err, size_t errlen) {
   return true;
 }
 
+bool bt_view_check(const struct bt_view *view, const int64_t image[3], char *err, size_t errlen) {
+  struct bt_view_plan plan = {.view = view, .channels = (int)image[0]};
+  struct way way;
+  return check_steps(&plan, err, errlen) && follow(&plan, image[1], image[2], &way, err, errlen);
+}
+
 static bool check_result(const struct bt_view_plan *plan, char *err, size_t errlen) {
   if (plan->out_height > 0) return true;
   return bt_fail(

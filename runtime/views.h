@@ -16,6 +16,10 @@ enum { BT_VIEW_MOST_SIDE = 16384 }; // pixels, of what a step makes
 // What a step makes of an image of height × width; 0: not known.
 void bt_view_step_size(const struct bt_view_step *step, int64_t *height, int64_t *width);
 
+// Whether the arguments of its steps have a meaning, and steps can work on such images: channels, height, width; the
+// last two 0: any. Else err names the step.
+bool bt_view_check(const struct bt_view *view, const int64_t image[3], char *err, size_t errlen);
+
 // view: NULL for raw pixels (0 … 255). image: channels, height, width; the last two 0: any. NULL with
 // err where a step cannot work on such images, or where the size of the result depends on the image.
 struct bt_view_plan *bt_view_plan_new(const struct bt_view *view, const int64_t image[3],
