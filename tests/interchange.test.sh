@@ -54,7 +54,7 @@ if command -v python3 >/dev/null; then
   verdict $? 'what is learned tells the classes apart, the recordings do not'
   expect 'arrays and no --data' 1 err 'give --data FOLDER with train-a.npy and test-a.npy' "$work/points" --out "$work/none"
   expect 'synthetic arrays' 0 err 'done' "$work/points" --data synthetic:512 --steps 3 --out "$work/none"
-  expect 'no labels to choose by' 1 err 'has no labels that program pretrain reads' "$work/points" --data "$work/vectors" --labels 1% --out "$work/none"
+  expect 'no labels to choose by' 1 err 'has no labels that program pretrain reads' "$work/points" --data "$work/vectors" --labels 1% --out "$work/no_labels"
 else
   skip 'points.btg' 'no python3'
 fi
