@@ -12,6 +12,8 @@
 // Formats into err; returns false, so that `return bt_fail(err, errlen, …)` reads as it should.
 bool bt_fail(char *err, size_t errlen, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+// Formats behind what text says already, cut at its room.
+void bt_append(char *text, size_t room, const char *format, ...) __attribute__((format(printf, 3, 4)));
 _Noreturn void bt_die_at(const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 #define bt_die(...) bt_die_at(__FILE__, __LINE__, __VA_ARGS__)
@@ -38,6 +40,7 @@ static inline bool bt_goes_on(const struct bt_onlooker *watch, int64_t done, int
 size_t bt_dtype_size(enum bt_dtype dtype);
 const char *bt_dtype_name(enum bt_dtype dtype);   // "f32", …
 int64_t bt_count(int rank, const int64_t *shape); // elements; 1 for rank 0
+size_t bt_tensor_bytes(enum bt_dtype dtype, int rank, const int64_t *shape);
 static inline size_t bt_round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
 // A block for the whole run: zeroed, aligned to 2 MiB, on huge pages where the system has them, and

@@ -71,11 +71,13 @@ static const struct option {
 };
 #define N_OPTIONS ((int)(sizeof table / sizeof *table))
 
-bool bt_program_trains(const struct bt_program *program) {
+bool bt_program_has(const struct bt_program *program, enum bt_output_kind kind) {
   for (int i = 0; i < program->n_outputs; i++)
-    if (program->outputs[i].kind == BT_OUTPUT_LOSS) return true;
+    if (program->outputs[i].kind == kind) return true;
   return false;
 }
+
+bool bt_program_trains(const struct bt_program *program) { return bt_program_has(program, BT_OUTPUT_LOSS); }
 
 static json_t *option_json(const struct bt_options *o, const struct option *option) {
   const void *field = (const char *)o + option->field;

@@ -25,6 +25,7 @@ struct bt_options {
   double label_fraction;
 };
 
+bool bt_program_has(const struct bt_program *program, enum bt_output_kind kind);
 // A program trains if it has a loss; otherwise it measures.
 bool bt_program_trains(const struct bt_program *program);
 

@@ -80,15 +80,18 @@ static bool shape_images(const struct folder *f, const int64_t image[3], const c
               f->path, what, image[0], image[1], image[2], have[0], have[1], have[2]);
 }
 
+// n images of one size, whose pixels are taken over.
+static struct bt_images *images_of(uint8_t *pixels, int64_t n, const int64_t image[3]) {
+  struct bt_images *images = bt_xcalloc(1, sizeof *images);
+  *images = (struct bt_images){
+      .n = n, .channels = (int)image[0], .height = (int)image[1], .width = (int)image[2], .pixels = pixels};
+  return images;
+}
+
 // The split has these n images, of one size, which it takes over.
 static bool add_images(const struct folder *f, struct bt_split *split, uint8_t *pixels, int64_t n,
                        const int64_t image[3], const char *name) {
-  split->images = bt_xcalloc(1, sizeof *split->images);
-  *split->images = (struct bt_images){.n = n,
-                                      .channels = (int)image[0],
-                                      .height = (int)image[1],
-                                      .width = (int)image[2],
-                                      .pixels = pixels};
+  split->images = images_of(pixels, n, image);
   return shape_images(f, image, name) && count_rows(f, split, n, name);
 }
 
@@ -350,12 +353,7 @@ static bool read_folder(struct bt_data *data, const struct bt_data_need *need, c
 static void make_images(struct bt_split *split, const int64_t image[3], uint64_t seed, uint32_t which) {
   int64_t pixels = bt_count(3, image);
   uint8_t *all = bt_xcalloc((size_t)split->n, (size_t)pixels);
-  split->images = bt_xcalloc(1, sizeof *split->images);
-  *split->images = (struct bt_images){.n = split->n,
-                                      .channels = (int)image[0],
-                                      .height = (int)image[1],
-                                      .width = (int)image[2],
-                                      .pixels = all};
+  split->images = images_of(all, split->n, image);
 #pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < split->n; i++) {
     struct bt_random r = bt_random_new(seed, BT_RANDOM_DATA, (uint32_t)i, which, 0);

@@ -18,6 +18,14 @@ bool bt_fail(char *err, size_t errlen, const char *format, ...) {
   return false;
 }
 
+void bt_append(char *text, size_t room, const char *format, ...) {
+  size_t n = strlen(text);
+  va_list ap;
+  va_start(ap, format);
+  vsnprintf(text + n, room - n, format, ap);
+  va_end(ap);
+}
+
 void bt_die_at(const char *file, int line, const char *format, ...) {
   va_list ap;
   fprintf(stderr, "%s:%d: internal error: ", file, line);

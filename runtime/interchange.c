@@ -6,20 +6,10 @@
 #include "checkpoint.h"
 #include "match.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-__attribute__((format(printf, 3, 4))) static void say(char *note, size_t notelen,
-                                                      const char *format, ...) {
-  size_t length = strlen(note);
-  va_list ap;
-  va_start(ap, format);
-  vsnprintf(note + length, notelen - length, format, ap);
-  va_end(ap);
-}
 
 // ---- one instance -----------------------------------------------------------------------------
 
@@ -48,7 +38,7 @@ static bool read_instance(const struct st_file *f, const char *path, const struc
   if (ok) bt_match_copy(&m, &s, store);
   for (int i = 0; ok && given && i < s.n; i++) given[s.tensors[i] - module->tensors] = true;
   if (ok && !st_metadata(f, "btc.format"))
-    say(note, notelen, "%s: %d tensors from %s%s%s\n", instance, s.n, path,
+    bt_append(note, notelen, "%s: %d tensors from %s%s%s\n", instance, s.n, path,
         *ignored ? "; ignored: " : "", ignored);
   free(s.tensors);
   return ok;
@@ -141,7 +131,7 @@ static void say_unused(const struct st_file *f, const char *path, const struct b
   struct bt_selection s = bt_select_instance(module, instance);
   int unused = st_count(f) - s.n;
   if (unused > 0 && !bt_match_instance(f, path, instance).bare)
-    say(note, notelen, "%s: %d of %d tensors in %s are not its own, and are not used\n", instance, unused, st_count(f), path);
+    bt_append(note, notelen, "%s: %d of %d tensors in %s are not its own, and are not used\n", instance, unused, st_count(f), path);
   free(s.tensors);
 }
 
@@ -212,7 +202,7 @@ bool bt_instance_export(const char *from, const char *to, const struct bt_module
   bool normalised = false;
   for (int i = 0; i < s.n; i++) normalised |= strstr(s.tensors[i]->name, ".running_mean") != NULL;
   if (ok)
-    say(note, notelen, "%s: %d tensors to %s%s%s%s\n", instance, s.n, to,
+    bt_append(note, notelen, "%s: %d tensors to %s%s%s%s\n", instance, s.n, to,
         normalised ? " (without PyTorch's num_batches_tracked)" : "",
         *ignored ? "; left out: " : "", ignored);
   free(s.tensors);

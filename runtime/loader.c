@@ -74,12 +74,11 @@ bool bt_loader_writes(enum bt_input_kind kind) {
 // ---- slots ------------------------------------------------------------------------------------
 
 static size_t row_bytes(const struct bt_input *input) {
-  return bt_dtype_size(input->dtype) * (size_t)bt_count(input->rank - 1, input->shape + 1);
+  return bt_tensor_bytes(input->dtype, input->rank - 1, input->shape + 1);
 }
 
 static size_t input_bytes(const struct bt_input *input) {
-  return bt_round_up(bt_dtype_size(input->dtype) * (size_t)bt_count(input->rank, input->shape),
-                     BT_ALIGN);
+  return bt_round_up(bt_tensor_bytes(input->dtype, input->rank, input->shape), BT_ALIGN);
 }
 
 // Of the inputs of p that are loaded; their places fall to offsets, if it is not NULL.

@@ -15,18 +15,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool has_output(const struct bt_program *p, enum bt_output_kind kind) {
-  for (int i = 0; i < p->n_outputs; i++)
-    if (p->outputs[i].kind == kind) return true;
-  return false;
-}
-
 bool bt_program_measures(const struct bt_module *module, const struct bt_program *program) {
-  bool measures = program->n_evaluates || has_output(program, BT_OUTPUT_REPORT);
+  bool measures = program->n_evaluates || bt_program_has(program, BT_OUTPUT_REPORT);
   for (int i = 0; i < module->n_programs; i++) {
     const struct bt_program *p = &module->programs[i];
     bool pass = p->owner && strcmp(p->owner, program->name) == 0;
-    measures |= pass && has_output(p, BT_OUTPUT_REPORT);
+    measures |= pass && bt_program_has(p, BT_OUTPUT_REPORT);
   }
   return measures;
 }
@@ -244,7 +238,7 @@ enum bt_measured bt_measure_program(const struct bt_measuring *m, char *err, siz
   c.n_all = bt_data_subset(&s->data->test, 1, 0, &c.all);
   enum bt_measured how = BT_MEASURED;
   if (s->program->n_evaluates) how = run_evaluations(m, &c, err, errlen);
-  else if (has_output(s->program, BT_OUTPUT_REPORT)) how = run_own_reports(m, &c, err, errlen);
+  else if (bt_program_has(s->program, BT_OUTPUT_REPORT)) how = run_own_reports(m, &c, err, errlen);
   if (how == BT_MEASURED) how = run_passes(m, err, errlen);
   free(c.labelled), free(c.all);
   return how;
@@ -304,7 +298,7 @@ int bt_measure(struct bt_session *s) {
     return bt_report_error(s->options, "--features: the program evaluates no features");
   bt_progress_show(&a.progress, s);
   bool ok = bt_measure_program(&m, err, sizeof err) == BT_MEASURED;
-  ok = ok && (!has_output(s->program, BT_OUTPUT_ROWS) || bt_outputs_write(s, &a.progress, err, sizeof err));
+  ok = ok && (!bt_program_has(s->program, BT_OUTPUT_ROWS) || bt_outputs_write(s, &a.progress, err, sizeof err));
   bt_progress_end_line(&a.progress);
   return ok ? 0 : bt_report_error(s->options, err);
 }

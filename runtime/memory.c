@@ -40,6 +40,10 @@ int64_t bt_count(int rank, const int64_t *shape) {
   return n;
 }
 
+size_t bt_tensor_bytes(enum bt_dtype dtype, int rank, const int64_t *shape) {
+  return bt_dtype_size(dtype) * (size_t)bt_count(rank, shape);
+}
+
 static void touch(char *data, size_t bytes) {
   ptrdiff_t pages = (ptrdiff_t)((bytes + SMALL_PAGE - 1) / SMALL_PAGE);
 #pragma omp parallel for schedule(static)

@@ -15,10 +15,6 @@ struct bt_model {
   struct bt_frame frame;
 };
 
-static size_t bytes_of(enum bt_dtype dtype, int rank, const int64_t *shape) {
-  return bt_dtype_size(dtype) * (size_t)bt_count(rank, shape);
-}
-
 // Gives inputs and outputs their places from `at` on; NULL: only says how much they take.
 static size_t place(struct bt_model *m, char *at) {
   const struct bt_program *p = m->program;
@@ -28,7 +24,7 @@ static size_t place(struct bt_model *m, char *at) {
     const struct bt_output *out = &p->outputs[i - p->n_inputs];
     bool input = i < p->n_inputs;
     if (at) *(input ? &m->inputs[i] : &m->outputs[i - p->n_inputs]) = at + total;
-    total += bt_round_up(input ? bytes_of(in->dtype, in->rank, in->shape) : bytes_of(out->dtype, out->rank, out->shape), BT_ALIGN);
+    total += bt_round_up(input ? bt_tensor_bytes(in->dtype, in->rank, in->shape) : bt_tensor_bytes(out->dtype, out->rank, out->shape), BT_ALIGN);
   }
   return total;
 }
@@ -94,7 +90,7 @@ void *bt_model_input(const struct bt_model *m, const char *name, size_t *bytes) 
   const struct bt_program *p = m->program;
   for (int i = 0; i < p->n_inputs; i++)
     if (strcmp(p->inputs[i].name, name) == 0)
-      return *bytes = bytes_of(p->inputs[i].dtype, p->inputs[i].rank, p->inputs[i].shape), m->inputs[i];
+      return *bytes = bt_tensor_bytes(p->inputs[i].dtype, p->inputs[i].rank, p->inputs[i].shape), m->inputs[i];
   return NULL;
 }
 
@@ -102,7 +98,7 @@ const void *bt_model_output(const struct bt_model *m, const char *name, size_t *
   const struct bt_program *p = m->program;
   for (int i = 0; i < p->n_outputs; i++)
     if (strcmp(p->outputs[i].name, name) == 0)
-      return *bytes = bytes_of(p->outputs[i].dtype, p->outputs[i].rank, p->outputs[i].shape), m->outputs[i];
+      return *bytes = bt_tensor_bytes(p->outputs[i].dtype, p->outputs[i].rank, p->outputs[i].shape), m->outputs[i];
   return NULL;
 }
 

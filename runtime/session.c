@@ -224,12 +224,6 @@ static bool reads_data(const struct bt_program *p) {
   return false;
 }
 
-static bool has_output(const struct bt_program *p, enum bt_output_kind kind) {
-  for (int i = 0; i < p->n_outputs; i++)
-    if (p->outputs[i].kind == kind) return true;
-  return false;
-}
-
 static const char *split_name(const struct bt_program *pass) {
   return pass->split == BT_SPLIT_TRAIN ? "train" : "test";
 }
@@ -240,13 +234,13 @@ static bool choose_images(struct bt_pass *pass, char *err, size_t errlen) {
   const struct bt_program *p = s->program;
   const struct bt_options *o = s->options;
   bool train = p->split == BT_SPLIT_TRAIN;
-  if (!reads_data(p) && !has_output(p, BT_OUTPUT_VALUE)) {
+  if (!reads_data(p) && !bt_program_has(p, BT_OUTPUT_VALUE)) {
     pass->n = p->batch;
     pass->images = bt_xcalloc((size_t)pass->n, sizeof *pass->images);
     return true;
   }
   pass->n = bt_data_subset(train ? &s->data->train : &s->data->test, train ? o->label_fraction : 1, (uint64_t)o->seed, &pass->images);
-  return pass->n >= p->batch || !has_output(p, BT_OUTPUT_REPORT) ||
+  return pass->n >= p->batch || !bt_program_has(p, BT_OUTPUT_REPORT) ||
          bt_fail(err, errlen,
                  "%s: the pass %s reports means over full batches of %" PRId64 ", but its split has %" PRId64
                  " %s: compile with a smaller batch, as in btc compile -D batch=%" PRId64,
@@ -296,7 +290,7 @@ static bool check_loads(const struct bt_session *s, const struct bt_session *mea
 
 static bool check_measure(const struct bt_session *s, const struct bt_session *measure, char *err, size_t errlen) {
   const struct bt_program *m = measure->program;
-  bool means = !m->n_evaluates && has_output(m, BT_OUTPUT_REPORT);
+  bool means = !m->n_evaluates && bt_program_has(m, BT_OUTPUT_REPORT);
   if (means && s->data->test.n < m->batch)
     return bt_fail(err, errlen, "--evaluate %s: the test split is smaller than one batch", m->name);
   return check_loads(s, measure, err, errlen);
@@ -330,7 +324,7 @@ bool bt_session_prepare(struct bt_session *s, const struct bt_module *module,
 // ---- memory -----------------------------------------------------------------------------------
 
 static size_t tensor_bytes(enum bt_dtype dtype, int rank, const int64_t *shape) {
-  return bt_round_up((size_t)bt_count(rank, shape) * bt_dtype_size(dtype), BT_ALIGN);
+  return bt_round_up(bt_tensor_bytes(dtype, rank, shape), BT_ALIGN);
 }
 
 static size_t input_bytes(const struct bt_input *input) {
@@ -585,7 +579,7 @@ uint32_t bt_session_checksum(const struct bt_session *s) {
   for (int i = 0; i < s->program->n_inputs; i++) {
     const struct bt_input *input = &s->program->inputs[i];
     if (input->kind != BT_INPUT_LABEL && input->kind != BT_INPUT_ARRAY) continue;
-    size_t row = bt_dtype_size(input->dtype) * (size_t)bt_count(input->rank - 1, input->shape + 1);
+    size_t row = bt_tensor_bytes(input->dtype, input->rank - 1, input->shape + 1);
     sum = crc32_z(sum, train->columns[s->columns[i]], row * (size_t)train->n);
   }
   return (uint32_t)sum;

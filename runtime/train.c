@@ -86,7 +86,7 @@ struct run {
   char *checkpoint;           // the last
   bool resumed;
   char changes[1024];         // of the trainer, since the checkpoint was written
-  char data[16];              // its checksum
+  char data[16];              // checksum of what is trained on
   int loss;                   // output
   struct bt_step_point point; // step: done so far
   struct bt_best best;
@@ -392,9 +392,15 @@ static void describe_break(struct run *r, struct bt_watched_value value) {
 
 static bool save_as(struct run *r, const char *name) {
   const struct bt_progress *progress = &r->progress;
-  struct bt_progress_point point = {r->point.seed, r->point.step, r->point.steps,
-                                    r->point.steps_per_epoch, r->passes_due, "", r->best,
-                                    progress->epoch_steps, r->s->program->n_outputs, progress->epoch_sums};
+  struct bt_progress_point point = {.seed = r->point.seed,
+                                    .step = r->point.step,
+                                    .steps = r->point.steps,
+                                    .steps_per_epoch = r->point.steps_per_epoch,
+                                    .passes_due = r->passes_due,
+                                    .best = r->best,
+                                    .epoch_steps = progress->epoch_steps,
+                                    .n_sums = r->s->program->n_outputs,
+                                    .sums = progress->epoch_sums};
   memcpy(point.data, r->data, sizeof point.data);
   char *path = bt_path(r->s->options->out, r->s->program->name, name);
   bool ok = bt_checkpoint_save(path, r->s->module, r->s->program, r->s->store.data, &point, r->err, sizeof r->err);

@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <omp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,20 +163,11 @@ static int beginning_new(struct bt_watch *w, int call) {
   return w->n_beginnings++;
 }
 
-__attribute__((format(printf, 3, 4))) static void append(char *text, size_t room,
-                                                         const char *format, ...) {
-  size_t n = strlen(text);
-  va_list ap;
-  va_start(ap, format);
-  vsnprintf(text + n, room - n, format, ap);
-  va_end(ap);
-}
-
 static void append_range(char *text, size_t room, const char *name, struct range r) {
-  append(text, room, "%s%s", *text ? ", " : "", name);
-  if (r.lo <= r.hi) append(text, room, " from %.6g to %.6g", r.lo, r.hi);
-  if (r.nans) append(text, room, " with %" PRId64 " nan", r.nans);
-  if (r.infinities) append(text, room, " with %" PRId64 " inf", r.infinities);
+  bt_append(text, room, "%s%s", *text ? ", " : "", name);
+  if (r.lo <= r.hi) bt_append(text, room, " from %.6g to %.6g", r.lo, r.hi);
+  if (r.nans) bt_append(text, room, " with %" PRId64 " nan", r.nans);
+  if (r.infinities) bt_append(text, room, " with %" PRId64 " inf", r.infinities);
 }
 
 // Is the argument one that the call has read? What is in place was, as it was before.
@@ -392,7 +382,7 @@ static void append_places(char *text, size_t room, const struct bt_watch *w,
   for (int i = 0; i < c->call->n_origins; i++) {
     const char *place = w->program->origins[c->made[i]].place;
     if (!place || (last && strcmp(last, place) == 0) || shown == READS_SHOWN) continue;
-    append(text, room, "%s%s", shown++ ? ", " : "", last = place);
+    bt_append(text, room, "%s%s", shown++ ? ", " : "", last = place);
   }
 }
 
@@ -401,13 +391,13 @@ static void append_op(char *text, size_t room, const struct bt_watch *w,
                       const struct beginning *b) {
   const struct bt_origin *o = b->origin;
   if (b->call < 0) {
-    append(text, room, "%s", *b->text ? b->text : "not known whose");
+    bt_append(text, room, "%s", *b->text ? b->text : "not known whose");
     return;
   }
-  append(text, room, "%s", b->op ? b->text : "by one of several ops");
-  if (o && o->place) append(text, room, ", at %s", o->place);
-  if (o && o->layer) append(text, room, " in %s", o->layer);
-  if (!o) append(text, room, ", at "), append_places(text, room, w, &w->calls[b->call]);
+  bt_append(text, room, "%s", b->op ? b->text : "by one of several ops");
+  if (o && o->place) bt_append(text, room, ", at %s", o->place);
+  if (o && o->layer) bt_append(text, room, " in %s", o->layer);
+  if (!o) bt_append(text, room, ", at "), append_places(text, room, w, &w->calls[b->call]);
 }
 
 static void append_kernel(char *text, size_t room, const struct bt_watch *w,
@@ -415,12 +405,12 @@ static void append_kernel(char *text, size_t room, const struct bt_watch *w,
   enum { EQUATION_SHOWN = 160 };
   if (b->call < 0) return;
   const struct bt_kernel_info *k = w->calls[b->call].kernel;
-  append(text, room, "\n    by kernel %d of %d, %s", b->call, w->program->n_calls, k->name);
+  bt_append(text, room, "\n    by kernel %d of %d, %s", b->call, w->program->n_calls, k->name);
   if (k->equation)
-    append(text, room, ": %.*s%s", EQUATION_SHOWN, k->equation,
+    bt_append(text, room, ": %.*s%s", EQUATION_SHOWN, k->equation,
            strlen(k->equation) > EQUATION_SHOWN ? "..." : "");
   if (*b->reads)
-    append(text, room, "\n    which reads %s%s", b->reads, b->from_finite ? ", all finite" : "");
+    bt_append(text, room, "\n    which reads %s%s", b->reads, b->from_finite ? ", all finite" : "");
 }
 
 // The beginning of the first element that is not finite, NaN before infinite; -1: not known.
@@ -457,7 +447,7 @@ void bt_watch_explain(struct bt_watch *w, struct bt_watched_value value,
   size_t room = sizeof finding->text;
   *finding = (struct bt_finding){.text = ""};
   if (began < 0) {
-    append(text, room, "not known whose");
+    bt_append(text, room, "not known whose");
     return;
   }
   const struct beginning *b = &w->beginnings[began],
@@ -466,7 +456,7 @@ void bt_watch_explain(struct bt_watch *w, struct bt_watched_value value,
   name_op(&finding->first, b);
   if (!infinity || infinity->call != b->call) append_kernel(text, room, w, b);
   if (!infinity) return;
-  append(text, room, "\n  made of an infinity: ");
+  bt_append(text, room, "\n  made of an infinity: ");
   append_op(text, room, w, infinity);
   name_op(&finding->infinity, infinity);
   append_kernel(text, room, w, infinity);
